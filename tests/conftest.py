@@ -1,0 +1,144 @@
+"""Fixtures for the real components: Postgres, Kafka and processes of our own.
+
+A component that cannot be had skips its tests; under `CI=true` it fails them.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.infrastructure.availability import UnavailableError
+from tests.infrastructure.kafka import create_topic, delete_topic, kafka_broker
+from tests.infrastructure.postgres import create_database, drop_database, postgres_server
+from tests.infrastructure.processes import RunningProcess, start, tail
+
+_STARTED = pytest.StashKey[list[RunningProcess]]()
+
+
+class StartProcess(Protocol):
+    """Starts a command from the project root; it is stopped at the end of the test."""
+
+    def __call__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        name: str = "process",
+        environment: Mapping[str, str] | None = None,
+        working_directory: Path | None = None,
+    ) -> RunningProcess: ...
+
+
+class CreateTopic(Protocol):
+    """Creates a topic under a name of its own that starts with `name`; deleted after the test."""
+
+    def __call__(
+        self, name: str, *, partitions: int = 1, settings: Mapping[str, str] | None = None
+    ) -> Awaitable[str]: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With pytest-xdist: one server of each for all workers, started by the run's main process."""
+    is_main_process = not hasattr(config, "workerinput")
+    if not (is_main_process and config.getoption("numprocesses", None)):
+        return
+    servers = contextlib.ExitStack()
+    config.add_cleanup(servers.close)
+    with contextlib.suppress(UnavailableError):
+        os.environ["TEST_DATABASE_URL"] = servers.enter_context(postgres_server())
+    with contextlib.suppress(UnavailableError):
+        os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"] = servers.enter_context(kafka_broker())
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """`postgresql+asyncpg://…` of a server whose user may create databases."""
+    with _or_skip(postgres_server()) as url:
+        yield url
+
+
+@pytest.fixture
+async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
+    """`postgresql+asyncpg://…` of an empty database of this test's own."""
+    url = await create_database(postgres_url)
+    yield url
+    await drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap_servers() -> Iterator[str]:
+    """`host:port[,…]` of a broker shared by the tests of this run."""
+    with _or_skip(kafka_broker()) as bootstrap_servers:
+        yield bootstrap_servers
+
+
+@pytest.fixture
+async def kafka_topic(kafka_bootstrap_servers: str) -> AsyncIterator[CreateTopic]:
+    created: list[str] = []
+
+    async def create(
+        name: str, *, partitions: int = 1, settings: Mapping[str, str] | None = None
+    ) -> str:
+        topic = f"{name}.{secrets.token_hex(4)}"
+        await create_topic(kafka_bootstrap_servers, topic, partitions=partitions, settings=settings)
+        created.append(topic)
+        return topic
+
+    yield create
+    for topic in created:
+        await delete_topic(kafka_bootstrap_servers, topic)
+
+
+@pytest.fixture
+def start_process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartProcess]:
+    """Starts processes that are stopped after the test; their standard error is shown on failure."""
+    started = request.node.stash.setdefault(_STARTED, [])
+
+    def start_one(
+        command: Sequence[str | Path],
+        *,
+        name: str = "process",
+        environment: Mapping[str, str] | None = None,
+        working_directory: Path | None = None,
+    ) -> RunningProcess:
+        process = start(
+            command,
+            name=name,
+            directory=tmp_path,
+            environment=environment,
+            working_directory=working_directory,
+        )
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in reversed(started):
+        process.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for process in item.stash.get(_STARTED, []):
+            heading = f"Standard error of {process.name} (pid {process.pid})"
+            report.sections.append((heading, tail(process.stderr)))
+    return report
+
+
+@contextlib.contextmanager
+def _or_skip(server: contextlib.AbstractContextManager[str]) -> Generator[str]:
+    with contextlib.ExitStack() as stack:
+        try:
+            address = stack.enter_context(server)
+        except UnavailableError as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"{missing} (CI runs these tests, it never skips them)")
+            pytest.skip(str(missing))
+        yield address
