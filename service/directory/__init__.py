@@ -1,0 +1,1 @@
+"""Desired state and everything durable. All SQL of the project lives in this room."""

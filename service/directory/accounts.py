@@ -1,0 +1,173 @@
+"""Accounts: the Auth0 users we answer for, when each is due, and what was last observed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, select, update
+
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.dialect import columns, insert
+from service.ids import account_key, new_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One Auth0 user. ``observed`` and ``doubt`` are documents of service.provisioning."""
+
+    id: str
+    tenant: str
+    connection: str
+    user_id: str
+    identifier: str
+    closed_at: datetime | None
+    revision: int
+    applied_revision: int
+    observed: Mapping[str, Any]
+    doubt: Mapping[str, Any] | None
+    due_at: datetime | None
+    leaver: bool
+    attempts: int
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """An account whose turn has come."""
+
+    id: str
+    leaver: bool
+    due_at: datetime
+
+
+def find_open(
+    transaction: Transaction, tenant: str, connection: str, identifier: str
+) -> str | None:
+    """The id of the account that this address has in this connection."""
+    return transaction.execute(
+        select(t.accounts.c.id).where(
+            t.accounts.c.tenant == tenant,
+            t.accounts.c.connection == connection,
+            t.accounts.c.identifier == identifier,
+            t.accounts.c.closed_at.is_(None),
+        )
+    ).scalar_one_or_none()
+
+
+def open_account(
+    transaction: Transaction, tenant: str, connection: str, identifier: str, now: datetime
+) -> str | None:
+    """A new account with a key of its own, stored before Auth0 hears of it.
+
+    None where another transaction opened one for this address first.
+    """
+    return transaction.execute(
+        insert(transaction, t.accounts)
+        .values(
+            id=new_id(now),
+            tenant=tenant,
+            connection=connection,
+            user_id=f"auth0|{account_key()}",
+            identifier=identifier,
+            revision=0,
+            applied_revision=0,
+            observed={},
+            modified_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(t.accounts.c.id)
+    ).scalar_one_or_none()
+
+
+def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datetime) -> int:
+    """Marks an account due for a new revision of what is wanted, and returns that revision."""
+    return transaction.execute(
+        update(t.accounts)
+        .where(t.accounts.c.id == account_id)
+        .values(
+            revision=t.accounts.c.revision + 1,
+            due_at=now,
+            leaver=leaver,
+            attempts=0,
+            error=None,
+            modified_at=now,
+        )
+        .returning(t.accounts.c.revision)
+    ).scalar_one()
+
+
+def due(
+    transaction: Transaction,
+    tenant: str,
+    *,
+    now: datetime,
+    limit: int,
+    busy: Collection[str] = (),
+) -> list[Due]:
+    """Accounts of a tenant whose time has come, leavers first, then the longest due."""
+    query = (
+        select(t.accounts.c.id, t.accounts.c.leaver, t.accounts.c.due_at)
+        .where(t.accounts.c.tenant == tenant, t.accounts.c.due_at <= now)
+        .order_by(t.accounts.c.leaver.desc(), t.accounts.c.due_at)
+        .limit(limit)
+    )
+    if busy:
+        query = query.where(t.accounts.c.id.not_in(list(busy)))
+    return [
+        Due(id=row.id, leaver=row.leaver, due_at=row.due_at) for row in transaction.execute(query)
+    ]
+
+
+def lock(transaction: Transaction, account_id: str) -> Account | None:
+    """The account, held against other transactions until this one ends."""
+    row = transaction.execute(
+        select(t.accounts).where(t.accounts.c.id == account_id).with_for_update()
+    ).one_or_none()
+    return _account(row) if row is not None else None
+
+
+def get(transaction: Transaction, account_id: str) -> Account | None:
+    row = transaction.execute(select(t.accounts).where(t.accounts.c.id == account_id)).one_or_none()
+    return _account(row) if row is not None else None
+
+
+def store(transaction: Transaction, account_id: str, now: datetime, **values: Any) -> None:
+    """Writes columns of an account."""
+    transaction.execute(
+        update(t.accounts).where(t.accounts.c.id == account_id).values(modified_at=now, **values)
+    )
+
+
+def waiting_events(transaction: Transaction, account_id: str) -> Sequence[Row[Any]]:
+    """Open events that wait for this account: event_id, user_id, revision, oldest first."""
+    return transaction.execute(
+        select(t.waits.c.event_id, t.waits.c.user_id, t.waits.c.revision)
+        .join(t.events, t.events.c.id == t.waits.c.event_id)
+        .where(t.waits.c.account_id == account_id)
+        .order_by(t.events.c.number)
+    ).all()
+
+
+def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> list[str]:
+    """Drops waits of this account up to a revision; returns events that now wait for nothing more."""
+    here = and_(t.waits.c.account_id == account_id, t.waits.c.revision <= revision)
+    touched = list(
+        transaction.execute(t.waits.delete().where(here).returning(t.waits.c.event_id)).scalars()
+    )
+    if not touched:
+        return []
+    still = set(
+        transaction.execute(
+            select(t.waits.c.event_id).where(t.waits.c.event_id.in_(touched))
+        ).scalars()
+    )
+    return [event_id for event_id in dict.fromkeys(touched) if event_id not in still]
+
+
+def _account(row: Row[Any]) -> Account:
+    known = columns(row)
+    return Account(**{name: known[name] for name in Account.__slots__})

@@ -1,0 +1,364 @@
+"""Accepted events: admission without doubles, and the one ending that each of them gets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import Row, select, update
+
+from service.directory import outbox
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.dialect import columns
+from service.ids import new_id
+from service.outcomes.catalogue import OutcomeType
+
+Door = Literal["scim", "http", "kafka", "operator"]
+EventState = Literal[
+    "accepted",
+    "scheduled",
+    "staged",
+    "succeeded",
+    "superseded",
+    "rejected",
+    "deadlettered",
+    "duplicate",
+    "cancelled",
+    "discarded",
+]
+Ended = Literal[
+    "succeeded", "superseded", "rejected", "deadlettered", "duplicate", "cancelled", "discarded"
+]
+OPEN: Final = ("accepted", "scheduled", "staged")
+_ENDINGS: Final[Mapping[Ended, OutcomeType]] = {
+    "succeeded": "event.succeeded",
+    "superseded": "event.superseded",
+    "rejected": "event.rejected",
+    "deadlettered": "event.deadlettered",
+    "duplicate": "event.duplicate",
+    "cancelled": "event.cancelled",
+    "discarded": "event.discarded",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why something failed: a class for machines, a code, and a sentence for people.
+
+    ``kind``: ``permanent``, ``conflict``, ``tenant``, ``input``. No personal data in ``message``.
+    """
+
+    kind: str
+    code: str
+    message: str
+    status: int | None = None
+
+    def as_document(self) -> dict[str, Any]:
+        return {
+            "class": self.kind,
+            "code": self.code,
+            "message": self.message,
+            "httpStatus": self.status,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """An input as a door received it. ``body``: the original bytes, without passwords."""
+
+    door: Door
+    source: str
+    type: str
+    at: datetime
+    body: bytes | None = None
+    headers: Sequence[tuple[str, str | None]] = ()
+    """Names and values; a Kafka header's value is base64."""
+    source_id: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    key: bytes | None = None
+    effective_at: datetime | None = None
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An accepted event as stored."""
+
+    number: int
+    id: str
+    organization: str | None
+    door: Door
+    source: str
+    source_id: str | None
+    type: str
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    key: bytes | None
+    headers: list[list[str | None]] = field(default_factory=list[list[str | None]])
+    body: bytes | None
+    body_hash: str
+    user_id: str | None
+    state: EventState
+    result: str | None
+    error: Mapping[str, Any] | None
+    causation_id: str | None
+    correlation_id: str | None
+    traceparent: str | None
+    accepted_at: datetime
+    effective_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What became of an input at the door.
+
+    ``new``: carry on with it. ``redelivery``: the same topic, partition and offset was here; no new
+    input, ``event_id`` is the known one. ``duplicate`` and ``conflict``: recorded and ended, there
+    is nothing more to do.
+    """
+
+    verdict: Literal["new", "redelivery", "duplicate", "conflict"]
+    event_id: str
+    number: int = 0
+
+
+def admit(transaction: Transaction, received: Received, organization: str | None) -> Admission:
+    """Takes an input in, once. Ends it at once where it repeats an id (with outcome)."""
+    if received.topic is not None and (known := _at_offset(transaction, received)) is not None:
+        return Admission(verdict="redelivery", event_id=known)
+    body_hash = hashlib.sha256(received.body or b"").hexdigest()
+    earlier = _same_source_id(transaction, received, organization)
+    event_id = new_id(received.at)
+    number = transaction.execute(
+        t.events.insert()
+        .values(
+            id=event_id,
+            organization=organization,
+            door=received.door,
+            source=received.source,
+            source_id=None if earlier else received.source_id,
+            type=received.type,
+            topic=received.topic,
+            partition=received.partition,
+            offset=received.offset,
+            key=received.key,
+            headers=[list(pair) for pair in received.headers],
+            body=received.body,
+            body_hash=body_hash,
+            state="accepted",
+            causation_id=earlier.id if earlier else received.causation_id,
+            correlation_id=received.correlation_id or event_id,
+            traceparent=received.traceparent,
+            accepted_at=received.at,
+            effective_at=received.effective_at,
+        )
+        .returning(t.events.c.number)
+    ).scalar_one()
+    if earlier is None:
+        return Admission(verdict="new", event_id=event_id, number=number)
+    if earlier.body_hash == body_hash:
+        finish(transaction, event_id, "duplicate", now=received.at, data={"repeats": earlier.id})
+        return Admission(verdict="duplicate", event_id=event_id, number=number)
+    problem = Problem(
+        kind="input",
+        code="id_reuse_conflict",
+        message="This event id was used before with another body: send the change under a new id.",
+    )
+    finish(transaction, event_id, "rejected", now=received.at, problem=problem)
+    return Admission(verdict="conflict", event_id=event_id, number=number)
+
+
+def _at_offset(transaction: Transaction, received: Received) -> str | None:
+    return transaction.execute(
+        select(t.events.c.id).where(
+            t.events.c.topic == received.topic,
+            t.events.c.partition == received.partition,
+            t.events.c.offset == received.offset,
+        )
+    ).scalar_one_or_none()
+
+
+def _same_source_id(
+    transaction: Transaction, received: Received, organization: str | None
+) -> Row[Any] | None:
+    if received.source_id is None:
+        return None
+    return transaction.execute(
+        select(t.events.c.id, t.events.c.body_hash).where(
+            t.events.c.organization == organization,
+            t.events.c.source == received.source,
+            t.events.c.source_id == received.source_id,
+        )
+    ).one_or_none()
+
+
+def attribute(transaction: Transaction, event_id: str, user_id: str) -> None:
+    """Notes which user an event turned out to be about."""
+    transaction.execute(update(t.events).where(t.events.c.id == event_id).values(user_id=user_id))
+    transaction.execute(
+        update(t.users).where(t.users.c.id == user_id).values(last_event_id=event_id)
+    )
+
+
+def finish(
+    transaction: Transaction,
+    event_id: str,
+    ended: Ended,
+    *,
+    now: datetime,
+    result: Literal["applied", "waiting", "held"] | None = None,
+    problem: Problem | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> bool:
+    """Ends an event, once: False (and nothing written) where it has ended before."""
+    row = transaction.execute(
+        update(t.events)
+        .where(t.events.c.id == event_id, t.events.c.state.in_(OPEN))
+        .values(
+            state=ended,
+            result=result,
+            error=problem.as_document() if problem else None,
+            finished_at=now,
+        )
+        .returning(*_TOLD)
+    ).one_or_none()
+    if row is None:
+        return False
+    transaction.execute(t.waits.delete().where(t.waits.c.event_id == event_id))
+    told = _facts(row, now) | dict(data or {})
+    if result is not None:
+        told["state"] = result
+    if problem is not None:
+        told["error"] = problem.as_document()
+    _emit(transaction, _ENDINGS[ended], row, event_id, now, told)
+    return True
+
+
+def pass_through(
+    transaction: Transaction,
+    event_id: str,
+    state: Literal["scheduled", "staged"],
+    *,
+    now: datetime,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Marks an open event as scheduled or staged; its ending comes later."""
+    row = transaction.execute(
+        update(t.events)
+        .where(t.events.c.id == event_id, t.events.c.state.in_(OPEN))
+        .values(state=state)
+        .returning(*_TOLD)
+    ).one_or_none()
+    if row is not None:
+        outcome: OutcomeType = "event.scheduled" if state == "scheduled" else "event.staged"
+        _emit(transaction, outcome, row, event_id, now, _facts(row, now) | dict(data or {}))
+
+
+_TOLD: Final = (
+    t.events.c.organization,
+    t.events.c.user_id,
+    t.events.c.source,
+    t.events.c.source_id,
+    t.events.c.door,
+    t.events.c.type,
+    t.events.c.topic,
+    t.events.c.partition,
+    t.events.c.offset,
+    t.events.c.correlation_id,
+    t.events.c.traceparent,
+    t.events.c.accepted_at,
+    t.events.c.causation_id,
+)
+
+
+def _facts(row: Row[Any], now: datetime) -> dict[str, Any]:
+    """What every outcome of an event tells: where it came from and how long it took. No names."""
+    facts: dict[str, Any] = {
+        "event": {
+            "type": row.type,
+            "door": row.door,
+            "source": row.source,
+            "sourceId": row.source_id,
+        },
+        "latencyMs": round((now - row.accepted_at).total_seconds() * 1000),
+    }
+    if row.topic is not None:
+        facts["event"] |= {
+            "topic": row.topic,
+            "partition": row.partition,
+            "offset": row.offset,
+        }
+    if row.causation_id is not None:
+        facts["event"]["causationId"] = row.causation_id
+    return facts
+
+
+def _emit(
+    transaction: Transaction,
+    outcome: OutcomeType,
+    row: Row[Any],
+    event_id: str,
+    now: datetime,
+    data: Mapping[str, Any],
+) -> None:
+    outbox.emit(
+        transaction,
+        outcome,
+        now=now,
+        organization=row.organization,
+        user_id=row.user_id,
+        event_id=event_id,
+        correlation_id=row.correlation_id,
+        traceparent=row.traceparent,
+        source=row.source,
+        data=data,
+    )
+
+
+def get(transaction: Transaction, event_id: str) -> Event | None:
+    row = transaction.execute(select(t.events).where(t.events.c.id == event_id)).one_or_none()
+    return _event(row) if row is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events a listing shows; None does not restrict. ``error`` is an error code."""
+
+    organization: str | None = None
+    state: str | None = None
+    error: str | None = None
+    user: str | None = None
+    since: datetime | None = None
+    after: int = 0
+
+
+def listing(transaction: Transaction, wanted: Filter, limit: int = 200) -> list[Event]:
+    """Events in order of acceptance."""
+    query = select(t.events).where(t.events.c.number > wanted.after)
+    if wanted.organization is not None:
+        query = query.where(t.events.c.organization == wanted.organization)
+    if wanted.state is not None:
+        query = query.where(t.events.c.state == wanted.state)
+    if wanted.error is not None:
+        query = query.where(t.events.c.error["code"].as_string() == wanted.error)
+    if wanted.user is not None:
+        query = query.where(t.events.c.user_id == wanted.user)
+    if wanted.since is not None:
+        query = query.where(t.events.c.accepted_at >= wanted.since)
+    return [
+        _event(row) for row in transaction.execute(query.order_by(t.events.c.number).limit(limit))
+    ]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(**columns(row))

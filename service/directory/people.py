@@ -1,0 +1,43 @@
+"""The rows of users, whichever source speaks of them. What a row means is service.people's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.dialect import columns
+from service.people import User
+
+
+def get(transaction: Transaction, user_id: str) -> User | None:
+    row = transaction.execute(select(t.users).where(t.users.c.id == user_id)).one_or_none()
+    return as_user(row) if row is not None else None
+
+
+def lock(transaction: Transaction, user_id: str) -> User | None:
+    """The user, held against other transactions until this one ends."""
+    row = transaction.execute(
+        select(t.users).where(t.users.c.id == user_id).with_for_update()
+    ).one_or_none()
+    return as_user(row) if row is not None else None
+
+
+def of_account(transaction: Transaction, account_id: str) -> list[User]:
+    """Everyone, of any organization, who lives in this account; the longest known first."""
+    rows = transaction.execute(
+        select(t.users).where(t.users.c.account_id == account_id).order_by(t.users.c.id)
+    )
+    return [as_user(row) for row in rows]
+
+
+def store(transaction: Transaction, user_id: str, **values: Any) -> None:
+    """Writes columns of a user."""
+    transaction.execute(update(t.users).where(t.users.c.id == user_id).values(**values))
+
+
+def as_user(row: Row[Any]) -> User:
+    known = columns(row)
+    return User(**{name: known[name] for name in User.__slots__})

@@ -1,0 +1,362 @@
+"""The tables, for Postgres and SQLite alike. Names and columns only; no behaviour."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Counter = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC: ``timestamptz`` on Postgres, sortable text on SQLite, aware in Python."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("name", String(50), primary_key=True),
+    Column("tenant", String(50), nullable=False),
+    Column("document", Document, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("decommissioned_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String(50), primary_key=True),
+    Column("document", Document, nullable=False),
+    Column("owner", String(100)),
+    Column("fence", Integer, nullable=False, server_default=text("0")),
+    Column("lease_until", Instant),
+    Column("paused_at", Instant),
+    Column("pause_reason", Text),
+    Column("resume_at", Instant),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("document", Document, nullable=False),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("organization", String(50), nullable=False),
+    Column("door", String(10), nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    Index(None, "organization", "door"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(50), nullable=False),
+    # What SCIM says. resource is NULL where only HR knows the person.
+    Column("resource", Document),
+    Column("user_name_key", Text),
+    Column("display_name_key", Text),
+    Column("external_id", Text),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    Column("deleted_at", Instant),
+    # What HR says.
+    Column("worker_id", Text),
+    Column("worker", Document),
+    Column("employment", String(20)),
+    Column("employment_order", Document),
+    # What an operator says.
+    Column("locked_at", Instant),
+    Column("lock_reason", Text),
+    # What follows for Auth0.
+    Column("identifier", Text),
+    Column("account_id", String(36)),
+    Column("state", String(10), nullable=False),
+    Column("detail", Text),
+    Column("last_applied_at", Instant),
+    Column("last_event_id", String(36)),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+    Index(
+        "uq_users_user_name",
+        "organization",
+        "user_name_key",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL AND user_name_key IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NULL AND user_name_key IS NOT NULL"),
+    ),
+    Index(
+        "uq_users_worker_id",
+        "organization",
+        "worker_id",
+        unique=True,
+        sqlite_where=text("worker_id IS NOT NULL"),
+        postgresql_where=text("worker_id IS NOT NULL"),
+    ),
+    Index(None, "organization", "external_id"),
+    Index(None, "organization", "display_name_key"),
+    Index(None, "organization", "identifier"),
+    Index(None, "account_id"),
+    Index(None, "organization", "id"),
+)
+
+user_emails = Table(
+    "user_emails",
+    metadata,
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("value_key", Text, primary_key=True),
+    Column("organization", String(50), nullable=False),
+    Index(None, "organization", "value_key"),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(50), nullable=False),
+    Column("resource", Document, nullable=False),
+    Column("display_name_key", Text, nullable=False),
+    Column("external_id", Text),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+    Index(None, "organization", "display_name_key"),
+    Index(None, "organization", "external_id"),
+    Index(None, "organization", "id"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("group_id", String(36), ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "user_id"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(50), nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("user_id", Text, nullable=False),  # Auth0's: auth0|<random key>, or an adopted one
+    Column("identifier", Text, nullable=False),
+    Column("closed_at", Instant),  # deleted in Auth0: the key is never used again
+    Column("revision", Integer, nullable=False),
+    Column("applied_revision", Integer, nullable=False),
+    Column("observed", Document, nullable=False),
+    Column("doubt", Document),  # the operation we were about to do, recorded before the call
+    Column("due_at", Instant),
+    Column("leaver", Boolean, nullable=False, server_default=text("false")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("error", Document),
+    Column("modified_at", Instant, nullable=False),
+    Index(
+        "uq_accounts_identifier",
+        "tenant",
+        "connection",
+        "identifier",
+        unique=True,
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    Index(
+        "ix_accounts_due",
+        "tenant",
+        text("leaver DESC"),
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("number", Counter, primary_key=True, autoincrement=True),  # order of acceptance
+    Column("id", String(36), nullable=False, unique=True),
+    Column("organization", String(50)),
+    Column("door", String(10), nullable=False),  # scim, http, kafka, operator
+    Column("source", Text, nullable=False),
+    Column("source_id", Text),  # the producer's own id of the event
+    Column("type", Text, nullable=False),
+    Column("topic", Text),
+    Column("partition", Integer),
+    Column("offset", BigInteger),
+    Column("key", LargeBinary),
+    Column("headers", Document, nullable=False),
+    Column("body", LargeBinary),
+    Column("body_hash", String(64), nullable=False),
+    Column("user_id", String(36)),
+    Column("state", String(12), nullable=False),
+    Column("result", String(10)),  # of succeeded: applied, waiting, held
+    Column("error", Document),
+    Column("causation_id", String(36)),
+    Column("correlation_id", Text),
+    Column("traceparent", Text),
+    Column("accepted_at", Instant, nullable=False),
+    Column("effective_at", Instant),
+    Column("finished_at", Instant),
+    UniqueConstraint("topic", "partition", "offset"),
+    Index(None, "organization", "state"),
+    Index(None, "user_id"),
+    Index(
+        "uq_events_source_id",
+        "organization",
+        "source",
+        "source_id",
+        unique=True,
+        sqlite_where=text("source_id IS NOT NULL"),
+        postgresql_where=text("source_id IS NOT NULL"),
+    ),
+)
+
+waits = Table(
+    "waits",
+    metadata,
+    Column("event_id", String(36), primary_key=True),
+    Column("account_id", String(36), primary_key=True),
+    Column("user_id", String(36), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Index(None, "account_id"),
+    Index(None, "user_id"),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("worker_id", Text, primary_key=True),
+    Column("kind", String(10), primary_key=True),
+    Column("event_id", String(36), nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("worker_event", Document, nullable=False),
+    Index(None, "due_at"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("number", Counter, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("key", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("organization", String(50)),
+    Column("user_id", String(36)),
+    Column("event_id", String(36)),
+    Column("correlation_id", Text),
+    Column("traceparent", Text),
+    Column("data", Document, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("published_at", Instant),
+    UniqueConstraint("key", "sequence"),
+    Index(
+        "ix_outcomes_unpublished",
+        "shard",
+        "number",
+        sqlite_where=text("published_at IS NULL"),
+        postgresql_where=text("published_at IS NULL"),
+    ),
+    Index(None, "event_id"),
+    Index(None, "organization", "user_id"),
+)
+
+outcome_keys = Table(
+    "outcome_keys",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("shard", Integer, primary_key=True),
+    Column("owner", String(100)),
+    Column("fence", Integer, nullable=False, server_default=text("0")),
+    Column("lease_until", Instant),
+)
+
+effects = Table(
+    "effects",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), nullable=False),
+    Column("organization", String(50), nullable=False),
+    Column("user_id", String(36), nullable=False),
+    Column("kind", String(30), nullable=False),
+    Column("intent", Text, nullable=False),
+    Column("state", String(10), nullable=False),  # intended, done, doubtful
+    Column("at", Instant, nullable=False),
+    UniqueConstraint("account_id", "user_id", "kind", "intent"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Counter, primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("organization", String(50)),
+    Column("subject", Text),
+    Column("detail", Document, nullable=False),
+)

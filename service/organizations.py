@@ -1,0 +1,132 @@
+"""What is configured for one customer and for one Auth0 tenant. Knows no storage and no secrets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Model = Literal["isolated", "shared", "enterprise"]
+Source = Literal["scim", "hr"]
+SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
+
+
+class Configured(BaseModel):
+    """Configuration is frozen and knows every one of its keys: a misspelt one is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Connection(Configured):
+    """One Auth0 connection that an organization's users may live in."""
+
+    name: str
+    strategy: str = "auth0"
+    domains: tuple[str, ...] = ()
+    """Addresses in these domains go here; a connection without domains takes what is left."""
+
+    @property
+    def is_database(self) -> bool:
+        return self.strategy == "auth0"
+
+
+class Policies(Configured):
+    """What the customer decided where good practice allows more than one answer."""
+
+    invite: Literal["none", "ticket"] = "none"
+    deletion: Literal["keep", "delete"] = "keep"
+    deletion_hold: timedelta = timedelta(days=30)
+    adoption: Literal["never", "verified-email"] = "never"
+    on_leave: Literal["keep", "block"] = "keep"
+    email_verified: bool = False
+    """Whether an address that the customer sends counts as verified. Off: nobody has proved it."""
+
+
+class Organization(Configured):
+    """One customer: a SCIM base URL, credentials, an Auth0 tenant and Organization, policies."""
+
+    name: str = Field(pattern=SLUG)
+    display_name: str = ""
+    model: Model = "isolated"
+    tenant: str = Field(default="main", pattern=SLUG)
+    auth0_organization: str = ""
+    connections: tuple[Connection, ...] = Field(min_length=1)
+    verified_domains: tuple[str, ...] = ()
+    attributes_from: dict[str, Source] = {}
+    """Attribute to the source that counts for it; the key ``default`` names the rest (scim)."""
+    roles: dict[str, str] = {}
+    """Group (its id, ``externalId``, or ``displayName`` where unique) to Auth0 role name."""
+    scim_profile: Literal["tolerant", "strict"] = "tolerant"
+    personal_data_in_outcomes: bool = False
+    policies: Policies = Policies()
+
+    @model_validator(mode="after")
+    def _model_fits_connections(self) -> Self:
+        database = {connection.is_database for connection in self.connections}
+        if self.model == "enterprise" and True in database:
+            raise ValueError("an enterprise organization needs connections that are not databases")
+        if self.model != "enterprise" and False in database:
+            raise ValueError(f"a {self.model} organization needs database connections")
+        return self
+
+    @property
+    def auth0_name(self) -> str:
+        return self.auth0_organization or self.name
+
+    def connection_for(self, address: str | None) -> Connection:
+        """The connection that takes this address: by domain first, else the first without domains."""
+        domain = (address or "").rpartition("@")[2].lower()
+        for connection in self.connections:
+            if domain and domain in connection.domains:
+                return connection
+        open_to_all = [connection for connection in self.connections if not connection.domains]
+        return (open_to_all or list(self.connections))[0]
+
+    def owns_domain_of(self, address: str) -> bool:
+        return address.rpartition("@")[2].lower() in self.verified_domains
+
+    def source_of(self, attribute: str) -> Source:
+        return self.attributes_from.get(attribute, self.attributes_from.get("default", "scim"))
+
+
+class Tenant(Configured):
+    """One Auth0 tenant: where it answers, and its plan's rates. Secrets are named, never held."""
+
+    name: str = Field(default="main", pattern=SLUG)
+    domain: str = ""
+    base_url: str = ""
+    """For a stand-in or a proxy; empty means ``https://{domain}``."""
+    client_id: str = ""
+    client_secret_file: str = ""
+    """A file that holds the secret; empty means the installation's own client secret."""
+    plan: Literal["free", "professional", "enterprise"] = "professional"
+
+    @property
+    def url(self) -> str:
+        return (self.base_url or f"https://{self.domain}").rstrip("/")
+
+
+class KafkaSource(Configured):
+    """One topic that HR events come from, and the organizations that it may speak for."""
+
+    name: str = Field(default="hr.events", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    topic: str = "hr.events"
+    organizations: tuple[str, ...] = Field(min_length=1)
+    mapping: str = "canonical"
+
+
+class Installation(Configured):
+    """The file of ``provisioner org apply``: everything declared at once."""
+
+    tenants: tuple[Tenant, ...] = ()
+    organizations: tuple[Organization, ...] = ()
+    sources: tuple[KafkaSource, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for kind in (self.tenants, self.organizations, self.sources):
+            names = [item.name for item in kind]
+            if len(names) != len(set(names)):
+                raise ValueError(f"a name is used twice among {names}")
+        return self

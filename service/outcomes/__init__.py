@@ -1,0 +1,1 @@
+"""Outcome events: their catalogue, and their way from the outbox to Kafka."""

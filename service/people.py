@@ -1,0 +1,177 @@
+"""What a user is to us, whether they are in or out, and what Auth0 should know of them. Pure.
+
+Two sources speak of one person: a SCIM resource and an HR record. Neither undoes the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from service.organizations import Organization
+
+Cause = Literal[
+    "inactive-in-scim",
+    "deleted-in-scim",
+    "terminated-in-hr",
+    "suspended-in-hr",
+    "deleted-in-hr",
+    "on-leave-in-hr",
+    "locked-by-operator",
+    "organization-decommissioned",
+]
+State = Literal["pending", "applied", "waiting", "failed", "staged"]
+
+_ADDRESS: Final = re.compile(r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f.]+(\.[^@\s\x00-\x1f.]+)*$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """One person in one organization, as stored: desired state of both sources, and its status.
+
+    ``resource`` is the SCIM resource in canonical attribute names, without ``id``, ``meta``,
+    ``schemas`` and ``groups``; None where only HR knows the person. ``worker`` maps an HR attribute
+    to ``[value, order]``.
+    """
+
+    id: str
+    organization: str
+    resource: Mapping[str, Any] | None = None
+    external_id: str | None = None
+    active: bool = True
+    deleted_at: datetime | None = None
+    worker_id: str | None = None
+    worker: Mapping[str, Any] | None = None
+    employment: str | None = None
+    employment_order: list[int | None] | None = None
+    locked_at: datetime | None = None
+    lock_reason: str | None = None
+    identifier: str | None = None
+    account_id: str | None = None
+    state: State = "pending"
+    detail: str | None = None
+    last_applied_at: datetime | None = None
+    last_event_id: str | None = None
+    version: int = 1
+    created_at: datetime
+    modified_at: datetime
+
+    @property
+    def in_scim(self) -> bool:
+        """Whether the SCIM door shows this user."""
+        return self.resource is not None and self.deleted_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What Auth0's root attributes should say. None means that no source says anything."""
+
+    given_name: str | None = None
+    family_name: str | None = None
+    name: str | None = None
+
+
+def causes(user: User, organization: Organization, *, decommissioned: bool = False) -> set[Cause]:
+    """Every cause for which this person must be out. Each is lifted by its own source only."""
+    found: set[Cause] = set()
+    if user.deleted_at is not None:
+        found.add("deleted-in-scim")
+    elif user.resource is not None and not user.active:
+        found.add("inactive-in-scim")
+    match user.employment:
+        case "terminated":
+            found.add("terminated-in-hr")
+        case "suspended":
+            found.add("suspended-in-hr")
+        case "deleted":
+            found.add("deleted-in-hr")
+        case "on_leave" if organization.policies.on_leave == "block":
+            found.add("on-leave-in-hr")
+        case _:
+            pass
+    if user.locked_at is not None:
+        found.add("locked-by-operator")
+    if decommissioned:
+        found.add("organization-decommissioned")
+    return found
+
+
+def is_wanted(user: User, organization: Organization, *, decommissioned: bool = False) -> bool:
+    """Whether this person is in: some source has them, and no cause speaks against it."""
+    known = user.in_scim or user.employment in ("active", "on_leave")
+    return known and not causes(user, organization, decommissioned=decommissioned)
+
+
+def is_address(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 254 and bool(_ADDRESS.match(value))
+
+
+def identifier_of(user: User, organization: Organization) -> str | None:
+    """The lower-case address that this person logs in with, or None where there is none.
+
+    The primary e-mail (a single one counts as primary), else ``userName`` where it is an address.
+    """
+    scim, hr = _scim_address(user.resource or {}), _hr_address(user)
+    first, second = (hr, scim) if organization.source_of("email") == "hr" else (scim, hr)
+    chosen = first or second
+    return chosen.lower() if chosen else None
+
+
+def _scim_address(resource: Mapping[str, Any]) -> str | None:
+    emails = [entry for entry in resource.get("emails") or [] if is_address(entry.get("value"))]
+    primary = [entry for entry in emails if entry.get("primary") is True]
+    if primary or len(emails) == 1:
+        return (primary or emails)[0]["value"]
+    user_name = resource.get("userName")
+    if is_address(user_name):
+        return user_name
+    work = [entry for entry in emails if str(entry.get("type", "")).lower() == "work"]
+    return (work or emails)[0]["value"] if emails else None
+
+
+def _hr_address(user: User) -> str | None:
+    for attribute in ("email", "user_name"):
+        value = worker_attribute(user, attribute)
+        if is_address(value):
+            return value
+    return None
+
+
+def worker_attribute(user: User, attribute: str) -> Any:
+    entry = (user.worker or {}).get(attribute)
+    return entry[0] if entry else None
+
+
+def profile_of(user: User, organization: Organization) -> Profile:
+    """The profile from both sources; for each attribute the source that counts goes first."""
+    resource = user.resource or {}
+    name = resource.get("name") or {}
+    scim = {
+        "given_name": name.get("givenName"),
+        "family_name": name.get("familyName"),
+        "display_name": resource.get("displayName") or name.get("formatted"),
+    }
+    chosen: dict[str, str | None] = {}
+    for attribute, from_scim in scim.items():
+        from_hr = worker_attribute(user, attribute)
+        pair = (from_hr, from_scim)
+        first, second = pair if organization.source_of(attribute) == "hr" else pair[::-1]
+        chosen[attribute] = _text(first) or _text(second)
+    parts = [part for part in (chosen["given_name"], chosen["family_name"]) if part]
+    return Profile(
+        given_name=_cut(chosen["given_name"], 150),
+        family_name=_cut(chosen["family_name"], 150),
+        name=_cut(chosen["display_name"] or " ".join(parts), 300),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _cut(value: str | None, longest: int) -> str | None:
+    """Auth0 refuses longer root attributes (150 and 300 characters)."""
+    return value[:longest] if value else None
