@@ -1,0 +1,179 @@
+"""Who works a tenant's lanes: one owner at a time, fenced; and whether the tenant is paused.
+
+Knows no Auth0 and no accounts. The clocks of owners may differ by much less than a lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, case, or_, select, update
+
+from service.directory import outbox
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.errors import LostLease
+
+
+def claim_tenant(
+    transaction: Transaction, tenant: str, owner: str, now: datetime, lease: timedelta
+) -> int | None:
+    """The fence, where the tenant is free, expired, or this owner's already; else None.
+
+    The fence grows with each change of owner; an owner that claims again keeps its own. ``owner``
+    names one run of one process: a process that starts anew must choose another name, so that it
+    reads what its former self left in doubt. None also for a tenant that is not configured.
+    """
+    return transaction.execute(
+        update(t.tenants)
+        .where(
+            t.tenants.c.name == tenant,
+            or_(
+                t.tenants.c.owner.is_(None),
+                t.tenants.c.owner == owner,
+                t.tenants.c.lease_until <= now,
+            ),
+        )
+        .values(
+            fence=t.tenants.c.fence + case((t.tenants.c.owner == owner, 0), else_=1),
+            owner=owner,
+            lease_until=now + lease,
+        )
+        .returning(t.tenants.c.fence)
+    ).scalar_one_or_none()
+
+
+def renew(
+    transaction: Transaction,
+    tenant: str,
+    owner: str,
+    fence: int,
+    now: datetime,
+    lease: timedelta,
+) -> bool:
+    """Lengthens a lease to ``now + lease``; False where another owner has the tenant by now."""
+    return (
+        transaction.execute(
+            update(t.tenants)
+            .where(*_held_by(tenant, owner, fence))
+            .values(lease_until=now + lease)
+            .returning(t.tenants.c.fence)
+        ).scalar_one_or_none()
+        is not None
+    )
+
+
+def release(transaction: Transaction, tenant: str, owner: str, fence: int) -> None:
+    """Lets the next owner in at once. Does nothing where the lease is already another's."""
+    transaction.execute(
+        update(t.tenants)
+        .where(*_held_by(tenant, owner, fence))
+        .values(owner=None, lease_until=None)
+    )
+
+
+def holds(transaction: Transaction, tenant: str, owner: str, fence: int, now: datetime) -> bool:
+    """Whether this owner's lease is still running: asked before a call to Auth0."""
+    return (
+        transaction.execute(
+            select(t.tenants.c.fence).where(
+                *_held_by(tenant, owner, fence), t.tenants.c.lease_until > now
+            )
+        ).scalar_one_or_none()
+        is not None
+    )
+
+
+def require(transaction: Transaction, tenant: str, fence: int) -> None:
+    """Raises LostLease unless this fence is the newest one and was not released.
+
+    Keeps a new owner from claiming until this transaction ends, so that nothing is written behind
+    its back. Lanes of one owner share the lock. Pause a tenant in a transaction without this, or
+    before it: two lanes that both hold the lock would wait for each other.
+    """
+    current = transaction.execute(
+        select(t.tenants.c.fence)
+        .where(
+            t.tenants.c.name == tenant,
+            t.tenants.c.fence == fence,
+            t.tenants.c.owner.is_not(None),
+        )
+        .with_for_update(read=True)
+    ).scalar_one_or_none()
+    if current is None:
+        raise LostLease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Why nothing is sent to a tenant. ``resume_at`` None: until someone resumes it."""
+
+    since: datetime
+    reason: str
+    resume_at: datetime | None
+
+
+def pause_tenant(
+    transaction: Transaction,
+    tenant: str,
+    reason: str,
+    now: datetime,
+    resume_at: datetime | None,
+) -> bool:
+    """Pauses a tenant, with outcome ``tenant.paused``: once, and True only then.
+
+    A tenant that is paused already takes the newer reason and ``resume_at`` in silence.
+    """
+    here = t.tenants.c.name == tenant
+    told = {"pause_reason": reason, "resume_at": resume_at}
+    first = transaction.execute(
+        update(t.tenants)
+        .where(here, t.tenants.c.paused_at.is_(None))
+        .values(paused_at=now, **told)
+        .returning(t.tenants.c.name)
+    ).scalar_one_or_none()
+    if first is None:
+        transaction.execute(update(t.tenants).where(here).values(**told))
+        return False
+    data = {"tenant": tenant, "reason": reason}
+    if resume_at is not None:
+        data["resumeAt"] = resume_at.isoformat()
+    outbox.emit(transaction, "tenant.paused", now=now, source=_key(tenant), data=data)
+    return True
+
+
+def resume_tenant(transaction: Transaction, tenant: str, now: datetime) -> bool:
+    """Ends a pause, with outcome ``tenant.resumed``; False where there was none."""
+    resumed = transaction.execute(
+        update(t.tenants)
+        .where(t.tenants.c.name == tenant, t.tenants.c.paused_at.is_not(None))
+        .values(paused_at=None, pause_reason=None, resume_at=None)
+        .returning(t.tenants.c.name)
+    ).scalar_one_or_none()
+    if resumed is None:
+        return False
+    data = {"tenant": tenant}
+    outbox.emit(transaction, "tenant.resumed", now=now, source=_key(tenant), data=data)
+    return True
+
+
+def paused(transaction: Transaction, tenant: str) -> Pause | None:
+    """The pause as stored. One whose ``resume_at`` has passed lasts until ``resume_tenant``."""
+    row = transaction.execute(
+        select(t.tenants.c.paused_at, t.tenants.c.pause_reason, t.tenants.c.resume_at).where(
+            t.tenants.c.name == tenant, t.tenants.c.paused_at.is_not(None)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Pause(since=row.paused_at, reason=row.pause_reason, resume_at=row.resume_at)
+
+
+def _held_by(tenant: str, owner: str, fence: int) -> tuple[ColumnElement[bool], ...]:
+    return (t.tenants.c.name == tenant, t.tenants.c.owner == owner, t.tenants.c.fence == fence)
+
+
+def _key(tenant: str) -> str:
+    """A tenant's own sequence of outcomes: its bare name could be an organization's too."""
+    return f"tenant:{tenant}"
