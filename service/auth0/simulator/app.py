@@ -1,0 +1,235 @@
+"""The simulator over HTTP: a Starlette application that stands in for Auth0."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
+
+from service.auth0.simulator import control, exports, oauth, tickets
+from service.auth0.simulator.connection_loss import drop, until_gone
+from service.auth0.simulator.errors import Refusal, reason_phrase
+from service.auth0.simulator.faults import Fault
+from service.auth0.simulator.lag import Lag
+from service.auth0.simulator.limits import LIMITS, Bucket, Clock, Limits, Plan, RateLimiter
+from service.auth0.simulator.operation import Answer
+from service.auth0.simulator.simulation import MOST_BYTES, Received, Simulation
+from service.auth0.simulator.store import Store
+
+Sleep = Callable[[float], Awaitable[None]]
+
+_PATH = re.compile(r"(?:/tenants/(?P<tenant>[^/]+))?(?P<rest>/.*)")
+_API = "/api/v2"
+_CHANGE_PASSWORD = Limits(overall=Bucket(burst=10, refill=1, period="minute"))
+_GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
+
+
+def create_simulator(
+    *,
+    data_dir: Path | None,
+    plan: Plan = "enterprise",
+    clock: Clock = time.time,
+    random: Random | None = None,
+    seed: bool = True,
+    lag: Lag | None = None,
+    limits: Limits | None = None,
+    sessions_api: bool | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> Starlette:
+    """A stand-in for Auth0, ready to serve; its `Simulation` is `app.state.simulation`.
+
+    data_dir: where `simulator.sqlite3` is kept; None keeps all in memory.
+    clock: seconds since the epoch.
+    random: draws delays and the chance of faults.
+    seed: store the sample tenants where they do not exist.
+    limits: instead of the plan's.
+    sessions_api: whether the plan includes listing and deleting sessions and refresh tokens; by
+        default only `enterprise` does. Without it they answer 403 `insufficient_entitlement`.
+    """
+    simulation = Simulation(
+        store=Store(data_dir),
+        limiter=RateLimiter(limits or LIMITS[plan], clock),
+        clock=clock,
+        random=random or Random(),  # noqa: S311
+        lag=lag or Lag(),
+        sessions_api=plan == "enterprise" if sessions_api is None else sessions_api,
+    )
+    if seed:
+        simulation.plant()
+    door = _Door(simulation, RateLimiter(_CHANGE_PASSWORD, clock), sleep)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        simulation.store.close()
+
+    app = Starlette(routes=[*control.routes(simulation), Mount("/", app=door)], lifespan=lifespan)
+    app.state.simulation = simulation
+    return app
+
+
+class _Door:
+    """Everything that Auth0 itself would answer, as ASGI, so that connections can be dropped."""
+
+    def __init__(self, simulation: Simulation, mail_limiter: RateLimiter, sleep: Sleep) -> None:
+        self._simulation = simulation
+        self._mail_limiter = mail_limiter
+        self._sleep = sleep
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        raw_path = scope.get("raw_path") or str(scope["path"]).encode()
+        match = _PATH.fullmatch(raw_path.decode("latin-1"))
+        tenant = (match and match["tenant"]) or "main"
+        if match is None or not oauth.TENANT_NAME.fullmatch(tenant):
+            await _problem(404, "There is no such tenant")(scope, receive, send)
+            return
+        rest = match["rest"]
+        body = await request.body()
+        paths = _names(raw_path.decode("latin-1"), rest)
+        fault = self._simulation.fault(tenant, request.method, paths)
+        received = _received(request, tenant, rest, body)
+        is_call = rest == _API or rest.startswith(f"{_API}/")
+        response: Response | None = None
+        if fault is not None and fault.kind == "latency" and not fault.after_commit:
+            await self._sleep(fault.seconds or 0.0)
+        if fault is None or fault.commits:
+            if is_call:
+                response = self._call(received, fault)
+            else:
+                response = self._other(request, tenant, rest, body)
+        elif is_call:
+            self._simulation.log_unanswered(received, fault, _status_of(fault))
+        if fault is not None:
+            response = await self._suffer(fault, response, scope, receive)
+        if response is not None:
+            await response(scope, receive, send)
+
+    async def _suffer(
+        self, fault: Fault, response: Response | None, scope: Scope, receive: Receive
+    ) -> Response | None:
+        """What is left of an answer under a fault; None where the connection is gone."""
+        if fault.kind == "latency":
+            if fault.after_commit:
+                await self._sleep(fault.seconds or 0.0)
+            return response
+        if fault.kind == "status":
+            body = fault.body
+            if body is None:
+                code = "too_many_requests" if fault.status == 429 else None
+                body = Refusal(
+                    status=fault.status, message=reason_phrase(fault.status), error_code=code
+                ).body()
+            return _json(body, fault.status, {} if response is None else dict(response.headers))
+        if fault.kind == "html-502":
+            return Response(_GATEWAY_PAGE, 502, media_type="text/html")
+        if fault.kind == "hang":
+            if fault.seconds is None:
+                await until_gone(receive)
+                return None
+            await self._sleep(fault.seconds)
+        await drop(receive)
+        return None
+
+    def _call(self, received: Received, fault: Fault | None) -> Response:
+        reply = self._simulation.call(received, fault)
+        return _answer(reply.answer, reply.headers)
+
+    def _other(self, request: Request, tenant: str, rest: str, body: bytes) -> Response:
+        if rest == "/oauth/token" and request.method == "POST":
+            answer = self._simulation.token(tenant, _fields(request, body))
+            return _answer(answer, {"cache-control": "no-store"})
+        if rest == "/dbconnections/change_password" and request.method == "POST":
+            return self._change_password(request, tenant, body)
+        if rest.startswith("/exports/") and request.method == "GET":
+            with self._simulation.world(tenant) as world:
+                file = exports.file(world, rest.removeprefix("/exports/"))
+            if file is not None:
+                return Response(file, media_type="application/gzip")
+        return _problem(404, "Not Found")
+
+    def _change_password(self, request: Request, tenant: str, body: bytes) -> Response:
+        fields = _fields(request, body)
+        address = request.client.host if request.client is not None else ""
+        key = f"{tenant} {address} {str(fields.get('email')).lower()}"
+        verdict = self._mail_limiter.take(key, "")
+        if verdict.refusal is not None:
+            error = {"error": "too_many_requests", "error_description": "Try again later"}
+            return _json(error, 429, verdict.headers())
+        with self._simulation.world(tenant) as world:
+            answer = tickets.change_password(world, fields, base_url=_base_url(request, tenant))
+        if isinstance(answer.body, str):
+            return Response(answer.body, headers=verdict.headers(), media_type="text/html")
+        return _json(answer.body, answer.status, verdict.headers())
+
+
+def _names(whole: str, rest: str) -> tuple[str, ...]:
+    """The forms under which a fault may name a path: whole, in its tenant, below `/api/v2`."""
+    below = rest.removeprefix(_API) or "/"
+    raw = {whole, rest, below, below.rstrip("/") or "/"}
+    return tuple({*raw, *(unquote(path) for path in raw)})
+
+
+def _received(request: Request, tenant: str, rest: str, body: bytes) -> Received:
+    return Received(
+        tenant=tenant,
+        method=request.method,
+        path=rest.removeprefix(_API) or "/",
+        query=dict(reversed(request.query_params.multi_items())),
+        body=body,
+        content_type=request.headers.get("content-type", ""),
+        authorization=request.headers.get("authorization"),
+        base_url=_base_url(request, tenant),
+    )
+
+
+def _base_url(request: Request, tenant: str) -> str:
+    own = "" if tenant == "main" else f"/tenants/{tenant}"
+    return f"{request.url.scheme}://{request.url.netloc}{own}"
+
+
+def _fields(request: Request, body: bytes) -> dict[str, Any]:
+    """A body as JSON object or as form."""
+    if "json" not in request.headers.get("content-type", ""):
+        return dict(parse_qsl(body[:MOST_BYTES].decode(errors="replace")))
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _status_of(fault: Fault) -> int | None:
+    if fault.kind == "status":
+        return fault.status
+    return 502 if fault.kind == "html-502" else None
+
+
+def _answer(answer: Answer, headers: Mapping[str, str]) -> Response:
+    if answer.empty:
+        return Response(status_code=answer.status, headers=headers)
+    return _json(answer.body, answer.status, headers)
+
+
+def _json(body: Any, status: int, headers: Mapping[str, str]) -> Response:
+    kept = {k: v for k, v in headers.items() if k not in {"content-length", "content-type"}}
+    return Response(
+        orjson.dumps(body), status, headers=kept, media_type="application/json; charset=utf-8"
+    )
+
+
+def _problem(status: int, message: str) -> Response:
+    return _json(Refusal(status=status, message=message).body(), status, {})

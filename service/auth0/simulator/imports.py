@@ -1,0 +1,99 @@
+"""The run of a users import: row by row, with the error rows Auth0 reports."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.auth0.simulator import profiles, users
+from service.auth0.simulator.errors import Refusal
+from service.auth0.simulator.operation import World
+from service.auth0.simulator.profiles import Identity, Profile
+from service.auth0.simulator.shapes import EMAIL
+
+_UPSERTABLE = ("email_verified", "name", "given_name", "family_name", "nickname", "picture")
+_METADATA = ("app_metadata", "user_metadata")
+_IGNORED = ("password_hash", "custom_password_hash")
+_KNOWN = frozenset({"email", "user_id", "username", "blocked", *_UPSERTABLE, *_METADATA, *_IGNORED})
+
+
+def run(
+    world: World, job: Mapping[str, Any], rows: list[Any]
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Import rows; answers the summary and the error rows."""
+    summary = {"failed": 0, "updated": 0, "inserted": 0, "total": len(rows)}
+    errors: list[dict[str, Any]] = []
+    for row in rows:
+        done, problem = _import_one(world, job, row)
+        summary[done] += 1
+        if problem is not None:
+            errors.append({"user": row if isinstance(row, dict) else {}, "errors": [problem]})
+    return summary, errors
+
+
+def _import_one(
+    world: World, job: Mapping[str, Any], row: Any
+) -> tuple[str, dict[str, str] | None]:
+    problem = _problem(row)
+    if problem is not None:
+        return "failed", problem
+    email = row["email"].lower()
+    existing = profiles.owner(world, job["connection"], email)
+    profile = None if existing is None else profiles.load(world, existing)
+    if profile is None:
+        try:
+            _insert(world, job["connection"], row, email)
+        except Refusal:
+            return "failed", {
+                "code": "DUPLICATED_USER",
+                "message": "The user_id or username is taken by another user",
+            }
+        return "inserted", None
+    if not job["upsert"]:
+        return "failed", {
+            "code": "DUPLICATED_USER",
+            "message": "The user already exist and upsert parameter is false",
+        }
+    _upsert(world, profile, row)
+    return "updated", None
+
+
+def _problem(row: Any) -> dict[str, str] | None:
+    if not isinstance(row, dict):
+        return {"code": "INVALID_TYPE", "message": "A user is an object"}
+    if not isinstance(row.get("email"), str) or not EMAIL.fullmatch(row["email"]):
+        return {"code": "INVALID_FORMAT", "message": "email is no address", "path": "email"}
+    unknown = sorted(set(row) - _KNOWN)
+    if unknown:
+        return {
+            "code": "OBJECT_ADDITIONAL_PROPERTIES",
+            "message": f"Additional properties not allowed: {','.join(unknown)}",
+        }
+    return None
+
+
+def _insert(world: World, connection: str, row: Mapping[str, Any], email: str) -> None:
+    username = row.get("username")
+    wanted = str(row.get("user_id") or "")
+    profiles.insert(
+        world,
+        Identity(
+            provider="auth0",
+            id=users.identity_id(wanted, "auth0"),
+            connection=connection,
+            email_key=email,
+            username_key=None if username is None else str(username).lower(),
+        ),
+        users.new_profile({"email_verified": False, **row}, email),
+    )
+
+
+def _upsert(world: World, profile: Profile, row: Mapping[str, Any]) -> None:
+    """Change what an upsert may change; both metadata objects are replaced, not merged."""
+    for name in _UPSERTABLE:
+        if name in row:
+            profile[name] = row[name]
+    if "email_verified" not in row:
+        profile["email_verified"] = False
+    for name in _METADATA:
+        if name in row:
+            profile[name] = row[name]
+    profiles.save(world, profile)
