@@ -122,6 +122,17 @@ def due(
     ]
 
 
+def live(transaction: Transaction, account_ids: Collection[str]) -> frozenset[str]:
+    """Which of these accounts are ours and open."""
+    return frozenset(
+        transaction.execute(
+            select(t.accounts.c.id).where(
+                t.accounts.c.id.in_(list(account_ids)), t.accounts.c.closed_at.is_(None)
+            )
+        ).scalars()
+    )
+
+
 def lock(transaction: Transaction, account_id: str) -> Account | None:
     """The account, held against other transactions until this one ends."""
     row = transaction.execute(

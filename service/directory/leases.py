@@ -23,8 +23,12 @@ def claim_tenant(
 
     The fence grows with each change of owner; an owner that claims again keeps its own. ``owner``
     names one run of one process: a process that starts anew must choose another name, so that it
-    reads what its former self left in doubt. None also for a tenant that is not configured.
+    reads what its former self left in doubt. ``instance#run`` takes over from an earlier run of the
+    same instance at once, since whoever names instances promises that only one of them runs. None
+    also for a tenant that is not configured.
     """
+    instance, named, _ = owner.partition("#")
+    predecessor = t.tenants.c.owner.startswith(f"{instance}#", autoescape=True)
     return transaction.execute(
         update(t.tenants)
         .where(
@@ -33,6 +37,7 @@ def claim_tenant(
                 t.tenants.c.owner.is_(None),
                 t.tenants.c.owner == owner,
                 t.tenants.c.lease_until <= now,
+                *([predecessor] if named else []),
             ),
         )
         .values(

@@ -1,0 +1,105 @@
+"""What came of one call to Auth0, as a value. One function turns every exception into one.
+
+Knows what each status means for repeating a call; not what the call was for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+from auth0.management.core.api_error import ApiError
+from auth0.management.core.parse_error import ParsingError
+
+Verdict = Literal[
+    "ok",
+    "rate-limited",  # nothing happened: again at retry_at, not counted as an attempt
+    "unauthorized",  # the token was refused, twice
+    "forbidden",
+    "not-found",
+    "conflict",
+    "refused",  # any other 4xx: the same call will be refused again
+    "unreachable",  # nothing was sent: again later
+    "doubtful",  # it may have been done: read before repeating
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``code``: Auth0's ``errorCode`` where it gave one. ``message`` may hold personal data: it is
+    shown to operators, never published. ``retry_after``: seconds."""
+
+    verdict: Verdict
+    status: int | None = None
+    data: Any = None
+    code: str | None = None
+    message: str = ""
+    retry_after: float | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def ok(status: int, data: Any, headers: Mapping[str, str]) -> Answer:
+    return Answer(verdict="ok", status=status, data=data, headers=headers)
+
+
+def failed(error: Exception) -> Answer:
+    """The answer in an exception of the SDK or of httpx; anything else is raised again."""
+    match error:
+        case ApiError():
+            return _refusal(error)
+        case ParsingError():
+            # A 2xx that cannot be read: done, but we do not know what it says.
+            return Answer(verdict="doubtful", message="unreadable success")
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return Answer(verdict="unreachable", message=_said(error))
+        case httpx.TransportError():
+            return Answer(verdict="doubtful", message=_said(error))
+        case _:
+            raise error
+
+
+def _refusal(error: ApiError) -> Answer:
+    status = error.status_code or 0
+    body: Any = error.body
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    code = body.get("errorCode") or body.get("error") if isinstance(body, Mapping) else None
+    message = body.get("message") if isinstance(body, Mapping) else str(body)[:200]
+    return Answer(
+        verdict=_verdict(status),
+        status=status,
+        code=str(code) if code else None,
+        message=str(message or ""),
+        retry_after=_seconds(headers.get("retry-after")),
+        headers=headers,
+    )
+
+
+def _verdict(status: int) -> Verdict:
+    match status:
+        case 429:
+            return "rate-limited"
+        case 401:
+            return "unauthorized"
+        case 403:
+            return "forbidden"
+        case 404:
+            return "not-found"
+        case 409:
+            return "conflict"
+        case _ if 400 <= status < 500 and status != 408:
+            return "refused"
+        case _:
+            return "doubtful"  # a 5xx may come after the write was done
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return float(value) if value is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,258 @@
+"""One Auth0 tenant's Management API, as far as accounts need it: each call paced, each an Answer.
+
+Over auth0-python's AsyncAuth0 with its own retries off: who repeats what is decided by the lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import httpx
+from auth0.management import AsyncAuth0
+from auth0.management.core.pagination import AsyncPager
+
+from service.auth0.answers import Answer, failed, ok
+from service.auth0.pacing import Group, Pacer, PacerClosed
+from service.auth0.token import Token, TokenRefused
+from service.clock import Clock
+from service.organizations import Tenant
+
+TIMEOUT: Final = 15.0
+"""Seconds that one call may take at most; connecting at most 3."""
+
+
+def http_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(TIMEOUT, connect=3.0),
+        limits=httpx.Limits(max_connections=16),
+    )
+
+
+class Auth0Client:
+    """The calls that lanes make. Every method returns an Answer and raises nothing of Auth0's."""
+
+    def __init__(
+        self,
+        tenant: Tenant,
+        client_secret: str,
+        *,
+        clock: Clock,
+        pacer: Pacer,
+        http: httpx.AsyncClient,
+    ) -> None:
+        self.tenant = tenant
+        self._clock = clock
+        self._pacer = pacer
+        self._http = http
+        self._token = Token(tenant, client_secret, http, clock)
+        self._api = AsyncAuth0(
+            base_url=f"{tenant.url}/api/v2",
+            token="unused",
+            async_token=self._token,
+            httpx_client=http,
+            max_retries=0,
+        )
+
+    def stop(self) -> None:
+        """Makes no further call; those under way go on."""
+        self._pacer.close()
+
+    async def close(self) -> None:
+        self.stop()
+        await self._http.aclose()
+
+    async def probe(self) -> Answer:
+        """Whether the tenant accepts us: a fresh token and one small read."""
+        self._token.invalidate()
+        return await self._call("other", self._api.roles.with_raw_response.list, per_page=1)
+
+    async def create_user(self, *, leaver: bool = False, **fields: Any) -> Answer:
+        return await self._call(
+            "users-write", self._api.users.with_raw_response.create, leaver=leaver, **fields
+        )
+
+    async def get_user(self, user_id: str, *, leaver: bool = False) -> Answer:
+        return await self._call(
+            "users-read", self._api.users.with_raw_response.get, user_id, leaver=leaver
+        )
+
+    async def users_by_email(self, email: str, *, leaver: bool = False) -> Answer:
+        """Immediately consistent, unlike search; the address must be in lower case."""
+        return await self._call(
+            "users-read",
+            self._api.users.with_raw_response.list_users_by_email,
+            email=email,
+            leaver=leaver,
+        )
+
+    async def update_user(self, user_id: str, *, leaver: bool = False, **fields: Any) -> Answer:
+        return await self._call(
+            "users-write",
+            self._api.users.with_raw_response.update,
+            user_id,
+            leaver=leaver,
+            **fields,
+        )
+
+    async def delete_user(self, user_id: str, *, leaver: bool = False) -> Answer:
+        return await self._call(
+            "users-delete", self._api.users.with_raw_response.delete, user_id, leaver=leaver
+        )
+
+    async def revoke_access(self, user_id: str, *, leaver: bool = False) -> Answer:
+        """Sessions and refresh tokens in one call; Auth0 carries it out a little later."""
+        return await self._call(
+            "other", self._api.users.with_raw_response.revoke_access, user_id, leaver=leaver
+        )
+
+    async def organizations_of(self, user_id: str, *, leaver: bool = False) -> Answer:
+        """The names of the Organizations that a user is in, as a list."""
+        names: list[str] = []
+        for page in range(20):
+            answer = await self._call(
+                "users-read",
+                self._api.users.organizations.with_raw_response.list,
+                user_id,
+                page=page,
+                per_page=50,
+                leaver=leaver,
+            )
+            if answer.verdict != "ok":
+                return answer
+            names += [organization["name"] for organization in answer.data]
+            if len(answer.data) < 50:
+                break
+        return Answer(verdict="ok", status=200, data=names)
+
+    async def organization_by_name(self, name: str) -> Answer:
+        return await self._call(
+            "organizations-read", self._api.organizations.with_raw_response.get_by_name, name
+        )
+
+    async def roles(self, page: int) -> Answer:
+        return await self._call(
+            "other",
+            self._api.roles.with_raw_response.list,
+            per_page=100,
+            page=page,
+            include_totals=True,
+        )
+
+    async def add_members(
+        self, organization_id: str, user_ids: Sequence[str], *, leaver: bool = False
+    ) -> Answer:
+        """At most ten. Adding someone who is a member already is a success."""
+        return await self._call(
+            "members-write",
+            self._api.organizations.members.with_raw_response.create,
+            organization_id,
+            members=list(user_ids),
+            leaver=leaver,
+        )
+
+    async def remove_members(
+        self, organization_id: str, user_ids: Sequence[str], *, leaver: bool = False
+    ) -> Answer:
+        return await self._call(
+            "members-write",
+            self._api.organizations.members.with_raw_response.delete,
+            organization_id,
+            members=list(user_ids),
+            leaver=leaver,
+        )
+
+    async def add_roles(self, organization_id: str, user_id: str, roles: Sequence[str]) -> Answer:
+        return await self._call(
+            "member-roles-write",
+            self._api.organizations.members.roles.with_raw_response.assign,
+            organization_id,
+            user_id,
+            roles=list(roles),
+        )
+
+    async def remove_roles(
+        self, organization_id: str, user_id: str, roles: Sequence[str], *, leaver: bool = False
+    ) -> Answer:
+        return await self._call(
+            "member-roles-write",
+            self._api.organizations.members.roles.with_raw_response.delete,
+            organization_id,
+            user_id,
+            roles=list(roles),
+            leaver=leaver,
+        )
+
+    async def password_ticket(self, user_id: str) -> Answer:
+        """A link with which the person sets a password. It is a credential: never log it."""
+        return await self._call(
+            "other",
+            self._api.tickets.with_raw_response.change_password,
+            user_id=user_id,
+            mark_email_as_verified=True,
+        )
+
+    async def _call(
+        self,
+        group: Group,
+        method: Callable[..., Awaitable[Any]],
+        *arguments: Any,
+        leaver: bool = False,
+        **named: Any,
+    ) -> Answer:
+        answer = await self._once(group, method, leaver, arguments, named)
+        if answer.verdict == "unauthorized":
+            # A token may have been rotated away: one fresh one, then it is a refusal.
+            self._token.invalidate()
+            answer = await self._once(group, method, leaver, arguments, named)
+        return answer
+
+    async def _once(
+        self,
+        group: Group,
+        method: Callable[..., Awaitable[Any]],
+        leaver: bool,
+        arguments: Sequence[Any],
+        named: Mapping[str, Any],
+    ) -> Answer:
+        try:
+            # Before the turn: a call whose token is late must not hold a place in the bucket.
+            await self._token()
+        except TokenRefused as error:
+            return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
+        except httpx.TransportError as error:
+            return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
+        try:
+            await self._pacer.turn(group, leaver=leaver)
+        except PacerClosed:
+            return Answer(verdict="unreachable", message="stopping")
+        try:
+            answer = _success(await method(*arguments, **named))
+        except TokenRefused as error:
+            return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
+        except Exception as error:
+            answer = failed(error)
+        if answer.headers is not None:
+            self._pacer.learn(
+                group,
+                answer.headers,
+                limited=answer.verdict == "rate-limited",
+                epoch=self._clock.now().timestamp(),
+            )
+        return answer
+
+
+def _success(raw: Any) -> Answer:
+    """A response of the SDK as an Answer; its list operations answer with a pager, without headers."""
+    if isinstance(raw, AsyncPager):
+        return ok(200, [_plain(item) for item in raw.items or []], {})
+    return ok(raw.status_code, _plain(raw.data), raw.headers)
+
+
+def _plain(data: Any) -> Any:
+    """The SDK's models as dicts and lists of dicts, so that no caller depends on its classes."""
+    if isinstance(data, list):
+        return [_plain(item) for item in data]
+    if hasattr(data, "model_dump"):
+        return data.model_dump(mode="json", by_alias=True)
+    return data

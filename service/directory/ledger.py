@@ -1,0 +1,69 @@
+"""What must not happen twice: mails. Written as intended before, and as done after, for ever."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.dialect import insert
+from service.ids import derived_id
+
+
+def intend(
+    transaction: Transaction,
+    *,
+    account_id: str,
+    organization: str,
+    user_id: str,
+    kind: str,
+    now: datetime,
+) -> bool:
+    """Records that a mail is about to go out; False where one was intended before."""
+    written = transaction.execute(
+        insert(transaction, t.effects)
+        .values(
+            id=derived_id("effect", account_id, user_id, kind),
+            account_id=account_id,
+            organization=organization,
+            user_id=user_id,
+            kind=kind,
+            intent="first",
+            state="intended",
+            at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(t.effects.c.id)
+    ).scalar_one_or_none()
+    return written is not None
+
+
+def done(transaction: Transaction, account_id: str, now: datetime) -> None:
+    """The mail was handed over."""
+    transaction.execute(
+        update(t.effects)
+        .where(t.effects.c.account_id == account_id, t.effects.c.state == "intended")
+        .values(state="done", at=now)
+    )
+
+
+def doubt(transaction: Transaction, account_id: str, now: datetime) -> list[tuple[str, str]]:
+    """Flags mails that were intended and never confirmed; (organization, user id) of each."""
+    rows = transaction.execute(
+        update(t.effects)
+        .where(t.effects.c.account_id == account_id, t.effects.c.state == "intended")
+        .values(state="doubtful", at=now)
+        .returning(t.effects.c.organization, t.effects.c.user_id)
+    )
+    return [(row.organization, row.user_id) for row in rows]
+
+
+def invited(transaction: Transaction, account_id: str) -> set[str]:
+    """Users of the account to whom an invitation has gone out, or may have."""
+    return set(
+        transaction.execute(
+            select(t.effects.c.user_id).where(t.effects.c.account_id == account_id)
+        ).scalars()
+    )

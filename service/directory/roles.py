@@ -1,0 +1,53 @@
+"""Which Auth0 roles a user's groups stand for, by the organization's mapping."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.organizations import Organization
+from service.people import User, worker_attribute
+
+
+def of_user(transaction: Transaction, user: User, organization: Organization) -> frozenset[str]:
+    """Role names: a group maps by id or ``externalId``, by ``displayName`` only where unique."""
+    mapping = organization.roles
+    if not mapping:
+        return frozenset()
+    granted: set[str] = set()
+    by_name = {name.casefold(): role for name, role in mapping.items()}
+    named: set[str] = set()
+    rows = transaction.execute(
+        select(t.groups.c.id, t.groups.c.external_id, t.groups.c.display_name_key)
+        .join(t.members, t.members.c.group_id == t.groups.c.id)
+        .where(t.members.c.user_id == user.id)
+    )
+    for row in rows:
+        role = mapping.get(row.id) or mapping.get(row.external_id or "")
+        if role is not None:
+            granted.add(role)
+        elif row.display_name_key in by_name:
+            named.add(row.display_name_key)
+    for name in named - _ambiguous(transaction, organization.name, named):
+        granted.add(by_name[name])
+    from_hr = worker_attribute(user, "groups")
+    if isinstance(from_hr, list):
+        granted |= {by_name[name.casefold()] for name in from_hr if name.casefold() in by_name}
+    return frozenset(granted)
+
+
+def _ambiguous(transaction: Transaction, organization: str, names: set[str]) -> set[str]:
+    if not names:
+        return set()
+    return set(
+        transaction.execute(
+            select(t.groups.c.display_name_key)
+            .where(
+                t.groups.c.organization == organization,
+                t.groups.c.display_name_key.in_(names),
+            )
+            .group_by(t.groups.c.display_name_key)
+            .having(func.count() > 1)
+        ).scalars()
+    )

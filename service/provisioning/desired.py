@@ -1,0 +1,135 @@
+"""What everyone who lives in one account wants of it, all organizations together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.organizations import Connection, Model, Organization
+from service.people import Profile, User, identifier_of, is_wanted, profile_of
+from service.provisioning.operations import Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """One user of the account, with the organization's rules and the roles from the groups."""
+
+    user: User
+    organization: Organization
+    decommissioned: bool = False
+    roles: frozenset[str] = frozenset()
+    invited: bool = False
+    """Whether an invitation has gone out, or may have."""
+
+    @property
+    def wanted(self) -> bool:
+        return is_wanted(self.user, self.organization, decommissioned=self.decommissioned)
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(organization=self.user.organization, user_id=self.user.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One membership: the subject who asks for it and the roles that it should carry."""
+
+    subject: Subject
+    roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What Auth0 should say of one account. Organizations and roles by their Auth0 names."""
+
+    model: Model
+    principal: Subject
+    """Under whom account-wide effects are told: the user who changed last."""
+    connection: Connection
+    email: str
+    profile: Profile = field(default_factory=Profile)
+    email_verified: bool = False
+    wanted: bool = False
+    memberships: Mapping[str, Wish] = field(default_factory=dict[str, Wish])
+    leavers: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
+    """Organizations that someone has left, for telling whose membership went."""
+    may_adopt: bool = False
+    invite: Subject | None = None
+    delete: bool = False
+    delete_at: datetime | None = None
+    """When a held deletion is due, where policy deletes."""
+
+
+def desire(
+    residents: Sequence[Resident], *, identifier: str, connection_name: str, now: datetime
+) -> Desired:
+    """The joint wish of an account's residents. ``identifier``: the account's address."""
+    assert residents, "an account without residents wants nothing and is never due"
+    principal = max(residents, key=lambda resident: resident.user.modified_at)
+    staying = [resident for resident in residents if resident.wanted]
+    writer = max(staying or residents, key=lambda resident: resident.user.modified_at)
+    organization = writer.organization
+    connection = next(
+        (known for known in organization.connections if known.name == connection_name),
+        Connection(name=connection_name),
+    )
+    delete_at = _delete_at(residents) if connection.is_database and not staying else None
+    return Desired(
+        model=organization.model,
+        principal=principal.subject,
+        connection=connection,
+        email=identifier,
+        profile=profile_of(writer.user, organization),
+        email_verified=organization.policies.email_verified,
+        wanted=bool(staying),
+        memberships={
+            resident.organization.auth0_name: Wish(subject=resident.subject, roles=resident.roles)
+            for resident in staying
+        },
+        leavers={
+            resident.organization.auth0_name: resident.subject
+            for resident in residents
+            if not resident.wanted
+        },
+        may_adopt=any(_may_adopt(resident, identifier) for resident in staying),
+        invite=_invitee(staying, residents),
+        delete=delete_at is not None and delete_at <= now,
+        delete_at=delete_at,
+    )
+
+
+def _may_adopt(resident: Resident, identifier: str) -> bool:
+    """By policy, and only for an address in a domain that the organization has proved to own."""
+    return (
+        resident.organization.policies.adoption == "verified-email"
+        and resident.organization.owns_domain_of(identifier)
+        and identifier_of(resident.user, resident.organization) == identifier
+    )
+
+
+def _invitee(staying: Sequence[Resident], residents: Sequence[Resident]) -> Subject | None:
+    """Who asks for an invitation: one for an account, whoever else joins it later."""
+    if any(resident.invited for resident in residents):
+        return None
+    asking = [resident for resident in staying if resident.organization.policies.invite == "ticket"]
+    return asking[0].subject if asking else None
+
+
+def _delete_at(residents: Sequence[Resident]) -> datetime | None:
+    """The end of the hold; None where a resident's policy keeps, or HR still has the person.
+
+    In the shared model no organization may delete the account.
+    """
+    ends: list[datetime] = []
+    for resident in residents:
+        policies = resident.organization.policies
+        deleted_at = resident.user.deleted_at
+        if (
+            resident.organization.model != "isolated"
+            or policies.deletion != "delete"
+            or deleted_at is None
+        ):
+            return None
+        ends.append(deleted_at + policies.deletion_hold)
+    return max(ends)

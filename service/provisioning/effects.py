@@ -1,0 +1,296 @@
+"""What an answer of Auth0 means for the account: done, later, refused, or the tenant's trouble. Pure.
+
+Every trait of an operation that needs a decision is decided here, beside its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from service.auth0.answers import Answer
+from service.outcomes.catalogue import Effect as OutcomeName
+from service.provisioning import operations as op
+from service.provisioning.desired import Desired
+from service.provisioning.observed import Observed, after, gone, marker, seen
+from service.provisioning.operations import READS, Operation
+
+Problem = tuple[str, str, str, int | None]
+"""Class, code, message without personal data, HTTP status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An outcome to publish; ``data`` without personal data."""
+
+    outcome: OutcomeName
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The picture has changed (or been read); go on planning."""
+
+    observed: Observed
+    told: tuple[Told, ...] = ()
+    user_id: str | None = None
+    """Auth0's id, where it turned out to be another than the one we chose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Try again. ``doubt``: it may have been done, so read first."""
+
+    reason: str
+    after: float | None = None
+    counted: bool = True
+    doubt: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The same call will be refused again: an operator must act. ``scope``: an Organization's Auth0
+    name where only that membership is refused, else empty."""
+
+    problem: Problem
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRefused:
+    """Every call to this tenant will fail like this: pause it, nothing is lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotThereYet:
+    """An enterprise profile has not appeared: look again later."""
+
+
+Effect = Done | Later | Refused | TenantRefused | NotThereYet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What interpreting needs of the account: who it is, what is wanted, what was seen."""
+
+    account_id: str
+    user_id: str
+    connection: str
+    desired: Desired
+    observed: Observed
+    doubted: str | None = None
+    live_accounts: frozenset[str] = frozenset()
+    """Account ids that we answer for, among those that candidates are marked with."""
+
+
+def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
+    """What this answer to this operation means."""
+    match answer.verdict:
+        case "ok":
+            return _succeeded(operation, answer, setting)
+        case "rate-limited":
+            return Later(
+                reason="rate limited by Auth0", after=answer.retry_after or 0.0, counted=False
+            )
+        case "unreachable":
+            return Later(reason=f"Auth0 could not be reached: {answer.message}")
+        case "doubtful":
+            return Later(
+                reason=f"no clear answer from Auth0 ({answer.status or answer.message})",
+                doubt=not isinstance(operation, READS),
+            )
+        case "unauthorized":
+            return TenantRefused(reason=answer.message or "Auth0 refused the token")
+        case "forbidden":
+            return _forbidden(operation, answer, setting)
+        case "not-found":
+            return _not_found(operation, answer, setting)
+        case "conflict":
+            return _conflict(operation, answer, setting)
+        case "refused":
+            return _refused(operation, answer, answer.code or "bad_request")
+
+
+def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect:
+    match operation:
+        case op.ReadUser():
+            return _read(answer.data, setting)
+        case op.FindByEmail():
+            return _found(answer.data, setting)
+        case op.ReadMemberships():
+            ours = {*setting.observed.memberships, *setting.desired.leavers}
+            # A removal takes 5 to 10 s to show: what we have just left does not count.
+            foreign = tuple(sorted(set(answer.data) - ours))
+            return Done(observed=replace(setting.observed, foreign=foreign))
+        case _:
+            observed = after(setting.observed, operation)
+            return Done(observed=observed, told=_told(operation, setting, answer))
+
+
+def _told(operation: Operation, setting: Setting, answer: Answer) -> tuple[Told, ...]:
+    """The outcome of a writing operation that has succeeded."""
+    about: dict[str, Any] = {"auth0UserId": setting.user_id}
+    match operation:
+        case op.CreateUser():
+            return (Told(outcome="user.created", data=about),)
+        case op.MarkAccount():
+            return (Told(outcome="user.adopted", data=about),)
+        case op.UpdateProfile():
+            changed = [name for name, _ in operation.changes]
+            return (Told(outcome="user.updated", data=about | {"changed": changed}),)
+        case op.ChangeEmail():
+            return (Told(outcome="user.updated", data=about | {"changed": ["email"]}),)
+        case op.Block():
+            return (Told(outcome="user.blocked", data=about),)
+        case op.Unblock():
+            return (Told(outcome="user.unblocked", data=about),)
+        case op.RevokeAccess():
+            remaining = {"remaining": "issued access tokens live until they expire"}
+            return (Told(outcome="access.revoked", data=about | {"revoked": True} | remaining),)
+        case op.AddMember():
+            data = about | {"auth0Organization": operation.organization}
+            return (Told(outcome="membership.added", data=data),)
+        case op.RemoveMember():
+            data = about | {"auth0Organization": operation.organization}
+            return (Told(outcome="membership.removed", data=data),)
+        case op.AddRoles() | op.RemoveRoles():
+            added = operation.roles if isinstance(operation, op.AddRoles) else ()
+            removed = operation.roles if isinstance(operation, op.RemoveRoles) else ()
+            data = about | {
+                "auth0Organization": operation.organization,
+                "added": list(added),
+                "removed": list(removed),
+            }
+            return (Told(outcome="roles.changed", data=data),)
+        case op.SendTicket():
+            data = about | {"by": "ticket", "delivery": "sent"}
+            return (Told(outcome="invitation.sent", data=data),)
+        case op.DeleteUser():
+            return (Told(outcome="user.deleted", data=about),)
+        case op.ReadUser() | op.FindByEmail() | op.ReadMemberships():
+            return ()
+
+
+def _read(user: Mapping[str, Any], setting: Setting) -> Effect:
+    """What GET by id shows. Only our own id is ever asked for, so it is ours if it is marked."""
+    before = setting.observed
+    origin = before.origin or "created"
+    observed = seen(before, user, origin=origin, doubted=setting.doubted)
+    created = setting.doubted == "create-user" and before.origin is None
+    told = (Told(outcome="user.created", data={"auth0UserId": setting.user_id}),) if created else ()
+    if created:
+        observed = replace(observed, foreign=())
+    if before.presence == "unknown" and before.blocked_by_us and not observed.blocked:
+        told += (Told(outcome="drift.detected", data={"blocked": False}),)
+    return Done(observed=observed, told=told)
+
+
+def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
+    """Who holds the address in our connection: ourselves, one of ours, one to adopt, or a stranger."""
+    here = [user for user in users if _in_connection(user, setting.connection)]
+    if not here:
+        if setting.desired.connection.is_database:
+            return Refused(
+                problem=(
+                    "conflict",
+                    "conflict_without_user",
+                    "Auth0 says that the user exists, and shows none with this address in this"
+                    " connection: look at the connection's custom database or import mode.",
+                    409,
+                )
+            )
+        return NotThereYet()
+    user = here[0]
+    mark, user_id = marker(user), str(user.get("user_id"))
+    if user_id == setting.user_id and mark == setting.account_id:
+        return _read(user, replace(setting, doubted="create-user"))
+    enterprise = not setting.desired.connection.is_database
+    if mark is not None and mark not in setting.live_accounts:
+        origin = "joined"
+    elif mark is None and (
+        enterprise or (setting.desired.may_adopt and user.get("email_verified"))
+    ):
+        origin = "adopted"
+    else:
+        return Refused(
+            problem=(
+                "conflict",
+                "identifier_in_use",
+                "Auth0 has a user with this address that is not ours, and the organization's"
+                " policy does not allow to adopt it.",
+                409,
+            )
+        )
+    observed = seen(replace(setting.observed, origin=None), user, origin=origin)
+    # The marker is written again: it must name this account.
+    return Done(observed=replace(observed, marked=False, foreign=None), user_id=user_id)
+
+
+def _in_connection(user: Mapping[str, Any], connection: str) -> bool:
+    return any(
+        identity.get("connection") == connection for identity in user.get("identities") or []
+    )
+
+
+def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect:
+    if answer.code == "insufficient_entitlement":
+        if isinstance(operation, op.RevokeAccess):
+            # The plan has no session endpoints: the block stands, and the outcome says what does not.
+            data = {
+                "auth0UserId": setting.user_id,
+                "revoked": False,
+                "reason": "insufficient_entitlement",
+                "remaining": "sessions and refresh tokens live until they expire",
+            }
+            observed = after(setting.observed, operation)
+            return Done(observed=observed, told=(Told(outcome="access.revoked", data=data),))
+        return _refused(operation, answer, "insufficient_entitlement")
+    return TenantRefused(reason=answer.message or "Auth0 forbids this call: check the scopes")
+
+
+def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect:
+    about_user = answer.code == "inexistent_user" or isinstance(
+        operation,
+        op.ReadUser
+        | op.UpdateProfile
+        | op.ChangeEmail
+        | op.MarkAccount
+        | op.Block
+        | op.Unblock
+        | op.RevokeAccess
+        | op.DeleteUser
+        | op.ReadMemberships
+        | op.SendTicket,
+    )
+    if not about_user:
+        return _refused(operation, answer, "unknown_organization_or_role")
+    if setting.observed.presence == "present":
+        # Somebody deleted the user in Auth0 behind our back.
+        drift = Told(outcome="drift.detected", data={"deleted": True})
+        return Done(observed=gone(setting.observed), told=(drift,))
+    told: tuple[Told, ...] = ()
+    if setting.doubted == "delete-user":
+        told = (Told(outcome="user.deleted", data={"auth0UserId": setting.user_id}),)
+    return Done(observed=gone(setting.observed), told=told)
+
+
+def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
+    if isinstance(operation, op.CreateUser) and answer.code != "custom_domain_conflict":
+        return Done(observed=replace(setting.observed, presence="conflicting"))
+    if isinstance(operation, op.ChangeEmail):
+        return _refused(operation, answer, "identifier_in_use")
+    return _refused(operation, answer, answer.code or "conflict")
+
+
+def _refused(operation: Operation, answer: Answer, code: str) -> Refused:
+    """A membership that is refused stops that membership; anything else stops the account."""
+    scope = (
+        operation.organization
+        if isinstance(operation, op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles)
+        else ""
+    )
+    message = f"Auth0 refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
+    return Refused(problem=("permanent", code, message, answer.status), scope=scope)

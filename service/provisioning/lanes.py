@@ -1,0 +1,343 @@
+"""The lanes of one Auth0 tenant: due accounts are worked side by side, each by one turn at a time.
+
+Owns the tenant by a lease; decides when to call, when to wait and when to stop, not what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from tenacity import RetryCallState, wait_exponential_jitter
+
+from service.auth0.client import TIMEOUT
+from service.clock import Clock
+from service.directory import accounts, leases, ledger
+from service.directory.database import Database, Transaction, is_unavailable
+from service.errors import LostLease
+from service.provisioning import turn
+from service.provisioning.effects import Effect, Later, TenantRefused, interpret
+from service.provisioning.observed import marker
+from service.provisioning.perform import Performer
+from service.provisioning.turn import Owner, Step
+
+log = structlog.get_logger(__name__)
+
+_backoff: Final = wait_exponential_jitter(initial=1, max=300, jitter=1)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds until the next attempt after this many failed: doubling from one to 300, jittered."""
+    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # pyright: ignore[reportArgumentType]
+    state.attempt_number = max(1, attempts)
+    return _backoff(state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """How a tenant's lanes are worked. Times in seconds."""
+
+    lease: float = 45.0
+    poll: float = 0.1
+    width: int = 32
+    """Turns at once; as many again are kept for leavers."""
+    most_steps: int = 60
+    """Calls in one turn: more means that the plan does not come to an end."""
+    most_crashes: int = 5
+    probe: float = 15.0
+    """How long a paused tenant is left alone before it is tried again."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Our ownership of the tenant, and until when we may start a call."""
+
+    owner: Owner
+    until: float
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Lanes:
+    """Works one tenant's due accounts, whenever this process is the one that owns it."""
+
+    def __init__(
+        self,
+        tenant: str,
+        *,
+        database: Database,
+        performer: Performer,
+        clock: Clock,
+        owner: str,
+        settings: LaneSettings | None = None,
+        on_call: Callable[[str, Effect], None] | None = None,
+    ) -> None:
+        self._tenant = tenant
+        self._database = database
+        self._performer = performer
+        self._clock = clock
+        self._owner = owner
+        self._settings = settings or LaneSettings()
+        self._on_call = on_call or (lambda _kind, _effect: None)
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._leavers: set[str] = set()
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``: claim the tenant, work it, give it back. Outages are waited out."""
+        while not stop.is_set():
+            try:
+                lease = await self._claim()
+                if lease is None:
+                    await _pause(stop, 1.0)
+                    continue
+                log.info("lanes.owned", tenant=self._tenant, fence=lease.owner.fence)
+                await self._own(lease, stop)
+            except LostLease:
+                log.warning("lanes.lease_lost", tenant=self._tenant)
+            except Exception as error:
+                if not is_unavailable(error):
+                    log.exception("lanes.failed", tenant=self._tenant)
+                await _pause(stop, 1.0)
+
+    async def _claim(self) -> _Lease | None:
+        started = self._clock.monotonic()
+        lease = timedelta(seconds=self._settings.lease)
+        now = self._clock.now()
+        fence = await self._database.transact(
+            lambda tx: leases.claim_tenant(tx, self._tenant, self._owner, now, lease)
+        )
+        if fence is None:
+            return None
+        return _Lease(Owner(tenant=self._tenant, fence=fence), started + self._settings.lease)
+
+    async def _own(self, lease: _Lease, stop: asyncio.Event) -> None:
+        renewing = asyncio.create_task(self._renew(lease))
+        self._stopping = False
+        try:
+            while not stop.is_set() and not lease.lost.is_set():
+                await self._start_due(lease)
+                await _pause(stop, self._settings.poll)
+        finally:
+            self._stopping = True
+            if stop.is_set():
+                self._performer.client.stop()
+            await self._drain()
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+            if not lease.lost.is_set():
+                await self._release(lease)
+
+    async def _renew(self, lease: _Lease) -> None:
+        while not lease.lost.is_set():
+            await self._clock.sleep(self._settings.lease / 5)
+            started, now = self._clock.monotonic(), self._clock.now()
+            try:
+                kept = await self._database.transact(
+                    lambda tx, now=now: leases.renew(
+                        tx,
+                        self._tenant,
+                        self._owner,
+                        lease.owner.fence,
+                        now,
+                        timedelta(seconds=self._settings.lease),
+                    )
+                )
+            except Exception as error:
+                if not is_unavailable(error):
+                    log.exception("lanes.renewal_failed", tenant=self._tenant)
+                continue  # the lease runs out by itself if this goes on
+            if kept:
+                lease.until = started + self._settings.lease
+            else:
+                lease.lost.set()
+
+    async def _release(self, lease: _Lease) -> None:
+        with contextlib.suppress(Exception):  # it would run out by itself
+            await self._database.transact(
+                lambda tx: leases.release(tx, self._tenant, self._owner, lease.owner.fence)
+            )
+
+    async def _drain(self) -> None:
+        """Waits for the calls under way; each ends within its own timeout."""
+        if self._busy:
+            await asyncio.wait(self._busy.values(), timeout=TIMEOUT)
+
+    async def _start_due(self, lease: _Lease) -> None:
+        pause = await self._database.read(lambda tx: leases.paused(tx, self._tenant))
+        if pause is not None:
+            if pause.resume_at is not None and pause.resume_at <= self._clock.now():
+                await self._probe(lease)
+            return
+        width = self._settings.width
+        room = 2 * width - len(self._busy)
+        if room <= 0:
+            return
+        now, busy = self._clock.now(), list(self._busy)
+        due = await self._database.read(
+            lambda tx: accounts.due(tx, self._tenant, now=now, limit=room, busy=busy)
+        )
+        for account in due:
+            normal = len(self._busy) - len(self._leavers)
+            if not account.leaver and normal >= width:
+                continue
+            task = asyncio.create_task(self._turn(account.id, lease, leaver=account.leaver))
+            self._busy[account.id] = task
+            if account.leaver:
+                self._leavers.add(account.id)
+            task.add_done_callback(lambda _, gone=account.id: self._leave(gone))
+
+    def _leave(self, account_id: str) -> None:
+        self._busy.pop(account_id, None)
+        self._leavers.discard(account_id)
+
+    async def _probe(self, lease: _Lease) -> None:
+        """Tries a paused tenant again; resumes it where it accepts us."""
+        answer = await self._performer.client.probe()
+        now = self._clock.now()
+        if answer.verdict in ("ok", "rate-limited", "not-found"):
+            await self._database.transact(lambda tx: leases.resume_tenant(tx, self._tenant, now))
+        else:
+            reason = answer.message or f"Auth0 answered {answer.status}"
+            await self._pause_tenant(reason, lease)
+
+    async def _pause_tenant(self, reason: str, lease: _Lease) -> None:
+        now = self._clock.now()
+        again = now + timedelta(seconds=self._settings.probe)
+
+        def pause(transaction: Transaction) -> None:
+            leases.pause_tenant(transaction, self._tenant, reason, now, again)
+            leases.require(transaction, lease.owner.tenant, lease.owner.fence)
+
+        await self._database.transact(pause)
+
+    async def _turn(self, account_id: str, lease: _Lease, *, leaver: bool) -> None:
+        step: Step | None = None
+        try:
+            now = self._clock.now()
+            step = await self._database.transact(
+                lambda tx: turn.begin(tx, account_id, lease.owner, now)
+            )
+            for _ in range(self._settings.most_steps):
+                if step is None:
+                    return
+                if self._stopping or not self._may_call(lease):
+                    await self._abandon(step, lease)
+                    return
+                step = await self._step(step, lease, leaver=leaver)
+            raise RuntimeError("the plan does not come to an end")
+        except LostLease:
+            lease.lost.set()
+            if step is not None:
+                await self._doubt_late(step)
+        except Exception as error:
+            if is_unavailable(error):
+                log.warning("lanes.database_unavailable", error=type(error).__name__)
+            else:
+                log.exception("lanes.turn_failed", account=account_id, tenant=self._tenant)
+                await self._crashed(account_id, lease)
+
+    def _may_call(self, lease: _Lease) -> bool:
+        """No call starts with less lease left than it may take."""
+        return lease.until - self._clock.monotonic() > TIMEOUT
+
+    async def _step(self, step: Step, lease: _Lease, *, leaver: bool) -> Step | None:
+        """Makes one call and records what came of it; the next step, or None at the turn's end."""
+        answer = await self._performer.perform(
+            step, lambda: self._before_mail(step, lease), leaver=leaver
+        )
+        live = await self._live_accounts(answer.data)
+        effect = interpret(step.operation, answer, step.setting(live))
+        self._on_call(step.operation.kind, effect)
+        log.debug(
+            "lanes.called",
+            tenant=self._tenant,
+            account=step.account.id,
+            operation=str(step.operation),
+            verdict=answer.verdict,
+            status=answer.status,
+        )
+        now = self._clock.now()
+        match effect:
+            case Later():
+                await self._postpone(step, effect, lease)
+                return None
+            case TenantRefused():
+                log.warning("lanes.tenant_paused", tenant=self._tenant, reason=effect.reason)
+                await self._pause_tenant(effect.reason, lease)
+                later = Later(reason="the tenant is paused", after=0.0, counted=False)
+                await self._postpone(step, later, lease)
+                return None
+            case _:
+                return await self._database.transact(
+                    lambda tx: turn.advance(tx, step, effect, lease.owner, now)
+                )
+
+    async def _live_accounts(self, found: object) -> frozenset[str]:
+        """Which of the accounts that found users are marked as are ones we answer for."""
+        marks = {
+            mark
+            for user in (found if isinstance(found, list) else [])
+            if isinstance(user, dict) and (mark := marker(user)) is not None
+        }
+        if not marks:
+            return frozenset()
+        return await self._database.read(lambda tx: accounts.live(tx, marks))
+
+    async def _before_mail(self, step: Step, lease: _Lease) -> bool:
+        now, subject = self._clock.now(), step.operation.subject
+
+        def record(transaction: Transaction) -> bool:
+            leases.require(transaction, lease.owner.tenant, lease.owner.fence)
+            return ledger.intend(
+                transaction,
+                account_id=step.account.id,
+                organization=subject.organization,
+                user_id=subject.user_id,
+                kind="invitation",
+                now=now,
+            )
+
+        return await self._database.transact(record)
+
+    async def _postpone(self, step: Step, later: Later, lease: _Lease) -> None:
+        attempts = step.account.attempts + 1
+        wait = later.after if later.after is not None else backoff(attempts)
+        now = self._clock.now()
+        until = now + timedelta(seconds=wait)
+        await self._database.transact(
+            lambda tx: turn.postpone(tx, step, later, lease.owner, now, until)
+        )
+
+    async def _abandon(self, step: Step, lease: _Lease) -> None:
+        now = self._clock.now()
+        await self._database.transact(lambda tx: turn.abandon(tx, step, lease.owner, now))
+
+    async def _doubt_late(self, step: Step) -> None:
+        now = self._clock.now()
+        with contextlib.suppress(Exception):  # the doubt that was recorded before stands anyway
+            await self._database.transact(lambda tx: turn.doubt_late(tx, step, now))
+
+    async def _crashed(self, account_id: str, lease: _Lease) -> None:
+        now = self._clock.now()
+
+        def note(transaction: Transaction) -> None:
+            until = now + timedelta(seconds=5)
+            attempts = turn.crashed(transaction, account_id, lease.owner, now, until)
+            if attempts >= self._settings.most_crashes:
+                turn.give_up(transaction, account_id, lease.owner, now)
+
+        try:
+            await self._database.transact(note)
+        except Exception:
+            log.exception("lanes.crash_not_recorded", account=account_id)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

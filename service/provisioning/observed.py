@@ -1,0 +1,164 @@
+"""What we last saw of an account, and what each success changes in that picture. Pure.
+
+Kept as a document beside the account, so that planning costs no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Literal
+
+from service.people import Profile
+from service.provisioning import operations as op
+from service.provisioning.operations import Operation
+
+Presence = Literal["absent", "present", "unknown", "conflicting"]
+"""``unknown``: an answer was lost, read first. ``conflicting``: a create met someone else's user."""
+Origin = Literal["created", "adopted", "joined"]
+Sessions = Literal["possible", "owed", "revoked"]
+"""``owed``: access was taken away and sessions still have to be ended, whatever comes next."""
+
+MARKER: Final = "auth0_provisioner"
+"""The key in ``app_metadata`` whose ``account`` is our account's id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The last picture of one account in Auth0. Organizations and roles by name."""
+
+    presence: Presence = "absent"
+    origin: Origin | None = None
+    email: str | None = None
+    email_verified: bool = False
+    profile: Profile = field(default_factory=Profile)
+    marked: bool = False
+    blocked: bool = False
+    blocked_by_us: bool = False
+    sessions: Sessions = "possible"
+    memberships: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Memberships that we made, with the roles that we granted in each."""
+    foreign: tuple[str, ...] | None = None
+    """Organizations that others made the person a member of; None where not read."""
+    refused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Problems that stop work for now: under an Organization's name, or ``""`` for all of it."""
+
+    def as_document(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Observed:
+        known = dict(document)
+        if not known:
+            return cls()
+        known["profile"] = Profile(**known.get("profile", {}))
+        known["memberships"] = {
+            name: tuple(roles) for name, roles in known.get("memberships", {}).items()
+        }
+        if known.get("foreign") is not None:
+            known["foreign"] = tuple(known["foreign"])
+        return cls(**known)
+
+
+def after(observed: Observed, operation: Operation) -> Observed:
+    """The picture once this writing operation has succeeded."""
+    match operation:
+        case op.CreateUser():
+            return replace(
+                observed,
+                presence="present",
+                origin="created",
+                email=operation.email,
+                email_verified=operation.email_verified,
+                profile=operation.profile,
+                marked=True,
+                blocked=False,
+                blocked_by_us=False,
+                sessions="possible",
+                memberships={},
+                foreign=(),
+            )
+        case op.MarkAccount():
+            return replace(observed, marked=True)
+        case op.UpdateProfile():
+            known = asdict(observed.profile) | dict(operation.changes)
+            return replace(observed, profile=Profile(**known))
+        case op.ChangeEmail():
+            return replace(observed, email=operation.email, email_verified=operation.email_verified)
+        case op.Block():
+            # Whoever was in may still hold sessions: ending them is owed from here on.
+            return replace(observed, blocked=True, blocked_by_us=True, sessions="owed")
+        case op.Unblock():
+            return replace(observed, blocked=False, blocked_by_us=False, sessions="possible")
+        case op.RevokeAccess():
+            ended: Sessions = "revoked" if observed.blocked else "possible"
+            return replace(observed, sessions=ended)
+        case op.AddMember():
+            return _with_membership(observed, operation.organization, ())
+        case op.RemoveMember():
+            left = {
+                name: roles
+                for name, roles in observed.memberships.items()
+                if name != operation.organization
+            }
+            sessions: Sessions = observed.sessions if observed.blocked else "owed"
+            return replace(observed, memberships=left, sessions=sessions, foreign=None)
+        case op.AddRoles():
+            have = set(observed.memberships.get(operation.organization, ()))
+            roles = tuple(sorted(have | set(operation.roles)))
+            return _with_membership(observed, operation.organization, roles)
+        case op.RemoveRoles():
+            have = set(observed.memberships.get(operation.organization, ()))
+            roles = tuple(sorted(have - set(operation.roles)))
+            return _with_membership(observed, operation.organization, roles)
+        case op.DeleteUser():
+            return Observed()
+        case op.SendTicket() | op.ReadUser() | op.FindByEmail() | op.ReadMemberships():
+            return observed
+
+
+def gone(observed: Observed) -> Observed:
+    """The picture when Auth0 says that there is no such user."""
+    return Observed(refused=observed.refused)
+
+
+def seen(
+    observed: Observed, user: Mapping[str, Any], *, origin: Origin, doubted: str | None = None
+) -> Observed:
+    """The picture after reading the user. ``doubted``: the kind of operation in doubt.
+
+    A block that we had recorded as about to be placed is ours; any other that appears is not.
+    """
+    blocked = bool(user.get("blocked"))
+    ours = blocked and (observed.blocked_by_us or doubted == "block")
+    sessions = observed.sessions
+    if blocked and not observed.blocked:
+        sessions = "owed" if ours else "possible"
+    if not blocked and sessions == "revoked":
+        sessions = "possible"
+    return replace(
+        observed,
+        presence="present",
+        origin=observed.origin or origin,
+        email=user.get("email"),
+        email_verified=bool(user.get("email_verified")),
+        profile=Profile(
+            given_name=user.get("given_name"),
+            family_name=user.get("family_name"),
+            name=user.get("name"),
+        ),
+        marked=marker(user) is not None,
+        blocked=blocked,
+        blocked_by_us=ours,
+        sessions=sessions,
+    )
+
+
+def marker(user: Mapping[str, Any]) -> str | None:
+    """The id of the account that a user in Auth0 is marked as, None where it is not ours."""
+    mark = (user.get("app_metadata") or {}).get(MARKER)
+    return mark.get("account") if isinstance(mark, Mapping) else None
+
+
+def _with_membership(observed: Observed, organization: str, roles: tuple[str, ...]) -> Observed:
+    return replace(observed, memberships={**observed.memberships, organization: roles})

@@ -1,0 +1,168 @@
+"""The things that we do to one account in Auth0, as values: planned, printed, recorded before the call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from service.people import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose wish an operation fulfils; its outcome is told under this user."""
+
+    organization: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operation:
+    kind: ClassVar[str]
+    subject: Subject
+
+    def as_document(self) -> dict[str, Any]:
+        """What is recorded before the call: which operation, on what. No personal data."""
+        document: dict[str, Any] = {"kind": self.kind}
+        organization = getattr(self, "organization", None)
+        return document | ({"organization": organization} if organization else {})
+
+    def __str__(self) -> str:
+        shown = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if field.name in ("organization", "roles", "changes")
+        ]
+        return " ".join([self.kind, *shown])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadUser(_Operation):
+    """See what is there, by ``user_id``: after doubt, before anything is repeated."""
+
+    kind: ClassVar[str] = "read-user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindByEmail(_Operation):
+    """See who holds the address: after a 409, and while an enterprise profile is awaited."""
+
+    kind: ClassVar[str] = "find-by-email"
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMemberships(_Operation):
+    """See which Organizations the account is in, ours or foreign, before it is blocked."""
+
+    kind: ClassVar[str] = "read-memberships"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateUser(_Operation):
+    kind: ClassVar[str] = "create-user"
+    email: str
+    profile: Profile
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkAccount(_Operation):
+    """Write our marker into an account that was here before us."""
+
+    kind: ClassVar[str] = "mark-account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateProfile(_Operation):
+    """Root attributes that differ; None unsets one."""
+
+    kind: ClassVar[str] = "update-profile"
+    changes: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeEmail(_Operation):
+    """A call of its own: Auth0 refuses an address together with username or password."""
+
+    kind: ClassVar[str] = "change-email"
+    email: str
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block(_Operation):
+    kind: ClassVar[str] = "block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unblock(_Operation):
+    kind: ClassVar[str] = "unblock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeAccess(_Operation):
+    """End sessions and refresh tokens. Access tokens that were issued live until they expire."""
+
+    kind: ClassVar[str] = "revoke-access"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddMember(_Operation):
+    kind: ClassVar[str] = "add-member"
+    organization: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveMember(_Operation):
+    kind: ClassVar[str] = "remove-member"
+    organization: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRoles(_Operation):
+    kind: ClassVar[str] = "add-roles"
+    organization: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveRoles(_Operation):
+    kind: ClassVar[str] = "remove-roles"
+    organization: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendTicket(_Operation):
+    """A password-change ticket, mailed as the invitation. At most once for an account."""
+
+    kind: ClassVar[str] = "send-ticket"
+    organization: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteUser(_Operation):
+    kind: ClassVar[str] = "delete-user"
+
+
+Operation = (
+    ReadUser
+    | FindByEmail
+    | ReadMemberships
+    | CreateUser
+    | MarkAccount
+    | UpdateProfile
+    | ChangeEmail
+    | Block
+    | Unblock
+    | RevokeAccess
+    | AddMember
+    | RemoveMember
+    | AddRoles
+    | RemoveRoles
+    | SendTicket
+    | DeleteUser
+)
+READS = (ReadUser, FindByEmail, ReadMemberships)

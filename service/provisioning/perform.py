@@ -1,0 +1,179 @@
+"""Carries out one operation against Auth0, and nothing else: names to ids, arguments, the call."""
+
+from __future__ import annotations
+
+import secrets
+import smtplib
+import string
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from service.auth0.answers import Answer
+from service.auth0.client import Auth0Client
+from service.mail import Mailer, invitation
+from service.provisioning import operations as op
+from service.provisioning.observed import MARKER
+from service.provisioning.turn import Step
+
+_ALPHABET: Final = string.ascii_letters + string.digits + "-_.!*"
+
+
+def unknowable_password() -> str:
+    """A password for the moment of creation: 64 random characters, kept by nobody."""
+    # One of each class, since connections may insist on them.
+    fixed = "aA1!"
+    return fixed + "".join(secrets.choice(_ALPHABET) for _ in range(60))
+
+
+class Names:
+    """Organization and role names of one tenant to their ids, looked up once and remembered."""
+
+    def __init__(self, client: Auth0Client) -> None:
+        self._client = client
+        self._organizations: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
+
+    async def organization(self, name: str) -> str | Answer:
+        """The id, or the answer that says why there is none."""
+        if name not in self._organizations:
+            answer = await self._client.organization_by_name(name)
+            if answer.verdict != "ok":
+                return answer
+            self._organizations[name] = answer.data["id"]
+        return self._organizations[name]
+
+    def forget_organization(self, name: str) -> None:
+        self._organizations.pop(name, None)
+
+    async def roles(self, names: tuple[str, ...]) -> list[str] | Answer:
+        """The ids of all of them, or the answer that says why not."""
+        if not set(names) <= set(self._roles):
+            for page in range(10):
+                answer = await self._client.roles(page)
+                if answer.verdict != "ok":
+                    return answer
+                self._roles |= {role["name"]: role["id"] for role in answer.data}
+                if len(answer.data) < 100:
+                    break
+        missing = [name for name in names if name not in self._roles]
+        if missing:
+            return Answer(verdict="not-found", status=404, message=f"no role named {missing[0]}")
+        return [self._roles[name] for name in names]
+
+
+class Performer:
+    """Carries out operations in one tenant."""
+
+    def __init__(self, client: Auth0Client, *, mailer: Mailer, sender: str) -> None:
+        self.client = client
+        self._names = Names(client)
+        self._mailer = mailer
+        self._sender = sender
+
+    async def perform(
+        self, step: Step, before_mail: Callable[[], Awaitable[bool]], *, leaver: bool
+    ) -> Answer:
+        """Makes the call. ``before_mail`` records a mail durably; False means: do not send it."""
+        operation, user_id = step.operation, step.account.user_id
+        client = self.client
+        match operation:
+            case op.ReadUser():
+                return await client.get_user(user_id, leaver=leaver)
+            case op.FindByEmail():
+                return await client.users_by_email(operation.email, leaver=leaver)
+            case op.ReadMemberships():
+                return await client.organizations_of(user_id, leaver=leaver)
+            case op.CreateUser():
+                return await client.create_user(**self._new_user(step, operation))
+            case op.MarkAccount():
+                marker = {MARKER: {"account": step.account.id}}
+                return await client.update_user(user_id, app_metadata=marker)
+            case op.UpdateProfile():
+                changes: dict[str, Any] = dict(operation.changes)
+                return await client.update_user(user_id, **changes)
+            case op.ChangeEmail():
+                return await client.update_user(
+                    user_id,
+                    email=operation.email,
+                    email_verified=operation.email_verified,
+                    verify_email=False,
+                    connection=step.account.connection,
+                )
+            case op.Block():
+                return await client.update_user(user_id, blocked=True, leaver=leaver)
+            case op.Unblock():
+                return await client.update_user(user_id, blocked=False)
+            case op.RevokeAccess():
+                return await client.revoke_access(user_id, leaver=leaver)
+            case op.DeleteUser():
+                return await client.delete_user(user_id, leaver=leaver)
+            case op.SendTicket():
+                return await self._send_ticket(step, operation, before_mail)
+            case op.AddMember() | op.RemoveMember() | op.AddRoles() | op.RemoveRoles():
+                return await self._membership(operation, user_id, leaver=leaver)
+
+    def _new_user(self, step: Step, operation: op.CreateUser) -> dict[str, Any]:
+        named = {name: value for name, value in asdict(operation.profile).items() if value}
+        return named | {
+            "connection": step.account.connection,
+            "user_id": step.account.user_id.removeprefix("auth0|"),
+            "email": operation.email,
+            "email_verified": operation.email_verified,
+            "verify_email": False,  # else Auth0 mails the person, and we do too
+            "password": unknowable_password(),
+            "app_metadata": {MARKER: {"account": step.account.id}},
+        }
+
+    async def _membership(
+        self,
+        operation: op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles,
+        user_id: str,
+        *,
+        leaver: bool,
+    ) -> Answer:
+        organization = await self._names.organization(operation.organization)
+        if isinstance(organization, Answer):
+            return organization
+        match operation:
+            case op.AddMember():
+                answer = await self.client.add_members(organization, [user_id])
+            case op.RemoveMember():
+                answer = await self.client.remove_members(organization, [user_id], leaver=leaver)
+            case op.AddRoles() | op.RemoveRoles():
+                ids = await self._names.roles(operation.roles)
+                if isinstance(ids, Answer):
+                    return ids
+                call = (
+                    self.client.add_roles
+                    if isinstance(operation, op.AddRoles)
+                    else self.client.remove_roles
+                )
+                answer = await call(organization, user_id, ids)
+        if answer.verdict == "not-found":
+            # The Organization may have been made anew under its name.
+            self._names.forget_organization(operation.organization)
+        return answer
+
+    async def _send_ticket(
+        self, step: Step, operation: op.SendTicket, before_mail: Callable[[], Awaitable[bool]]
+    ) -> Answer:
+        """Gets the link, records that a mail is about to go out, hands it over.
+
+        A ticket that nobody mails harms nobody, so everything before the record may be repeated.
+        """
+        answer = await self.client.password_ticket(step.account.user_id)
+        if answer.verdict != "ok" or not await before_mail():
+            return answer
+        message = invitation(
+            sender=self._sender,
+            to=operation.email,
+            organization=step.organization,
+            link=answer.data["ticket"],
+        )
+        try:
+            await self._mailer.send(message)
+        except (OSError, smtplib.SMTPException) as error:
+            # Recorded as intended: the next turn flags it and never repeats it.
+            return Answer(verdict="doubtful", message=f"mail server: {type(error).__name__}")
+        return Answer(verdict="ok", status=201)

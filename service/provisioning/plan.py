@@ -1,0 +1,136 @@
+"""The plan: from what is wanted and what was last seen to an ordered list of operations. Pure.
+
+An empty plan means that the account is as it should be. The lane carries out the first operation
+and plans again, so a wish that changes half-way is followed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from service.provisioning import operations as op
+from service.provisioning.desired import Desired
+from service.provisioning.observed import Observed, after
+from service.provisioning.operations import Operation, Subject
+
+_REFUSED_AS_A_WHOLE = ""
+
+
+def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
+    """The operations that bring ``observed`` to ``desired``, in the order in which to do them."""
+    if _REFUSED_AS_A_WHOLE in observed.refused:
+        return ()
+    match observed.presence:
+        case "unknown":
+            return (op.ReadUser(subject=desired.principal),)
+        case "conflicting":
+            return (op.FindByEmail(subject=desired.principal, email=desired.email),)
+        case "absent":
+            return _create(desired, observed)
+        case "present":
+            steps = _stay(desired, observed) if desired.wanted else _leave(desired, observed)
+            return tuple(steps)
+
+
+def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
+    if not desired.wanted:
+        return ()
+    if not desired.connection.is_database:
+        # Enterprise profiles appear at the first login: look whether it has happened.
+        return (op.FindByEmail(subject=desired.principal, email=desired.email),)
+    create = op.CreateUser(
+        subject=desired.principal,
+        email=desired.email,
+        profile=desired.profile,
+        email_verified=desired.email_verified,
+    )
+    return (create, *_stay(desired, after(observed, create)))
+
+
+def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Someone is in. What takes access away still goes first."""
+    yield from _lost_memberships(desired, observed)
+    if observed.sessions == "owed" or _will_lose(desired, observed):
+        yield op.RevokeAccess(subject=desired.principal)
+    if not observed.marked:
+        yield op.MarkAccount(subject=desired.principal)
+    if desired.model == "isolated":
+        yield from _profile(desired, observed)
+    if observed.blocked and observed.blocked_by_us:
+        yield op.Unblock(subject=desired.principal)
+    yield from _memberships(desired, observed)
+    if desired.invite is not None and observed.origin == "created" and not observed.blocked:
+        wish = next(
+            (name for name, wish in desired.memberships.items() if wish.subject == desired.invite),
+            None,
+        )
+        if wish is not None and wish not in observed.refused:
+            yield op.SendTicket(subject=desired.invite, organization=wish, email=desired.email)
+
+
+def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
+    principal = desired.principal
+    if desired.model == "shared":
+        yield from _lost_memberships(desired, observed)
+        if observed.sessions == "owed" or _will_lose(desired, observed):
+            yield op.RevokeAccess(subject=principal)
+        if observed.origin == "created" and not observed.blocked:
+            if observed.foreign is None or _will_lose(desired, observed):
+                yield op.ReadMemberships(subject=principal)
+            elif not observed.foreign:
+                yield op.Block(subject=principal)
+        return
+    if desired.delete:
+        yield op.DeleteUser(subject=principal)
+        return
+    if not observed.blocked:
+        yield op.Block(subject=principal)
+    if observed.sessions != "revoked":
+        yield op.RevokeAccess(subject=principal)
+    yield from _lost_memberships(desired, observed)
+
+
+def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    for name in sorted(set(observed.memberships) - set(desired.memberships)):
+        if name not in observed.refused:
+            yield op.RemoveMember(subject=_whose(desired, name), organization=name)
+
+
+def _will_lose(desired: Desired, observed: Observed) -> bool:
+    return bool(set(observed.memberships) - set(desired.memberships) - set(observed.refused))
+
+
+def _whose(desired: Desired, organization: str) -> Subject:
+    return desired.leavers.get(organization, desired.principal)
+
+
+def _profile(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    if observed.email is not None and observed.email.lower() != desired.email:
+        yield op.ChangeEmail(
+            subject=desired.principal,
+            email=desired.email,
+            email_verified=desired.email_verified,
+        )
+    changes = tuple(
+        (name, wanted)
+        for name in ("given_name", "family_name", "name")
+        # Nobody speaks of an attribute: what Auth0 has (it makes up a name) may stay.
+        if (wanted := getattr(desired.profile, name)) is not None
+        and wanted != getattr(observed.profile, name)
+    )
+    if changes:
+        yield op.UpdateProfile(subject=desired.principal, changes=changes)
+
+
+def _memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    for name, wish in sorted(desired.memberships.items()):
+        if name in observed.refused:
+            continue
+        if name not in observed.memberships:
+            yield op.AddMember(subject=wish.subject, organization=name)
+        have = set(observed.memberships.get(name, ()))
+        if missing := tuple(sorted(wish.roles - have)):
+            yield op.AddRoles(subject=wish.subject, organization=name, roles=missing)
+        if surplus := tuple(sorted(have - wish.roles)):
+            yield op.RemoveRoles(subject=wish.subject, organization=name, roles=surplus)
