@@ -1,0 +1,144 @@
+"""What a door does with an input it has read: one transaction that takes it in, or records why not.
+
+Knows the directory; knows neither HTTP nor Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from service.directory import inbox, organizations, workers
+from service.directory.database import Database, Transaction, Work, is_unavailable
+from service.directory.inbox import Admission, EventState, Problem, Received
+from service.directory.organizations import Registered
+from service.workers import WorkerEvent
+
+T = TypeVar("T")
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """An input that maps to a worker event of an organization."""
+
+    organization: str
+    event: WorkerEvent
+    received: Received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotUnderstood:
+    """An input that is recorded and ended at once. ``organization`` None: we cannot tell whose it is."""
+
+    organization: str | None
+    ended: Literal["deadlettered", "rejected"]
+    problem: Problem
+    received: Received
+
+
+Input = Understood | NotUnderstood
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What became of an input: our id of it, how the inbox took it, and its state now."""
+
+    event_id: str
+    verdict: Literal["new", "redelivery", "duplicate", "conflict"]
+    state: EventState
+    error: Mapping[str, object] | None = None
+
+
+class Crashed(Exception):
+    """Taking in one input failed by a fault of ours, not of the database. ``index`` says which."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"taking in the input at index {index} failed")
+        self.index = index
+
+
+def take(transaction: Transaction, inputs: Sequence[Input]) -> list[Taken]:
+    """Takes the inputs in, in order. Raises Crashed, or what the database raises: then none is in."""
+    known: dict[str, Registered | None] = {}
+    taken: list[Taken] = []
+    for index, each in enumerate(inputs):
+        try:
+            taken.append(_take_one(transaction, each, known))
+        except (SQLAlchemyError, OSError):
+            raise
+        except Exception as error:
+            raise Crashed(index) from error
+    return taken
+
+
+def _take_one(transaction: Transaction, each: Input, known: dict[str, Registered | None]) -> Taken:
+    if isinstance(each, NotUnderstood):
+        admission = _refuse(transaction, each)
+    else:
+        name = each.organization
+        if name not in known:
+            known[name] = organizations.find(transaction, name)
+        registered = known[name]
+        if registered is None:
+            admission = _refuse(transaction, _unknown_organization(each))
+        else:
+            admission = workers.accept(transaction, registered, each.event, each.received)
+    event = inbox.get(transaction, admission.event_id)
+    assert event is not None
+    return Taken(
+        event_id=admission.event_id,
+        verdict=admission.verdict,
+        state=event.state,
+        error=event.error,
+    )
+
+
+def _refuse(transaction: Transaction, each: NotUnderstood) -> Admission:
+    admission = inbox.admit(transaction, each.received, each.organization)
+    if admission.verdict == "new":
+        inbox.finish(
+            transaction,
+            admission.event_id,
+            each.ended,
+            now=each.received.at,
+            problem=each.problem,
+        )
+    return admission
+
+
+def _unknown_organization(each: Understood) -> NotUnderstood:
+    return NotUnderstood(
+        organization=None,
+        ended="rejected",
+        problem=Problem(
+            kind="input",
+            code="unknown_organization",
+            message="There is no such organization: declare it, then replay the event.",
+        ),
+        received=each.received,
+    )
+
+
+async def transact(database: Database, work: Work[T]) -> T:
+    """As ``database.transact``, again where two deliveries of one event met: one then finds the other."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await database.transact(work)
+        except IntegrityError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def must_wait(error: BaseException) -> bool:
+    """Whether the database could not be asked: nothing is wrong with the input, try again later."""
+    return is_unavailable(error) or isinstance(error, PoolTimeout | IntegrityError)
+
+
+def input_problem(code: str, message: str) -> Problem:
+    return Problem(kind="input", code=code, message=message)

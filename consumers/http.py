@@ -1,0 +1,240 @@
+"""The HTTP door for events: POST /events/{organization}, CloudEvents in every mode.
+
+Knows HTTP and tokens; what an event means is the mapping's affair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from consumers.admission import Input, Taken, Understood, must_wait, take, transact
+from consumers.cloudevents import (
+    MAX_BYTES,
+    InvalidItem,
+    Item,
+    UnsupportedMediaType,
+    read_request,
+)
+from consumers.mapping import Mapper, canonical
+from consumers.unusable import Unusable
+from service.clock import Clock
+from service.directory import credentials, organizations
+from service.directory.database import Database, Transaction
+from service.directory.inbox import Received
+from service.organizations import SLUG
+
+_SLUG: Final = re.compile(SLUG)
+_RETRY_AFTER: Final = "5"
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Refusal(Exception):
+    """The request is answered with a problem document (RFC 9457); nothing of it is stored."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        message: str,
+        *,
+        index: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status.value} {code}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.index = index
+        self.headers = dict(headers or {})
+
+    def as_response(self) -> Response:
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "code": self.code,
+            "detail": self.message,
+        }
+        if self.index is not None:
+            document["index"] = self.index
+        return Response(
+            orjson.dumps(document),
+            status_code=self.status.value,
+            media_type="application/problem+json",
+            headers=self.headers,
+        )
+
+
+def event_routes(
+    *, database: Database, clock: Clock, pepper: bytes, mapper: Mapper = canonical
+) -> list[BaseRoute]:
+    """``POST /events/{organization}``, to be mounted at the root.
+
+    202 once every event of the request is durable, with what became of each; else a problem
+    document, and nothing is stored: a batch is taken in whole or not at all.
+    """
+    door = EventDoor(database=database, clock=clock, pepper=pepper, mapper=mapper)
+    return [Route("/events/{organization}", door.receive, methods=["POST"])]
+
+
+class EventDoor:
+    """Checks the token, reads the request, takes its events in."""
+
+    def __init__(
+        self, *, database: Database, clock: Clock, pepper: bytes, mapper: Mapper = canonical
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._pepper = pepper
+        self._mapper = mapper
+
+    async def receive(self, request: Request) -> Response:
+        try:
+            return await self._receive(request)
+        except Refusal as refusal:
+            return refusal.as_response()
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST.value)
+        except Exception as error:
+            if not must_wait(error):
+                raise
+            _log.warning("events.database_unavailable", error=type(error).__name__)
+            return Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The event was not stored: send it again.",
+                headers={"Retry-After": _RETRY_AFTER},
+            ).as_response()
+
+    async def _receive(self, request: Request) -> Response:
+        organization = str(request.path_params["organization"])
+        await self._authorize(request, organization)
+        body = await _body(request)
+        items = _items(request, body)
+        now = self._clock.now()
+        inputs: list[Input] = [self._understood(item, organization, now) for item in items]
+
+        def work(transaction: Transaction) -> list[Taken]:
+            return take(transaction, inputs)
+
+        return _accepted(items, await transact(self._database, work))
+
+    async def _authorize(self, request: Request, organization: str) -> None:
+        """One answer to every wrong token, so that nobody learns which organizations there are."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        now = self._clock.now()
+
+        def work(transaction: Transaction) -> bool:
+            return credentials.is_valid(
+                transaction,
+                token.strip(),
+                organization=organization,
+                door="events",
+                pepper=self._pepper,
+                now=now,
+            )
+
+        known = scheme.lower() == "bearer" and _SLUG.fullmatch(organization)
+        if not known or not await self._database.read(work):
+            raise Refusal(
+                HTTPStatus.UNAUTHORIZED,
+                "unauthorized",
+                "Send the bearer token of this organization's events.",
+                headers={"WWW-Authenticate": 'Bearer realm="events"'},
+            )
+        if await self._database.read(lambda tx: organizations.find(tx, organization)) is None:
+            raise Refusal(
+                HTTPStatus.NOT_FOUND, "unknown_organization", "There is no such organization."
+            )
+
+    def _understood(self, item: Item, organization: str, now: datetime) -> Understood:
+        envelope = item.envelope
+        try:
+            mapped = self._mapper(envelope)
+        except Unusable as problem:
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, problem.code, problem.message, index=item.index
+            ) from None
+        if mapped.organization not in (None, organization):
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "organization_not_allowed",
+                "The event names another organization than the path.",
+                index=item.index,
+            )
+        received = Received(
+            door="http",
+            source=envelope.source,
+            source_id=envelope.id,
+            type=envelope.type,
+            at=now,
+            body=item.body,
+            headers=list(item.headers),
+            effective_at=mapped.event.effective_at,
+            traceparent=envelope.traceparent,
+        )
+        return Understood(organization=organization, event=mapped.event, received=received)
+
+
+async def _body(request: Request) -> bytes:
+    """The body, read no further than its limit."""
+    too_long = Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too_large",
+        f"A request may have {MAX_BYTES} bytes at most.",
+        headers={"Connection": "close"},
+    )
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > MAX_BYTES:
+        raise too_long
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise too_long
+    return bytes(body)
+
+
+def _items(request: Request, body: bytes) -> list[Item]:
+    try:
+        return read_request(
+            request.headers.get("content-type", ""),
+            {name.lower(): value for name, value in request.headers.items()},
+            body,
+        )
+    except UnsupportedMediaType as problem:
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem.code, problem.message) from None
+    except InvalidItem as problem:
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, problem.code, problem.message, index=problem.index
+        ) from None
+    except Unusable as problem:
+        raise Refusal(HTTPStatus.BAD_REQUEST, problem.code, problem.message) from None
+
+
+def _accepted(items: Sequence[Item], taken: Sequence[Taken]) -> Response:
+    accepted: list[dict[str, Any]] = []
+    for item, each in zip(items, taken, strict=True):
+        told: dict[str, Any] = {
+            "id": item.envelope.id,
+            "event": each.event_id,
+            "state": each.state,
+        }
+        if each.error is not None:
+            told["error"] = {name: each.error.get(name) for name in ("code", "message")}
+        accepted.append(told)
+    return Response(
+        orjson.dumps({"accepted": accepted}),
+        status_code=HTTPStatus.ACCEPTED.value,
+        media_type="application/json",
+    )

@@ -1,0 +1,232 @@
+"""From an envelope to a canonical worker event. Pure; knows the canonical form only.
+
+A source names the mapping that reads it; MAPPINGS is where further ones are added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Final, Self, cast
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from consumers.cloudevents import Envelope, rfc_3339
+from consumers.unusable import Unusable
+from service.organizations import SLUG
+from service.workers import ATTRIBUTES, TYPES, WorkerEvent
+
+FINER_WORDS: Final[Mapping[str, str]] = {
+    "prehired": "worker.hired",
+    "termination_scheduled": "worker.terminated",
+    "name_changed": "worker.changed",
+    "transferred": "worker.changed",
+    "converted": "worker.changed",
+    "access_removed": "worker.suspended",
+}
+"""Words that HR systems use for a canonical type; what they add is said by ``effective_at``."""
+
+# A version other than v1 may mean something else by the same fields, so it is not guessed at.
+_TYPE: Final = re.compile(r"^(?:[A-Za-z0-9-]+\.)*worker\.(?P<word>[a-z_]+)(?:\.v1)?$")
+_DATE: Final = re.compile(r"^\d{4}-\d\d-\d\d$")
+_LOCAL: Final = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?$")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_INTEGER: Final = re.compile(r"^-?\d{1,18}$")
+_SECRETS: Final = ("password", "passwd", "secret")
+_FAR_FUTURE: Final = datetime(9999, 12, 31, tzinfo=UTC)
+LONGEST_ATTRIBUTE: Final = 1000
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+WorkerId = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
+Group = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """What an envelope says, and the organization that it names (None where it names none)."""
+
+    organization: str | None
+    event: WorkerEvent
+
+
+Mapper = Callable[[Envelope], Mapped]
+"""Raises Unusable. Anything else it raises is a fault of the mapping, not of the event."""
+
+
+class CanonicalData(BaseModel):
+    """The data of a canonical worker event. Fields that are not named here are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    worker_id: WorkerId | int | None = None
+    """Required, unless the event's subject names the worker."""
+    organization: Annotated[str, StringConstraints(pattern=SLUG)] | None = None
+    effective_at: str | None = None
+    """RFC 3339; or a date or local time, meant in ``zone``. Absent: now."""
+    zone: str | None = None
+    """IANA name. A date without it is meant in UTC."""
+    sequence: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    attributes: Annotated[dict[Name, Any], Field(max_length=200)] = {}
+    groups: Annotated[list[Group], Field(max_length=1000)] | None = None
+    immediate: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_attributes_may_stand_at_the_top(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        members = cast("dict[str, Any]", data)
+        told = {name: members[name] for name in ATTRIBUTES if name in members}
+        inner = members.get("attributes")
+        if told and (inner is None or isinstance(inner, dict)):
+            return members | {"attributes": told | cast("dict[str, Any]", inner or {})}
+        if inner is None:
+            return {name: value for name, value in members.items() if name != "attributes"}
+        return members
+
+    @model_validator(mode="after")
+    def _known_attributes_are_text(self) -> Self:
+        for name in ATTRIBUTES:
+            value = self.attributes.get(name)
+            if value is not None and not isinstance(value, str):
+                raise ValueError(f"attributes.{name} must be text or null")
+            if value is not None and len(value) > LONGEST_ATTRIBUTE:
+                raise ValueError(
+                    f"attributes.{name} may have {LONGEST_ATTRIBUTE} characters at most"
+                )
+        return self
+
+
+def canonical_type(name: str) -> str | None:
+    """The canonical type that a CloudEvents type stands for, None where we know none.
+
+    ``worker.hired``, ``com.example.hr.worker.hired`` and ``com.example.hr.worker.hired.v1`` are
+    the same.
+    """
+    match = _TYPE.fullmatch(name)
+    if match is None:
+        return None
+    found = FINER_WORDS.get(match["word"], f"worker.{match['word']}")
+    return found if found in TYPES else None
+
+
+def canonical(envelope: Envelope) -> Mapped:
+    """Reads data in canonical form. Raises Unusable."""
+    event_type = canonical_type(envelope.type)
+    if event_type is None:
+        raise Unusable("unmapped_type", "No mapping knows this type of event.")
+    data = _validated(envelope.data)
+    return Mapped(
+        organization=data.organization,
+        event=WorkerEvent(
+            type=event_type,
+            worker_id=_worker_id(data, envelope),
+            effective_at=effective_at(
+                data.effective_at, data.zone, type=event_type, immediate=data.immediate
+            ),
+            sequence=data.sequence if data.sequence is not None else _sequence(envelope),
+            attributes=_without_secrets(data.attributes),
+            groups=tuple(data.groups) if data.groups is not None else None,
+            immediate=data.immediate,
+        ),
+    )
+
+
+MAPPINGS: Final[Mapping[str, Mapper]] = {"canonical": canonical}
+
+
+def effective_at(
+    text: str | None, zone: str | None, *, type: str, immediate: bool = False
+) -> datetime | None:
+    """When the event takes effect, in UTC; None means now. Raises Unusable.
+
+    A bare date is meant in ``zone`` (UTC where none is given). It starts at midnight, save for
+    ``worker.terminated``: HR dates a termination by the last day of work, and that day is still
+    worked, so access ends when the day does. An immediate termination does not wait for that.
+    """
+    if text is None:
+        return None
+    try:
+        if _DATE.fullmatch(text):
+            day = date.fromisoformat(text)
+            if type == "worker.terminated" and not immediate:
+                day += timedelta(days=1)
+            return datetime.combine(day, time(), _zone(zone or "UTC")).astimezone(UTC)
+        if _LOCAL.fullmatch(text):
+            if zone is None:
+                raise Unusable(
+                    "invalid_effective_at",
+                    "effective_at has neither an offset nor a zone beside it.",
+                )
+            return datetime.fromisoformat(text.upper()).replace(tzinfo=_zone(zone)).astimezone(UTC)
+        instant = rfc_3339(text)
+        if instant is not None:
+            return instant.astimezone(UTC)
+    except OverflowError:
+        # 9999-12-31 stands for "no end in sight"; 0001-01-01 for "always was".
+        return None if text.startswith("0") else _FAR_FUTURE
+    except ValueError:
+        pass
+    raise Unusable("invalid_effective_at", "effective_at is neither RFC 3339 nor a date.")
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (LookupError, OSError, ValueError):  # unknown, a folder of the database, or a path
+        raise Unusable("invalid_zone", "zone is not an IANA time zone.") from None
+
+
+def _validated(data: Any) -> CanonicalData:
+    try:
+        return CanonicalData.model_validate({} if data is None else data)
+    except ValidationError as error:
+        # The values stay out: they are personal data.
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        told = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'] if part in _FIELDS or isinstance(part, int)) or 'data'}:"
+            f" {problem['msg'].removeprefix('Value error, ')}"
+            for problem in problems[:5]
+        )
+        raise Unusable("invalid_data", f"The data is not a canonical event. {told}.") from None
+
+
+_FIELDS: Final = frozenset(CanonicalData.model_fields)
+
+
+def _worker_id(data: CanonicalData, envelope: Envelope) -> str:
+    worker_id = envelope.subject if data.worker_id is None else str(data.worker_id)
+    if not worker_id:
+        raise Unusable("missing_worker_id", "Neither worker_id nor the subject names the worker.")
+    return checked_worker_id(worker_id)
+
+
+def checked_worker_id(worker_id: str) -> str:
+    """A worker id that can be stored and compared. Raises Unusable."""
+    trimmed = worker_id.strip()
+    if not trimmed or len(trimmed) > 256 or _CONTROL.search(trimmed):
+        raise Unusable(
+            "invalid_worker_id",
+            "A worker id has 1 to 256 characters, none of them control characters.",
+        )
+    return trimmed
+
+
+def _sequence(envelope: Envelope) -> int | None:
+    """The CloudEvents extension, where it is a number; other texts have no order that we know."""
+    text = envelope.sequence
+    return int(text) if text is not None and _INTEGER.fullmatch(text) else None
+
+
+def _without_secrets(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name.lower() not in _SECRETS}
