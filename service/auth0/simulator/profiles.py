@@ -81,21 +81,36 @@ def insert(world: World, identity: Identity, profile: Profile) -> Profile:
         raise Refusal(
             status=409, message="The user already exists.", error_code="auth0_idp_error"
         ) from None
+    return _store(world, identity.user_id, identity.shown(), profile)
+
+
+def restore(world: World, identity: Profile) -> Profile:
+    """Make an unlinked identity, as it stood in a profile, an account of its own again."""
+    own = {k: v for k, v in identity.items() if k != "profileData"}
+    user_id = f"{identity['provider']}|{identity['user_id']}"
+    world.db.execute(
+        "UPDATE identities SET user_id = ? WHERE tenant = ? AND provider = ? AND id = ?",
+        (user_id, world.tenant, identity["provider"], str(identity["user_id"])),
+    )
+    return _store(world, user_id, own, identity.get("profileData", {}))
+
+
+def _store(world: World, user_id: str, identity: Profile, profile: Profile) -> Profile:
     moment = timestamp(world.now)
     document = {
-        "user_id": identity.user_id,
-        "identities": [identity.shown()],
+        "user_id": user_id,
+        "identities": [identity],
         "created_at": moment,
         "updated_at": moment,
         **profile,
     }
     world.run(
         "INSERT INTO users (tenant, user_id, email, document) VALUES (?, ?, ?, ?)",
-        identity.user_id,
+        user_id,
         document.get("email"),
         json.dumps(document),
     )
-    _index(world, identity.user_id, document)
+    _index(world, user_id, document)
     return document
 
 

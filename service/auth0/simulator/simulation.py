@@ -15,6 +15,7 @@ from service.auth0.simulator import (
     blocks,
     connections,
     faults,
+    identities,
     invitations,
     jobs,
     members,
@@ -36,6 +37,7 @@ from service.auth0.simulator.store import TENANT_TABLES, Store, timestamp
 
 OPERATIONS: tuple[Operation, ...] = (
     *users.OPERATIONS,
+    *identities.OPERATIONS,
     *sessions.OPERATIONS,
     *blocks.OPERATIONS,
     *organizations.OPERATIONS,
