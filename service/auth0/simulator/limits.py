@@ -110,6 +110,10 @@ class Verdict:
         }
 
 
+_ROUNDING = 1e-5
+"""Seconds since the epoch are floats: a refill may fall short of a whole token by this much."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Level:
     bucket: Bucket
@@ -122,16 +126,16 @@ class _Level:
         self.at = now
 
     def take(self) -> bool:
-        if self.tokens < 1:
+        if self.tokens < 1 - _ROUNDING:
             return False
-        self.tokens -= 1
+        self.tokens = max(0.0, self.tokens - 1)
         return True
 
     def verdict(self, now: float, refusal: str | None) -> Verdict:
         missing = self.bucket.burst - self.tokens
         return Verdict(
             limit=self.bucket.burst,
-            remaining=int(self.tokens),
+            remaining=int(self.tokens + _ROUNDING),
             reset=math.ceil(now + missing / self.bucket.per_second),
             refusal=refusal,
         )

@@ -13,7 +13,7 @@ from service.auth0.simulator.errors import bad_query
 Test = Callable[[dict[str, Any]], bool]
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<open>\()|(?P<close>\))|(?P<word>AND|OR|NOT)(?=[\s(])|(?P<minus>-)"
+    r"\s*(?:(?P<open>\()|(?P<close>\))|(?P<word>AND|OR|NOT)(?=[\s(]|$)|(?P<minus>-)"
     r'|(?P<field>[A-Za-z_][\w.\-]*):(?:"(?P<phrase>(?:[^"\\]|\\.)*)"|(?P<value>[^\s()"\[{]+))'
     r'|"(?P<anywhere>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s():"\[\]{}]+))'
 )
