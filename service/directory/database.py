@@ -6,23 +6,24 @@ A transaction is a synchronous function of a Connection. Nothing outside this ro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, ProvisionerError, Refused
 
 T = TypeVar("T")
 Transaction = Connection
@@ -31,7 +32,11 @@ Work = Callable[[Connection], T]
 
 
 class Database(Protocol):
-    """Runs transactions. ``transact`` has committed durably when it returns; ``read`` never writes."""
+    """Runs transactions. ``transact`` has committed durably when it returns; it may run its work
+    more than once, so work does nothing but SQL. ``read`` sees one moment and cannot write.
+
+    Raises Refused for what no database can hold; see ``is_unavailable`` for the rest.
+    """
 
     async def transact(self, work: Work[T]) -> T: ...
 
@@ -41,41 +46,81 @@ class Database(Protocol):
 
 
 def open_database(url: str) -> Database:
-    """A Database for ``sqlite:///path`` or ``postgresql+asyncpg://…`` (``postgres://`` also does).
+    """A Database for ``sqlite:///path`` or ``postgresql://…`` (``postgres://`` also does).
 
     Raises ConfigurationError for any other kind of URL.
     """
-    kind = url.partition(":")[0]
-    if kind.startswith("sqlite"):
-        return SqliteDatabase(Path(url.partition("///")[2]))
-    if kind.startswith("postgres"):
-        return PostgresDatabase("postgresql+asyncpg:" + url.partition(":")[2])
-    raise ConfigurationError(
-        f"PROVISIONER_DATABASE_URL must be postgresql:// or sqlite://, not {kind}://"
-    )
+    file = sqlite_file(url)
+    return PostgresDatabase(postgres_url(url)) if file is None else SqliteDatabase(file)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that an SQLite URL names, None for a Postgres one. Raises ConfigurationError."""
+    known = _parsed(url)
+    if known.get_backend_name() in ("postgresql", "postgres"):
+        return None
+    if known.get_backend_name() != "sqlite":
+        raise ConfigurationError(
+            "PROVISIONER_DATABASE_URL must be postgresql:// or sqlite://, not"
+            f" {known.get_backend_name()}://"
+        )
+    if known.database in (None, "", ":memory:"):
+        raise ConfigurationError(
+            "PROVISIONER_DATABASE_URL must name a file, as sqlite:///provisioner.db does:"
+            " what is accepted must outlive the process."
+        )
+    return Path(known.database)
+
+
+def postgres_url(url: str) -> str:
+    """A Postgres URL for asyncpg; ``sslmode``, as libpq calls it, is understood."""
+    known = _parsed(url).set(drivername="postgresql+asyncpg")
+    mode = known.query.get("sslmode")
+    if mode is not None:
+        known = known.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return known.render_as_string(hide_password=False)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # whose messages repeat the URL, password and all
+        raise ConfigurationError(
+            "PROVISIONER_DATABASE_URL is not a URL: write sqlite:///path or"
+            " postgresql://user:password@host/database, with special characters percent-encoded."
+        ) from None
 
 
 def _dumps(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        written = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise Refused(f"This cannot be stored: {error}.") from error
+    if "\\u0000" in written:  # a text of Postgres cannot hold it; the same rule on both databases
+        raise Refused("This cannot be stored: it contains the character U+0000.")
+    return written
 
 
-def _sqlite_engine(path: Path) -> Engine:
+def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
+    """An engine whose connections begin no transaction by themselves and commit durably."""
     engine = create_engine(
         f"sqlite:///{path}",
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False, "timeout": 10.0},
     )
+    pragmas = [
+        "journal_mode=WAL",
+        "synchronous=FULL",  # what we acknowledge survives a power cut
+        "foreign_keys=ON",
+        "cache_size=-65536",
+    ]
+    if read_only:
+        pragmas.append("query_only=ON")
 
     def connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",  # what we acknowledge survives a power cut
-            "busy_timeout=10000",
-            "foreign_keys=ON",
-            "cache_size=-65536",
-        ):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", connected)
@@ -95,13 +140,17 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = _sqlite_engine(path)
+        self._writing = sqlite_engine(path)
+        self._reading = sqlite_engine(path, read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
         self._writer = threading.Thread(target=self._write, name="sqlite-writer", daemon=True)
+        self._closed = False
         self._writer.start()
 
     async def transact(self, work: Work[T]) -> T:
+        if self._closed:
+            raise RuntimeError("the database is closed")
         done: Future[T] = Future()
         self._jobs.put(_Job(work, done))
         # Shielded: a caller that goes away must not leave the writer with a cancelled future.
@@ -111,63 +160,71 @@ class SqliteDatabase:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     def _read(self, work: Work[T]) -> T:
-        with self._engine.connect() as connection:
+        with _plain_errors(), self._reading.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             return work(connection)
 
     async def close(self) -> None:
+        """Ends when everything that was asked for before has been done."""
+        self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown()
-        self._engine.dispose()
+        self._writing.dispose()
+        self._reading.dispose()
 
     def _write(self) -> None:
-        with self._engine.connect() as connection:
-            while (job := self._jobs.get()) is not None:
-                batch = [job]
-                ending = False
-                while len(batch) < self._BATCH:
-                    try:
-                        waiting = self._jobs.get_nowait()
-                    except queue.Empty:
-                        break
-                    if waiting is None:
-                        ending = True
-                        break
-                    batch.append(waiting)
-                self._commit(connection, batch)
-                if ending:
-                    return
-
-    def _commit(self, connection: Connection, batch: list[_Job]) -> None:
-        """Runs a batch as one transaction; a job that fails takes only its own savepoint with it."""
-        results: list[tuple[_Job, Any, BaseException | None]] = []
-        try:
-            # IMMEDIATE: another process on the same file waits here, not in the middle.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            for job in batch:
-                connection.exec_driver_sql("SAVEPOINT job")
+        while (job := self._jobs.get()) is not None:
+            batch = [job]
+            while len(batch) < self._BATCH:
                 try:
-                    results.append((job, job.work(connection), None))
-                except BaseException as error:  # the caller sees it
-                    connection.exec_driver_sql("ROLLBACK TO job")
-                    results.append((job, None, error))
-                connection.exec_driver_sql("RELEASE job")
-            connection.commit()
+                    waiting = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if waiting is None:
+                    self._jobs.put(None)
+                    break
+                batch.append(waiting)
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Job]) -> None:
+        """Runs a batch as one transaction; a job that fails takes only its own savepoint with it."""
+        verdicts: list[tuple[Any, BaseException | None]] = []
+        begun = False
+        try:
+            with self._writing.connect() as connection:
+                # IMMEDIATE: another process on the same file waits here, not in the middle.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                begun = True
+                verdicts = [_attempt(connection, job.work) for job in batch]
+                connection.commit()
         except BaseException as error:  # nothing of this batch is durable
-            connection.rollback()
-            results = [(job, None, error) for job in batch]
-        for job, result, error in results:
+            if begun and len(batch) > 1:
+                for job in batch:  # alone, so that the one to blame fails alone
+                    self._commit([job])
+                return
+            verdicts = [(None, error)] * len(batch)
+        for job, (result, error) in zip(batch, verdicts, strict=True):
             if error is None:
                 job.done.set_result(result)
             else:
                 job.done.set_exception(error)
 
 
-def _worth_repeating(error: BaseException) -> bool:
-    """Serialisation failures and deadlocks: Postgres undid the transaction, so it can run again."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return isinstance(error, DBAPIError) and state in {"40001", "40P01"}
+def _attempt(connection: Connection, work: Work[T]) -> tuple[T | None, BaseException | None]:
+    """One job in a savepoint: what it returned, or what it raised."""
+    sqlite = connection.connection.driver_connection
+    assert isinstance(sqlite, sqlite3.Connection)
+    sqlite.execute("SAVEPOINT job")
+    try:
+        with _plain_errors():
+            result = work(connection)
+    except BaseException as error:  # the caller sees it
+        sqlite.execute("ROLLBACK TO job")
+        sqlite.execute("RELEASE job")
+        return None, error
+    sqlite.execute("RELEASE job")
+    return result, None
 
 
 class PostgresDatabase:
@@ -182,6 +239,10 @@ class PostgresDatabase:
             json_serializer=_dumps,
             json_deserializer=orjson.loads,
         )
+        # A reader sees one moment, as it does on SQLite, and cannot write by mistake.
+        self._reading = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
 
     async def transact(self, work: Work[T]) -> T:
         async for attempt in AsyncRetrying(
@@ -190,23 +251,66 @@ class PostgresDatabase:
             wait=wait_random_exponential(multiplier=0.01, max=0.5),
             reraise=True,
         ):
-            with attempt:
+            with attempt, _plain_errors():
                 async with self._engine.begin() as connection:
                     return await connection.run_sync(work)
         raise AssertionError("tenacity ends with a result or an error")
 
     async def read(self, work: Work[T]) -> T:
-        async with self._engine.connect() as connection:
-            return await connection.run_sync(work)
+        with _plain_errors():
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(work)
 
     async def close(self) -> None:
         await self._engine.dispose()
 
 
+_UNFIT: Final = frozenset({"22021", "22P05", "54000"})
+"""Postgres cannot hold U+0000 in a text, nor index a text of more than 2,700 bytes."""
+_UNDONE: Final = frozenset({"40001", "40P01"})
+"""Serialisation failures and deadlocks: Postgres undid the transaction, so it can run again."""
+_AWAY: Final = ("08", "53", "57P")
+"""Classes of Postgres for a server that is out of reach, out of resources, or going down."""
+_STUCK: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
+    | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Generator[None]:
+    """Errors of ours as they were raised, and what no database can hold as Refused."""
+    try:
+        yield
+    except StatementError as error:
+        if isinstance(error.orig, ProvisionerError):  # raised while a value was converted
+            raise error.orig from None
+        if _sqlstate(error) in _UNFIT:
+            raise Refused(
+                "This cannot be stored: a text contains the character U+0000, or one that must be"
+                " searchable is longer than 2,700 bytes."
+            ) from error
+        raise
+
+
+def _sqlstate(error: BaseException) -> str:
+    """The code of a Postgres error, wrapped by SQLAlchemy or not; empty for any other."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
+def _worth_repeating(error: BaseException) -> bool:
+    return _sqlstate(error) in _UNDONE
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database could not be reached: wait and try again, the work itself is fine."""
-    return isinstance(error, OperationalError | ConnectionError | OSError) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    sqlite_code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    return (
+        isinstance(error, OSError | PoolTimeout)
+        or _sqlstate(error).startswith(_AWAY)
+        or sqlite_code & 0xFF in _STUCK
     )
 
 

@@ -119,6 +119,7 @@ users = Table(
     Column("worker", Document),
     Column("employment", String(20)),
     Column("employment_order", Document),
+    Column("leave", Document),
     # What an operator says.
     Column("locked_at", Instant),
     Column("lock_reason", Text),
@@ -151,7 +152,14 @@ users = Table(
     Index(None, "organization", "external_id"),
     Index(None, "organization", "display_name_key"),
     Index(None, "organization", "identifier"),
-    Index(None, "account_id"),
+    Index(
+        "uq_users_account",  # within an organization one user holds an account
+        "account_id",
+        "organization",
+        unique=True,
+        sqlite_where=text("account_id IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL"),
+    ),
     Index(None, "organization", "id"),
 )
 
@@ -188,6 +196,7 @@ members = Table(
     Index(None, "user_id"),
 )
 
+_leaver = Column("leaver", Boolean, nullable=False, server_default=text("false"))
 accounts = Table(
     "accounts",
     metadata,
@@ -202,7 +211,7 @@ accounts = Table(
     Column("observed", Document, nullable=False),
     Column("doubt", Document),  # the operation we were about to do, recorded before the call
     Column("due_at", Instant),
-    Column("leaver", Boolean, nullable=False, server_default=text("false")),
+    _leaver,
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Document),
     Column("modified_at", Instant, nullable=False),
@@ -218,7 +227,7 @@ accounts = Table(
     Index(
         "ix_accounts_due",
         "tenant",
-        text("leaver DESC"),
+        _leaver.desc(),
         "due_at",
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
@@ -252,7 +261,8 @@ events = Table(
     Column("accepted_at", Instant, nullable=False),
     Column("effective_at", Instant),
     Column("finished_at", Instant),
-    UniqueConstraint("topic", "partition", "offset"),
+    # With the body: a topic made anew counts its offsets from the start again.
+    UniqueConstraint("topic", "partition", "offset", "body_hash"),
     Index(None, "organization", "state"),
     Index(None, "user_id"),
     Index(
@@ -263,6 +273,14 @@ events = Table(
         unique=True,
         sqlite_where=text("source_id IS NOT NULL"),
         postgresql_where=text("source_id IS NOT NULL"),
+    ),
+    Index(
+        "uq_events_source_id_of_none",  # to an index no two NULLs are the same organization
+        "source",
+        "source_id",
+        unique=True,
+        sqlite_where=text("organization IS NULL AND source_id IS NOT NULL"),
+        postgresql_where=text("organization IS NULL AND source_id IS NOT NULL"),
     ),
 )
 
@@ -280,13 +298,14 @@ waits = Table(
 schedule = Table(
     "schedule",
     metadata,
-    Column("organization", String(50), primary_key=True),
-    Column("worker_id", Text, primary_key=True),
-    Column("kind", String(10), primary_key=True),
-    Column("event_id", String(36), nullable=False, unique=True),
+    Column("event_id", String(36), primary_key=True),
+    Column("organization", String(50), nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("kind", String(10), nullable=False),
     Column("type", Text, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("worker_event", Document, nullable=False),
+    Index(None, "organization", "worker_id"),
     Index(None, "due_at"),
 )
 
