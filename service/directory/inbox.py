@@ -330,6 +330,17 @@ def get(transaction: Transaction, event_id: str) -> Event | None:
     return _event(row) if row is not None else None
 
 
+def by_trace(transaction: Transaction, traceparent: str) -> Event | None:
+    """The first event that was accepted with this W3C trace context."""
+    row = transaction.execute(
+        select(t.events)
+        .where(t.events.c.traceparent == traceparent)
+        .order_by(t.events.c.number)
+        .limit(1)
+    ).one_or_none()
+    return _event(row) if row is not None else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which events a listing shows; None does not restrict. ``error`` is an error code."""

@@ -93,7 +93,7 @@ class Lanes:
             try:
                 lease = await self._claim()
                 if lease is None:
-                    await _pause(stop, 1.0)
+                    await pause(stop, 1.0)
                     continue
                 log.info("lanes.owned", tenant=self._tenant, fence=lease.owner.fence)
                 await self._own(lease, stop)
@@ -102,7 +102,7 @@ class Lanes:
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("lanes.failed", tenant=self._tenant)
-                await _pause(stop, 1.0)
+                await pause(stop, 1.0)
 
     async def _claim(self) -> _Lease | None:
         started = self._clock.monotonic()
@@ -121,7 +121,7 @@ class Lanes:
         try:
             while not stop.is_set() and not lease.lost.is_set():
                 await self._start_due(lease)
-                await _pause(stop, self._settings.poll)
+                await pause(stop, self._settings.poll)
         finally:
             self._stopping = True
             if stop.is_set():
@@ -169,9 +169,9 @@ class Lanes:
             await asyncio.wait(self._busy.values(), timeout=TIMEOUT)
 
     async def _start_due(self, lease: _Lease) -> None:
-        pause = await self._database.read(lambda tx: leases.paused(tx, self._tenant))
-        if pause is not None:
-            if pause.resume_at is not None and pause.resume_at <= self._clock.now():
+        paused = await self._database.read(lambda tx: leases.paused(tx, self._tenant))
+        if paused is not None:
+            if paused.resume_at is not None and paused.resume_at <= self._clock.now():
                 await self._probe(lease)
             return
         width = self._settings.width
@@ -210,11 +210,11 @@ class Lanes:
         now = self._clock.now()
         again = now + timedelta(seconds=self._settings.probe)
 
-        def pause(transaction: Transaction) -> None:
+        def record(transaction: Transaction) -> None:
             leases.pause_tenant(transaction, self._tenant, reason, now, again)
             leases.require(transaction, lease.owner.tenant, lease.owner.fence)
 
-        await self._database.transact(pause)
+        await self._database.transact(record)
 
     async def _turn(self, account_id: str, lease: _Lease, *, leaver: bool) -> None:
         step: Step | None = None
@@ -338,6 +338,7 @@ class Lanes:
             log.exception("lanes.crash_not_recorded", account=account_id)
 
 
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Sleeps, or wakes up early because the process stops."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

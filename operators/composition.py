@@ -1,0 +1,265 @@
+"""The composition root: the one place that picks parts, mounts them and wires them together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+
+from consumers.http import event_routes
+from consumers.intake import Intake
+from consumers.kafka import IntakeSettings
+from operators.console import routes as console_routes
+from operators.health import Health, health_routes
+from scim.app import create_app as create_scim
+from service.auth0.client import Auth0Client, http_client
+from service.auth0.pacing import Pacer
+from service.clock import Clock, SystemClock
+from service.configuration import Settings
+from service.directory import migrate, organizations
+from service.directory.database import Database, open_database
+from service.errors import ConfigurationError
+from service.mail import FolderMailer, Mailer, SmtpMailer
+from service.metrics import Metrics
+from service.organizations import Tenant
+from service.outcomes.publisher import Publisher, PublisherSettings
+from service.provisioning.effects import Effect
+from service.provisioning.fleet import Calendar, Fleet
+from service.provisioning.lanes import Lanes, LaneSettings
+from service.provisioning.perform import Performer
+
+log = structlog.get_logger(__name__)
+
+ROLES: Final = frozenset({"scim", "intake", "lanes", "publisher", "console"})
+Worker = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a process is made of: an HTTP application, and workers that run beside it."""
+
+    application: Starlette
+    workers: dict[str, Worker]
+    database: Database
+
+
+def assemble(
+    settings: Settings,
+    *,
+    roles: frozenset[str],
+    database: Database,
+    clock: Clock,
+    open_console: bool = False,
+) -> Parts:
+    """Picks and wires the parts that these roles need."""
+    metrics = Metrics()
+    workers: dict[str, Worker] = {}
+    intake = _intake(settings, database, clock) if "intake" in roles else None
+    if intake is not None:
+        workers["intake"] = intake.run
+    if "lanes" in roles:
+        owner = f"{settings.instance_name()}#{secrets.token_hex(4)}"
+        mailer = _mailer(settings)
+
+        def lanes_of(tenant: Tenant) -> Lanes:
+            return _lanes(settings, tenant, database, clock, mailer, owner, metrics)
+
+        workers["lanes"] = Fleet(database=database, lanes_of=lanes_of).run
+        workers["calendar"] = Calendar(database=database, clock=clock).run
+    if "publisher" in roles and settings.kafka_bootstrap_servers:
+        workers["publisher"] = _publisher(settings, database, clock).run
+    health = Health(database=database, clock=clock, metrics=metrics, intake=intake)
+    routes: list[BaseRoute] = [*health_routes(health)]
+    if "scim" in roles:
+        scim = create_scim(
+            database=database,
+            clock=clock,
+            pepper=settings.pepper(),
+            base_url=settings.public_url or None,
+        )
+        routes.append(Mount("/scim/v2", app=scim))
+    if "intake" in roles:
+        routes += event_routes(database=database, clock=clock, pepper=settings.pepper())
+    if "console" in roles:
+        password = settings.console_password.get_secret_value() or None
+        routes.append(
+            Mount(
+                "/console",
+                routes=console_routes(
+                    database=database, clock=clock, password=password, open=open_console
+                ),
+            )
+        )
+    return Parts(application=Starlette(routes=routes), workers=workers, database=database)
+
+
+async def serve(settings: Settings, *, roles: frozenset[str], host: str, port: int) -> int:
+    """A production process, until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises ConfigurationError for unknown roles and for a schema that this version does not know.
+    """
+    if unknown := roles - ROLES:
+        raise ConfigurationError(f"Unknown role {', '.join(sorted(unknown))}: use {sorted(ROLES)}.")
+    url = settings.database_url.get_secret_value()
+    await migrate.require_current(url)
+    database = open_database(url)
+    try:
+        if (tenant := settings.default_tenant()) is not None:
+            await database.transact(lambda tx: organizations.apply_tenant(tx, tenant))
+        parts = assemble(settings, roles=roles, database=database, clock=SystemClock())
+        listening = listen(host, port)
+        return await run(parts, listening, ready=lambda: _say_ready(listening))
+    finally:
+        await database.close()
+
+
+async def run(
+    parts: Parts,
+    listening: socket.socket,
+    *,
+    ready: Callable[[], Awaitable[None] | None],
+    beside: Worker | None = None,
+) -> int:
+    """Serves and works until a signal, or until ``beside`` returns; then ends within 15 s.
+
+    A worker that dies ends the process with status 1: its supervisor starts it anew.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(parts.application)
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    await server.until_started(serving)
+    tasks = {
+        name: asyncio.create_task(_call(worker, stop), name=name)
+        for name, worker in parts.workers.items()
+    }
+    announced = ready()
+    if announced is not None:
+        await announced
+    if beside is not None:
+        tasks["beside"] = asyncio.create_task(_call(beside, stop), name="beside")
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait(
+        {*tasks.values(), serving, stopping}, return_when=asyncio.FIRST_COMPLETED
+    )
+    status = 0 if stopping in done or tasks.get("beside") in done else 1
+    stop.set()
+    server.should_exit = True
+    ended = await asyncio.wait_for(
+        asyncio.gather(*tasks.values(), serving, stopping, return_exceptions=True), 14.0
+    )
+    for name, result in zip([*tasks, "http"], ended, strict=False):
+        if isinstance(result, Exception):
+            log.error("process.worker_failed", worker=name, error=repr(result))
+            status = 1
+    return status
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling, since the process decides when it ends."""
+
+    def __init__(self, application: Starlette, lifespan: Literal["on", "off"] = "off") -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                lifespan=lifespan,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+                timeout_keep_alive=65,  # Okta keeps sockets for 60 s
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def until_started(self, serving: asyncio.Task[None]) -> None:
+        while not self.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if serving.done():
+            await serving  # raises what went wrong
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 picks a free one. Raises ConfigurationError where it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say_ready(listening: socket.socket) -> None:
+    log.info("process.ready", url=url_of(listening))
+
+
+async def _call(worker: Worker, stop: asyncio.Event) -> None:
+    await worker(stop)
+
+
+def _lanes(
+    settings: Settings,
+    tenant: Tenant,
+    database: Database,
+    clock: Clock,
+    mailer: Mailer,
+    owner: str,
+    metrics: Metrics,
+) -> Lanes:
+    client = Auth0Client(
+        tenant,
+        settings.client_secret(tenant),
+        clock=clock,
+        pacer=Pacer(tenant.plan, clock),
+        http=http_client(),
+    )
+
+    def count(kind: str, effect: Effect) -> None:
+        metrics.auth0_calls.labels(tenant.name, kind, type(effect).__name__).inc()
+
+    return Lanes(
+        tenant.name,
+        database=database,
+        performer=Performer(client, mailer=mailer, sender=settings.mail_sender),
+        clock=clock,
+        owner=owner,
+        settings=LaneSettings(lease=settings.lease_seconds),
+        on_call=count,
+    )
+
+
+def _mailer(settings: Settings) -> Mailer:
+    if settings.mail_folder:
+        return FolderMailer(Path(settings.mail_folder))
+    return SmtpMailer(
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        user=settings.smtp_user,
+        password=settings.smtp_password.get_secret_value(),
+        starttls=settings.smtp_starttls,
+    )

@@ -1,0 +1,1 @@
+"""The sample organizations and the sample day of ``provisioner dev``."""

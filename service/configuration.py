@@ -1,0 +1,146 @@
+"""The settings of an installation, from the environment: one list, nothing read at import.
+
+Every variable has the prefix PROVISIONER_ and may instead be given as …_FILE, naming a file that
+holds the value (mounted Secrets).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.errors import ConfigurationError
+from service.organizations import Tenant
+
+PREFIX = "PROVISIONER_"
+
+
+class Settings(BaseSettings):
+    """What one process needs to know. Secrets never show in ``repr`` or logs."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    database_url: SecretStr = SecretStr("sqlite:///.provisioner/directory.db")
+    token_pepper: SecretStr = SecretStr("")
+    """Keys the hashes of bearer tokens. Changing it makes every token invalid."""
+    instance: str = ""
+    """Names this process's place, unique among those that run (a pod's name): a restarted one takes
+    over its own leases and its place in the consumer group at once. Empty: a random one."""
+
+    kafka_bootstrap_servers: str = ""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_ca_file: str = ""
+    kafka_group_id: str = "auth0-provisioner"
+    kafka_client_id: str = "auth0-provisioner"
+    kafka_outcomes_topic: str = "provisioning.outcomes"
+    kafka_deadletters_topic: str = "provisioning.deadletters"
+    kafka_create_topics: bool = False
+
+    auth0_domain: str = ""
+    auth0_client_id: str = ""
+    auth0_client_secret: SecretStr = SecretStr("")
+    auth0_base_url: str = ""
+    auth0_plan: Literal["free", "professional", "enterprise"] = "professional"
+
+    smtp_host: str = ""
+    smtp_port: int = 587
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_starttls: bool = True
+    mail_sender: str = "no-reply@auth0-provisioner.invalid"
+    mail_folder: str = ""
+    """A Maildir instead of SMTP, for development."""
+
+    public_url: str = ""
+    """How customers reach us, for SCIM locations; empty: taken from each request."""
+    console_password: SecretStr = SecretStr("")
+    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    lease_seconds: float = Field(default=45.0, ge=20.0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, _Files(settings_cls))
+
+    def default_tenant(self) -> Tenant | None:
+        """The tenant that PROVISIONER_AUTH0_… describe, named ``main``; None where they do not."""
+        if not (self.auth0_domain or self.auth0_base_url):
+            return None
+        return Tenant(
+            name="main",
+            domain=self.auth0_domain,
+            base_url=self.auth0_base_url,
+            client_id=self.auth0_client_id,
+            plan=self.auth0_plan,
+        )
+
+    def client_secret(self, tenant: Tenant) -> str:
+        """The secret of a tenant: its own file's content, else the installation's."""
+        if not tenant.client_secret_file:
+            return self.auth0_client_secret.get_secret_value()
+        return read_secret(Path(tenant.client_secret_file), f"client secret of {tenant.name}")
+
+    def pepper(self) -> bytes:
+        pepper = self.token_pepper.get_secret_value()
+        if not pepper:
+            raise ConfigurationError(
+                "PROVISIONER_TOKEN_PEPPER is not set: give 32 random bytes or more, and keep them."
+            )
+        return pepper.encode()
+
+    def instance_name(self) -> str:
+        return self.instance or f"{socket.gethostname()}-{os.getpid()}"
+
+
+class _Files(PydanticBaseSettingsSource):
+    """PROVISIONER_X_FILE names a file whose content, without the last line end, is X."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        return (read_secret(Path(path), variable) if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+def read_secret(path: Path, what: str) -> str:
+    """A file's content without the last line end. Raises ConfigurationError."""
+    try:
+        return path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"{what}: cannot read {path} ({error.strerror}).") from error
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of this process. Raises ConfigurationError with every mistake by variable name."""
+    try:
+        return Settings(**dict(overrides or {}))
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{PREFIX}{'_'.join(str(part) for part in mistake['loc']).upper()}: {mistake['msg']}"
+            for mistake in error.errors()
+        )
+        raise ConfigurationError(mistakes) from error

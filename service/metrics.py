@@ -1,0 +1,57 @@
+"""Every metric by name, with what it counts. No user, address or other unbounded value is a label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """How much is waiting, counted in the database."""
+
+    open_events: int
+    due_accounts: int
+    unpublished_outcomes: int
+    paused_tenants: int
+    deadlettered_events: int
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.auth0_calls = Counter(
+            "provisioner_auth0_calls",
+            "Calls to Auth0 by operation and what came of them",
+            ("tenant", "operation", "result"),
+            registry=self.registry,
+        )
+        self.http_requests = Histogram(
+            "provisioner_http_request_seconds",
+            "Requests by door, method and status class",
+            ("door", "method", "status"),
+            registry=self.registry,
+        )
+        self._open = self._gauge("events_open", "Accepted events without an ending")
+        self._dead = self._gauge("events_deadlettered", "Events that wait for an operator")
+        self._due = self._gauge("accounts_due", "Accounts whose turn has come")
+        self._unpublished = self._gauge("outcomes_unpublished", "Outcomes not yet on Kafka")
+        self._paused = self._gauge("tenants_paused", "Auth0 tenants that refuse us")
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"provisioner_{name}", text, registry=self.registry)
+
+    def render(self, depths: Depths) -> bytes:
+        """The page that Prometheus reads."""
+        self._open.set(depths.open_events)
+        self._dead.set(depths.deadlettered_events)
+        self._due.set(depths.due_accounts)
+        self._unpublished.set(depths.unpublished_outcomes)
+        self._paused.set(depths.paused_tenants)
+        return generate_latest(self.registry)

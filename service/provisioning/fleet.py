@@ -1,0 +1,78 @@
+"""Lanes for every configured tenant: started, restarted when a tenant changes, stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from service.clock import Clock
+from service.directory import organizations, workers
+from service.directory.database import Database, is_unavailable
+from service.organizations import Tenant
+from service.provisioning.lanes import Lanes, pause
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    tenant: Tenant
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+
+class Fleet:
+    """Keeps one Lanes for each tenant that is configured. ``lanes_of`` builds one."""
+
+    def __init__(self, *, database: Database, lanes_of: Callable[[Tenant], Lanes]) -> None:
+        self._database = database
+        self._lanes_of = lanes_of
+        self._running: dict[str, _Running] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                tenants = await self._database.read(organizations.tenants)
+                await self._follow({tenant.name: tenant for tenant in tenants})
+            except Exception as error:
+                if not is_unavailable(error):
+                    log.exception("fleet.failed")
+            await pause(stop, 2.0)
+        await asyncio.gather(*(self._end(name) for name in list(self._running)))
+
+    async def _follow(self, tenants: dict[str, Tenant]) -> None:
+        for name, running in list(self._running.items()):
+            if tenants.get(name) != running.tenant or running.task.done():
+                await self._end(name)
+        for name, tenant in tenants.items():
+            if name not in self._running and (tenant.domain or tenant.base_url):
+                stop = asyncio.Event()
+                task = asyncio.create_task(self._lanes_of(tenant).run(stop), name=f"lanes-{name}")
+                self._running[name] = _Running(tenant, stop, task)
+
+    async def _end(self, name: str) -> None:
+        running = self._running.pop(name)
+        running.stop.set()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+
+class Calendar:
+    """Applies scheduled worker events when their time has come, whichever process sees it first."""
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                now = self._clock.now()
+                while await self._database.transact(lambda tx, now=now: workers.run_due(tx, now)):
+                    now = self._clock.now()
+            except Exception as error:
+                if not is_unavailable(error):
+                    log.exception("calendar.failed")
+            await pause(stop, 1.0)
