@@ -34,7 +34,7 @@ _COMMON = {
     "authentication": OBJECT,
     "connected_accounts": OBJECT,
 }
-_CREATE = {
+CREATE = {
     "name": Property(
         kind="string",
         required=True,
@@ -46,7 +46,7 @@ _CREATE = {
     "enabled_clients": Property(kind="array", items=text()),
     **_COMMON,
 }
-_UPDATE = {
+UPDATE = {
     "enabled_clients": Property(kind="array", items=text(), nullable=True),
     **_COMMON,
 }
@@ -143,7 +143,7 @@ def _list(call: Call) -> Answer:
 
 
 def _create(call: Call) -> Answer:
-    body = call.body(_CREATE)
+    body = call.body(CREATE)
     world = call.world
     if by_name(world, body["name"]) is not None:
         raise Refusal(status=409, message="A connection with the same name already exists")
@@ -162,7 +162,7 @@ def _get(call: Call) -> Answer:
 
 def _update(call: Call) -> Answer:
     connection = _required(call)
-    body = call.body(_UPDATE)
+    body = call.body(UPDATE)
     world = call.world
     clients = body.pop("enabled_clients", None)
     if clients is not None:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from service.auth0.simulator import connections
 from service.auth0.simulator.operation import World
 from service.auth0.simulator.profiles import Profile
 
@@ -20,9 +19,8 @@ def run(world: World, job: Mapping[str, Any]) -> str:
         json.loads(row["document"])
         for row in world.rows("SELECT document FROM users WHERE tenant = ? ORDER BY user_id")
     ]
-    if "connection_id" in job:
-        connection = connections.by_id(world, job["connection_id"])
-        name = None if connection is None else connection["name"]
+    if "connection" in job:
+        name = job["connection"]
         found = [p for p in found if any(i["connection"] == name for i in p["identities"])]
     found = found[: job.get("limit")]
     fields: list[Mapping[str, str]] = job.get("fields") or []

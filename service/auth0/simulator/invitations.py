@@ -26,7 +26,7 @@ from service.auth0.simulator.store import new_id, timestamp
 LIFETIME = 7 * 86_400
 LONGEST_LIFETIME = 2_592_000
 
-_CREATE = {
+CREATE = {
     "inviter": Property(
         kind="object", required=True, properties={"name": text(most=300, required=True)}
     ),
@@ -47,7 +47,7 @@ _CREATE = {
 
 def _create(call: Call) -> Answer:
     organization = organizations.required(call.world, call.params["id"])
-    body = call.body(_CREATE)
+    body = call.body(CREATE)
     world = call.world
     _refuse_bad_client(world, body["client_id"])
     _refuse_bad_connection(world, organization["id"], body.get("connection_id"))

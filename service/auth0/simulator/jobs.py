@@ -172,9 +172,12 @@ def _export(call: Call) -> Answer:
         raise bad_body("format is json or csv")
     if form == "csv" and len(body.get("fields", [])) > MOST_CSV_FIELDS:
         raise bad_body(f"fields has more than {MOST_CSV_FIELDS} entries")
-    if "connection_id" in body and connections.by_id(call.world, body["connection_id"]) is None:
-        raise unknown_connection(status=400)
     document = {"type": "users_export", **body, "format": form}
+    if "connection_id" in body:
+        connection = connections.by_id(call.world, body["connection_id"])
+        if connection is None:
+            raise unknown_connection(status=400)
+        document["connection"] = connection["name"]
     due = call.world.due(call.world.lag.jobs)
     return Answer(body=_start(call.world, document, due=due))
 

@@ -26,21 +26,19 @@ _SWITCHES = {
     "is_signup_enabled": FLAG,
     "show_as_button": FLAG,
 }
-_ENABLE = {"connection_id": text(required=True), **_SWITCHES}
+ENABLE = {"connection_id": text(required=True), **_SWITCHES}
 _COMMON = {
     "display_name": text(most=255),
     "branding": OBJECT,
     "metadata": OBJECT,
     "token_quota": OBJECT,
 }
-_CREATE = {
+CREATE = {
     "name": Property(kind="string", required=True, least=1, most=50, pattern=_NAME),
-    "enabled_connections": Property(
-        kind="array", items=Property(kind="object", properties=_ENABLE)
-    ),
+    "enabled_connections": Property(kind="array", items=Property(kind="object", properties=ENABLE)),
     **_COMMON,
 }
-_UPDATE = {"name": Property(kind="string", least=1, most=50, pattern=_NAME), **_COMMON}
+UPDATE = {"name": Property(kind="string", least=1, most=50, pattern=_NAME), **_COMMON}
 
 
 def required(world: World, organization_id: str) -> sqlite3.Row:
@@ -134,7 +132,7 @@ def _list(call: Call) -> Answer:
 
 
 def _create(call: Call) -> Answer:
-    body = call.body(_CREATE)
+    body = call.body(CREATE)
     world = call.world
     wanted = body.pop("enabled_connections", [])
     if wanted:
@@ -175,7 +173,7 @@ def _get_by_name(call: Call) -> Answer:
 
 def _update(call: Call) -> Answer:
     organization = required(call.world, call.params["id"])
-    body = call.body(_UPDATE)
+    body = call.body(UPDATE)
     if body.get("name", organization["name"]) != organization["name"]:
         _refuse_taken_name(call.world, body["name"])
     document = {**json.loads(organization["document"]), **body}
@@ -207,7 +205,7 @@ def _list_connections(call: Call) -> Answer:
 
 def _add_connection(call: Call) -> Answer:
     organization = required(call.world, call.params["id"])
-    body = call.body(_ENABLE)
+    body = call.body(ENABLE)
     present = {
         item["connection_id"] for item in enabled_connections(call.world, organization["id"])
     }

@@ -25,7 +25,7 @@ from service.auth0.simulator.shapes import FLAG, OBJECT, Property, text
 LIFETIME = 432_000
 """Seconds: five days."""
 
-_CREATE = {
+CREATE = {
     "user_id": text(),
     "connection_id": text(),
     "email": Property(kind="email"),
@@ -40,7 +40,7 @@ _CREATE = {
 
 
 def _create(call: Call) -> Answer:
-    body = call.body(_CREATE)
+    body = call.body(CREATE)
     world = call.world
     if "result_url" in body and "client_id" in body:
         raise bad_body("result_url and client_id exclude each other")
