@@ -31,6 +31,8 @@ class Token:
         self._client_secret = client_secret
         self._http = http
         self._clock = clock
+        self.scope: str | None = None
+        """What was granted, parted by spaces; None before the first fetch, or where not told."""
         self._value: str | None = None
         self._until = 0.0
         self._lock = asyncio.Lock()
@@ -66,4 +68,5 @@ class Token:
             raise httpx.RemoteProtocolError(f"/oauth/token answered {answer.status_code}")
         granted = answer.json()
         self._value = granted["access_token"]
+        self.scope = granted.get("scope")
         self._until = self._clock.monotonic() + float(granted["expires_in"]) - self._MARGIN

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, Select, select, update
 
 from service.directory import outbox
 from service.directory import tables as t
@@ -327,7 +327,7 @@ def _emit(
 
 def get(transaction: Transaction, event_id: str) -> Event | None:
     row = transaction.execute(select(t.events).where(t.events.c.id == event_id)).one_or_none()
-    return _event(row) if row is not None else None
+    return as_event(row) if row is not None else None
 
 
 def by_trace(transaction: Transaction, traceparent: str) -> Event | None:
@@ -338,7 +338,7 @@ def by_trace(transaction: Transaction, traceparent: str) -> Event | None:
         .order_by(t.events.c.number)
         .limit(1)
     ).one_or_none()
-    return _event(row) if row is not None else None
+    return as_event(row) if row is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +355,12 @@ class Filter:
 
 def listing(transaction: Transaction, wanted: Filter, limit: int = 200) -> list[Event]:
     """Events in order of acceptance."""
+    query = matching(wanted).order_by(t.events.c.number).limit(limit)
+    return [as_event(row) for row in transaction.execute(query)]
+
+
+def matching(wanted: Filter) -> Select[Any]:
+    """The rows of a filter, without an order."""
     query = select(t.events).where(t.events.c.number > wanted.after)
     if wanted.organization is not None:
         query = query.where(t.events.c.organization == wanted.organization)
@@ -366,10 +372,8 @@ def listing(transaction: Transaction, wanted: Filter, limit: int = 200) -> list[
         query = query.where(t.events.c.user_id == wanted.user)
     if wanted.since is not None:
         query = query.where(t.events.c.accepted_at >= wanted.since)
-    return [
-        _event(row) for row in transaction.execute(query.order_by(t.events.c.number).limit(limit))
-    ]
+    return query
 
 
-def _event(row: Row[Any]) -> Event:
+def as_event(row: Row[Any]) -> Event:
     return Event(**columns(row))

@@ -105,8 +105,9 @@ def listing(
     event_id: str | None = None,
     user_id: str | None = None,
     limit: int = 500,
+    newest: bool = False,
 ) -> list[Outcome]:
-    """Outcomes after a number, oldest first."""
+    """Outcomes after a number, oldest first: the first of them, or the ``newest``."""
     query = select(t.outcomes).where(t.outcomes.c.number > after)
     if since is not None:
         query = query.where(t.outcomes.c.created_at >= since)
@@ -116,8 +117,10 @@ def listing(
         query = query.where(t.outcomes.c.event_id == event_id)
     if user_id is not None:
         query = query.where(t.outcomes.c.user_id == user_id)
-    rows = transaction.execute(query.order_by(t.outcomes.c.number).limit(limit))
-    return [_outcome(row) for row in rows]
+    number = t.outcomes.c.number
+    rows = transaction.execute(query.order_by(number.desc() if newest else number).limit(limit))
+    found = [_outcome(row) for row in rows]
+    return found[::-1] if newest else found
 
 
 def _outcome(row: Row[Any]) -> Outcome:

@@ -25,15 +25,23 @@ Order = list[int | None]
 
 
 def accept(
-    transaction: Transaction, registered: Registered, event: WorkerEvent, received: Received
+    transaction: Transaction,
+    registered: Registered,
+    event: WorkerEvent,
+    received: Received,
+    *,
+    number: int | None = None,
 ) -> Admission:
-    """Takes a worker event in: applied now, or scheduled where ``effective_at`` lies ahead."""
+    """Takes a worker event in: applied now, or scheduled where ``effective_at`` lies ahead.
+
+    ``number``: the order of acceptance of the event that this one replays.
+    """
     admission = inbox.admit(transaction, received, registered.organization.name)
     if admission.verdict == "new":
         user = _find(transaction, registered.organization.name, event.worker_id)
         if user is not None:
             inbox.attribute(transaction, admission.event_id, user.id)
-        order: Order = [event.sequence, admission.number]
+        order: Order = [event.sequence, admission.number if number is None else number]
         if event.effective_at is not None and event.effective_at > received.at:
             _schedule(transaction, registered, event, admission.event_id, order, received.at)
         else:

@@ -94,7 +94,7 @@ def advance(
                 transaction,
                 account,
                 step.observed,
-                _residents(transaction, account),
+                residents_of(transaction, account),
                 now,
                 waiting=True,
             )
@@ -185,7 +185,7 @@ def give_up(transaction: Transaction, account_id: str, owner: Owner, now: dateti
     observed = replace(
         Observed.from_document(account.observed), refused={"": problem.as_document()}
     )
-    _settle(transaction, account, observed, _residents(transaction, account), now)
+    _settle(transaction, account, observed, residents_of(transaction, account), now)
 
 
 def _still_doubted(step: Step) -> bool:
@@ -200,7 +200,7 @@ def _next(
     doubted: str | None,
     now: datetime,
 ) -> Step | None:
-    residents = _residents(transaction, account)
+    residents = residents_of(transaction, account)
     if not residents:
         accounts.store(transaction, account.id, now, due_at=None, observed=observed.as_document())
         return None
@@ -337,7 +337,7 @@ def _status(
 
 def _close(transaction: Transaction, account: Account, observed: Observed, now: datetime) -> None:
     """The user is gone from Auth0, as was wanted: its key is never used again."""
-    residents = _residents(transaction, account)
+    residents = residents_of(transaction, account)
     _settle(transaction, account, observed, residents, now)
     accounts.store(transaction, account.id, now, closed_at=now, due_at=None)
     for resident in residents:
@@ -377,7 +377,8 @@ def _flag_doubtful_mails(transaction: Transaction, account: Account, now: dateti
         _emit(transaction, Subject(organization=organization, user_id=user_id), told, now)
 
 
-def _residents(transaction: Transaction, account: Account) -> list[Resident]:
+def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
+    """Everyone who lives in an account, with what decides on their being in."""
     invited = ledger.invited(transaction, account.id)
     found: list[Resident] = []
     for user in people.of_account(transaction, account.id):

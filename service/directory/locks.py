@@ -1,0 +1,193 @@
+"""Operators' own word on who is in: one user locked out or let back, a whole organization ended.
+
+Each is an event of the door ``operator`` and an audit entry, in one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import func, select, update
+
+from service.directory import audit, inbox, intent, organizations, people
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.inbox import Received
+from service.directory.organizations import Registered
+from service.errors import NotFound
+from service.people import Cause, User, causes, is_wanted
+
+SOURCE: Final = "/operators"
+"""The source of operators' events. Who it was is in the audit entry, and not published."""
+BLOCK: Final = "operator.block"
+UNBLOCK: Final = "operator.unblock"
+DECOMMISSION: Final = "operator.decommission"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What became of a lock. ``causes``: everything that keeps the person out now."""
+
+    user: User
+    event_id: str | None
+    causes: frozenset[Cause]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decommissioned:
+    """An ended organization. ``event_id`` None: it had been ended before, nothing was changed."""
+
+    event_id: str | None
+    accounts: int = 0
+    tokens: int = 0
+
+
+def block(
+    transaction: Transaction,
+    user_id: str,
+    *,
+    actor: str,
+    reason: str | None,
+    now: datetime,
+) -> Locked:
+    """Locks a user out at once. One who is locked already is brought to Auth0 once more.
+
+    Raises NotFound.
+    """
+    user, registered = _held(transaction, user_id)
+    event_id = _admit(transaction, BLOCK, user.organization, now)
+    was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+    people.store(
+        transaction,
+        user.id,
+        locked_at=user.locked_at or now,
+        lock_reason=reason if reason is not None else user.lock_reason,
+        modified_at=now,
+    )
+    inbox.attribute(transaction, event_id, user.id)
+    settled = intent.settle(
+        transaction,
+        user.id,
+        registered=registered,
+        event_id=event_id,
+        was_wanted=was_wanted,
+        now=now,
+    )
+    audit.record(
+        transaction,
+        actor=actor,
+        action="user.block",
+        now=now,
+        organization=user.organization,
+        subject=user.id,
+        detail={"event": event_id, "reason": reason},
+    )
+    return _locked(settled, registered, event_id)
+
+
+def unblock(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
+    """Lifts an operator's lock, and no other cause. ``event_id`` None where there was no lock.
+
+    Raises NotFound.
+    """
+    user, registered = _held(transaction, user_id)
+    if user.locked_at is None:
+        return _locked(user, registered, None)
+    event_id = _admit(transaction, UNBLOCK, user.organization, now)
+    people.store(transaction, user.id, locked_at=None, lock_reason=None, modified_at=now)
+    inbox.attribute(transaction, event_id, user.id)
+    settled = intent.settle(
+        transaction,
+        user.id,
+        registered=registered,
+        event_id=event_id,
+        was_wanted=False,
+        now=now,
+    )
+    audit.record(
+        transaction,
+        actor=actor,
+        action="user.unblock",
+        now=now,
+        organization=user.organization,
+        subject=user.id,
+        detail={"event": event_id},
+    )
+    return _locked(settled, registered, event_id)
+
+
+def decommission(
+    transaction: Transaction, name: str, *, actor: str, now: datetime
+) -> Decommissioned:
+    """Ends an organization: its tokens are revoked, its users' accounts due to be blocked.
+
+    One event waits for all of the accounts. Raises NotFound.
+    """
+    registered = organizations.find(transaction, name)
+    if registered is None:
+        raise NotFound(f"There is no organization {name}.")
+    if registered.decommissioned:
+        return Decommissioned(event_id=None)
+    transaction.execute(
+        update(t.organizations)
+        .where(t.organizations.c.name == name)
+        .values(decommissioned_at=now, modified_at=now, version=t.organizations.c.version + 1)
+    )
+    revoked = transaction.execute(
+        update(t.credentials)
+        .where(t.credentials.c.organization == name, t.credentials.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    event_id = _admit(transaction, DECOMMISSION, name, now)
+    accounts = touch_organization(transaction, name, event_id=event_id, now=now)
+    audit.record(
+        transaction,
+        actor=actor,
+        action="organization.decommission",
+        now=now,
+        organization=name,
+        subject=name,
+        detail={"event": event_id, "accounts": accounts, "tokens": revoked.rowcount},
+    )
+    return Decommissioned(event_id=event_id, accounts=accounts, tokens=revoked.rowcount)
+
+
+def touch_organization(
+    transaction: Transaction, name: str, *, event_id: str, now: datetime
+) -> int:
+    """Lets an event wait until every account of an organization has been looked at again."""
+    ids = transaction.execute(
+        select(t.users.c.id)
+        .where(t.users.c.organization == name, t.users.c.account_id.is_not(None))
+        .order_by(t.users.c.id)
+    ).scalars()
+    return intent.touch_users(transaction, ids.all(), event_id=event_id, now=now)
+
+
+def accounts_of(transaction: Transaction, name: str) -> int:
+    """How many users of an organization have an account."""
+    return transaction.execute(
+        select(func.count()).where(
+            t.users.c.organization == name, t.users.c.account_id.is_not(None)
+        )
+    ).scalar_one()
+
+
+def _held(transaction: Transaction, user_id: str) -> tuple[User, Registered]:
+    user = people.lock(transaction, user_id)
+    registered = organizations.find(transaction, user.organization) if user is not None else None
+    if user is None or registered is None:
+        raise NotFound(f"There is no user {user_id}.")
+    return user, registered
+
+
+def _admit(transaction: Transaction, kind: str, organization: str, now: datetime) -> str:
+    received = Received(door="operator", source=SOURCE, type=kind, at=now)
+    return inbox.admit(transaction, received, organization).event_id
+
+
+def _locked(user: User, registered: Registered, event_id: str | None) -> Locked:
+    found = causes(user, registered.organization, decommissioned=registered.decommissioned)
+    return Locked(user=user, event_id=event_id, causes=frozenset(found))
