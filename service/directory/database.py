@@ -96,7 +96,9 @@ def _dumps(value: Any) -> str:
         written = orjson.dumps(value).decode()
     except orjson.JSONEncodeError as error:
         raise Refused(f"This cannot be stored: {error}.") from error
-    if "\\u0000" in written:  # a text of Postgres cannot hold it; the same rule on both databases
+    if "\\u0000" in written.replace(
+        "\\\\", ""
+    ):  # a text of Postgres cannot hold it; the same rule on both databases
         raise Refused("This cannot be stored: it contains the character U+0000.")
     return written
 
@@ -188,18 +190,11 @@ class SqliteDatabase:
             self._commit(batch)
 
     def _commit(self, batch: list[_Job]) -> None:
-        """Runs a batch as one transaction; a job that fails takes only its own savepoint with it."""
-        verdicts: list[tuple[Any, BaseException | None]] = []
-        begun = False
+        """Ends every job of a batch; one that fails takes only itself with it."""
         try:
-            with self._writing.connect() as connection:
-                # IMMEDIATE: another process on the same file waits here, not in the middle.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                begun = True
-                verdicts = [_attempt(connection, job.work) for job in batch]
-                connection.commit()
+            verdicts = self._run(batch)
         except BaseException as error:  # nothing of this batch is durable
-            if begun and len(batch) > 1:
+            if len(batch) > 1 and not is_unavailable(error):
                 for job in batch:  # alone, so that the one to blame fails alone
                     self._commit([job])
                 return
@@ -210,16 +205,31 @@ class SqliteDatabase:
             else:
                 job.done.set_exception(error)
 
+    def _run(self, batch: list[_Job]) -> list[tuple[Any, BaseException | None]]:
+        """A batch as one transaction, each job in a savepoint: what each returned or raised."""
+        with self._writing.connect() as connection:
+            try:
+                # IMMEDIATE: another process on the same file waits here, not in the middle.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                verdicts = [_attempt(connection, job.work) for job in batch]
+                connection.commit()
+            except BaseException:
+                # A COMMIT that fails leaves SQLite in its transaction: a new connection has none.
+                connection.invalidate()
+                raise
+            return verdicts
+
 
 def _attempt(connection: Connection, work: Work[T]) -> tuple[T | None, BaseException | None]:
-    """One job in a savepoint: what it returned, or what it raised."""
     sqlite = connection.connection.driver_connection
     assert isinstance(sqlite, sqlite3.Connection)
     sqlite.execute("SAVEPOINT job")
     try:
         with _plain_errors():
             result = work(connection)
-    except BaseException as error:  # the caller sees it
+    except BaseException as error:
+        if not sqlite.in_transaction:  # a full disk and the like end the whole transaction
+            raise
         sqlite.execute("ROLLBACK TO job")
         sqlite.execute("RELEASE job")
         return None, error

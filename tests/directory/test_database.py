@@ -1,0 +1,272 @@
+"""What every transaction may rely on, on both databases."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from service.directory import tables as t
+from service.directory.database import (
+    Database,
+    Transaction,
+    is_unavailable,
+    open_database,
+    postgres_url,
+    sqlite_file,
+)
+from service.errors import ConfigurationError, NotFound, Refused
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(name: str, document: object = None) -> Callable[[Transaction], None]:
+    def work(tx: Transaction) -> None:
+        tx.execute(t.sources.insert().values(name=name, document=document or {}))
+
+    return work
+
+
+def names(tx: Transaction) -> list[str]:
+    return list(tx.execute(text("SELECT name FROM sources ORDER BY name")).scalars())
+
+
+def failing(tx: Transaction) -> None:
+    write("of the failed one")(tx)
+    raise NotFound
+
+
+async def test_a_transaction_that_fails_takes_nothing_else_with_it(database: Database) -> None:
+    works = [failing if n % 3 == 0 else write(f"{n:02}") for n in range(30)]
+    ended = await asyncio.gather(*map(database.transact, works), return_exceptions=True)
+    assert [isinstance(end, NotFound) for end in ended] == [n % 3 == 0 for n in range(30)]
+    assert await database.read(names) == [f"{n:02}" for n in range(30) if n % 3]
+
+
+async def test_a_transaction_that_a_constraint_stops_takes_nothing_else_with_it(
+    database: Database,
+) -> None:
+    works = [write(name) for name in ("a", "b", "a", "c")]
+    ended = await asyncio.gather(*map(database.transact, works), return_exceptions=True)
+    assert [type(end) for end in ended].count(IntegrityError) == 1
+    assert await database.read(names) == ["a", "b", "c"]
+
+
+@pytest.fixture
+async def only_at_commit(database: Database) -> Callable[[Transaction], None]:
+    """A transaction that is refused by its COMMIT, not by a statement."""
+
+    def deferred(tx: Transaction) -> None:
+        kind = "INTEGER PRIMARY KEY, a INTEGER REFERENCES late (n) DEFERRABLE INITIALLY DEFERRED"
+        tx.execute(text(f"CREATE TABLE late (n {kind})"))
+
+    await database.transact(deferred)
+
+    def work(tx: Transaction) -> None:
+        write("of the failed one")(tx)
+        tx.execute(text("INSERT INTO late (n, a) VALUES (1, 2)"))
+
+    return work
+
+
+async def test_a_commit_that_fails_takes_nothing_else_with_it(
+    database: Database, only_at_commit: Callable[[Transaction], None]
+) -> None:
+    works = [write("a"), only_at_commit, write("b")]
+    ended = await asyncio.gather(*map(database.transact, works), return_exceptions=True)
+    assert [type(end) for end in ended] == [type(None), IntegrityError, type(None)]
+    assert await database.read(names) == ["a", "b"]
+
+
+async def test_after_a_failed_commit_the_next_transaction_runs(
+    database: Database, only_at_commit: Callable[[Transaction], None]
+) -> None:
+    for turn in ("a", "b"):
+        with pytest.raises(IntegrityError):
+            await database.transact(only_at_commit)
+        await database.transact(write(turn))
+    assert await database.read(names) == ["a", "b"]
+
+
+async def test_what_transact_returned_is_read_at_once(database: Database) -> None:
+    for n in range(50):
+        await database.transact(write(f"{n:02}"))
+        assert f"{n:02}" in await database.read(names)
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(Exception, match=r"(?i)read.?only"):
+        await database.read(write("a"))
+    assert await database.read(names) == []
+
+
+async def test_a_caller_that_goes_away_harms_nobody(database: Database) -> None:
+    for turn in range(20):
+        tasks = [
+            asyncio.ensure_future(database.transact(write(f"{turn:02}.{n}"))) for n in range(15)
+        ]
+        await asyncio.sleep(0.0005 * turn)
+        for task in tasks[::2]:
+            task.cancel()
+        kept = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(end is None for end in kept[1::2])
+    written = await database.read(names)
+    assert {f"{turn:02}.{n}" for turn in range(20) for n in range(1, 15, 2)} <= set(written)
+
+
+async def test_work_asked_for_before_closing_is_done(database_url: str) -> None:
+    first = open_database(database_url)
+    await first.transact(t.metadata.create_all)
+    asked = [asyncio.ensure_future(first.transact(write(f"{n}"))) for n in range(5)]
+    await asyncio.gather(*asked)
+    await first.close()
+    second = open_database(database_url)
+    assert await second.read(names) == ["0", "1", "2", "3", "4"]
+    await second.close()
+
+
+async def test_a_closed_sqlite_database_refuses_instead_of_hanging(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'provisioner.db'}")
+    await database.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await asyncio.wait_for(database.transact(names), 5)
+    await asyncio.wait_for(database.close(), 5)
+
+
+@pytest.mark.parametrize("unfit", ["a\x00b", 2**70], ids=["U+0000", "more than 64 bits"])
+async def test_a_value_that_no_database_can_hold_is_refused(
+    database: Database, unfit: object
+) -> None:
+    with pytest.raises(Refused, match="cannot be stored"):
+        await database.transact(write("a", {"value": unfit}))
+
+
+async def test_a_backslash_before_u0000_is_no_nul(database: Database) -> None:
+    await database.transact(write("a", {"value": "\\u0000"}))
+    stored = await database.read(lambda tx: tx.execute(t.sources.select()).one().document)
+    assert stored == {"value": "\\u0000"}
+
+
+async def test_two_processes_share_one_sqlite_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'provisioner.db'}"
+    database = open_database(url)
+    await database.transact(t.metadata.create_all)
+    program = (
+        "import asyncio, sys\n"
+        "from tests.directory.test_database import keep_writing\n"
+        "asyncio.run(keep_writing(sys.argv[1], 'other', 150))\n"
+    )
+    other = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, url), cwd=ROOT, stderr=subprocess.PIPE
+    )
+    await keep_writing(url, "this", 150)
+    _, said = await other.communicate()
+    assert other.returncode == 0, said.decode()
+    written = await database.read(names)
+    assert len(written) == 2 * 150 * 8
+    await database.close()
+
+
+async def keep_writing(url: str, prefix: str, turns: int) -> None:
+    """Eight tasks that write without a pause, so that the writer always has a next batch."""
+    database = open_database(url)
+
+    async def task(number: int) -> None:
+        for turn in range(turns):
+            await database.transact(write(f"{prefix}.{number}.{turn}"))
+
+    await asyncio.gather(*(task(number) for number in range(8)))
+    await database.close()
+
+
+async def test_deadlocked_transactions_both_end_well(
+    database: Database,
+) -> None:
+    await database.transact(write("a"))
+    await database.transact(write("b"))
+
+    def touch(first: str, second: str) -> Callable[[Transaction], None]:
+        def work(tx: Transaction) -> None:
+            for name in (first, second):
+                tx.execute(
+                    t.sources.update()
+                    .where(t.sources.c.name == name)
+                    .values(document={"by": first})
+                )
+                if tx.dialect.name == "postgresql":
+                    tx.execute(text("SELECT pg_sleep(0.05)"))
+
+        return work
+
+    await asyncio.gather(database.transact(touch("a", "b")), database.transact(touch("b", "a")))
+
+
+async def test_a_server_that_ends_the_connection_is_unavailable_and_then_used_again(
+    postgres_database: str,
+) -> None:
+    database = open_database(postgres_database)
+    with pytest.raises(Exception, match=r"terminat|closed") as ended:
+        await database.transact(
+            lambda tx: tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        )
+    assert is_unavailable(ended.value)
+    assert await database.read(lambda tx: tx.execute(text("SELECT 1")).scalar_one()) == 1
+    await database.close()
+
+
+async def test_a_server_that_does_not_answer_is_unavailable() -> None:
+    database = open_database("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(OSError) as ended:
+        await database.read(names)
+    assert is_unavailable(ended.value)
+    await database.close()
+
+
+async def test_a_missing_table_is_no_reason_to_wait(database_url: str) -> None:
+    database = open_database(database_url)
+    with pytest.raises(Exception, match="sources") as ended:
+        await database.read(names)
+    assert not is_unavailable(ended.value)
+    await database.close()
+
+
+async def test_a_text_too_long_for_an_index_is_refused(postgres_database: str) -> None:
+    database = open_database(postgres_database)
+    await database.transact(t.metadata.create_all)
+    key = "".join(chr(0x4E00 + n * 37 % 20000) for n in range(4000))
+
+    def work(tx: Transaction) -> None:
+        tx.execute(t.outcome_keys.insert().values(key=key, sequence=1))
+
+    with pytest.raises(Refused, match="2,700 bytes"):
+        await database.transact(work)
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://localhost/x", "sqlite://", "sqlite:///:memory:", "provisioner.db", ""],
+)
+def test_a_url_of_no_use_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="PROVISIONER_DATABASE_URL"):
+        sqlite_file(url)
+
+
+def test_a_refused_url_does_not_show_its_password() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        sqlite_file("postgresql://u:hunter2@host:port/x")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+def test_a_postgres_url_as_other_tools_write_it_is_understood(scheme: str) -> None:
+    given = f"{scheme}://u:p%40ss@db.example:5433/provisioner?sslmode=require"
+    assert sqlite_file(given) is None
+    assert (
+        postgres_url(given)
+        == "postgresql+asyncpg://u:p%40ss@db.example:5433/provisioner?ssl=require"
+    )
