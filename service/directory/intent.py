@@ -6,12 +6,12 @@ account due are one step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Select, Text, column, func, literal, or_, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
@@ -20,6 +20,7 @@ from service.directory.inbox import Problem
 from service.directory.organizations import Registered
 from service.people import State, User, identifier_of, is_wanted
 
+_AT_ONCE: Final = 5000
 NO_ADDRESS = (
     "No e-mail address: send a primary e-mail, or a userName that is an address, and the user is"
     " provisioned."
@@ -171,23 +172,69 @@ def touch_users(
 ) -> int:
     """Lets an event wait for the accounts of many users, as after a change of a group.
 
-    Ends the event at once where none of them has an account. Returns the number of accounts.
+    Ends the event at once where none of them has an account. Returns the number of waits.
     """
     touched = 0
-    for start in range(0, len(user_ids), 500):
-        part = user_ids[start : start + 500]
-        rows = transaction.execute(
-            select(t.users.c.id, t.users.c.account_id, t.accounts.c.leaver)
-            .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-            .where(t.users.c.id.in_(part), t.accounts.c.closed_at.is_(None))
-            .order_by(t.users.c.account_id)
-        ).all()
-        for row in rows:
-            await_account(transaction, row.account_id, row.id, event_id, leaver=row.leaver, now=now)
-        touched += len(rows)
+    distinct = list(dict.fromkeys(user_ids))
+    for start in range(0, len(distinct), _AT_ONCE):
+        touched += _touch_some(transaction, distinct[start : start + _AT_ONCE], event_id, now)
     if touched == 0:
         inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
     return touched
+
+
+def _touch_some(
+    transaction: Transaction, user_ids: Sequence[str], event_id: str, now: datetime
+) -> int:
+    listed = id_list(transaction, user_ids)
+    housed = (
+        select(t.users.c.id, t.users.c.account_id)
+        .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
+        .where(t.users.c.id.in_(listed), t.accounts.c.closed_at.is_(None))
+    )
+    # Locked in one order everywhere, so that two changes do not wait for each other.
+    in_order = (
+        select(t.accounts.c.id)
+        .where(t.accounts.c.id.in_(select(housed.subquery().c.account_id)))
+        .order_by(t.accounts.c.id)
+        .with_for_update()
+    )
+    transaction.execute(
+        update(t.accounts)
+        .where(t.accounts.c.id.in_(in_order))
+        .values(
+            revision=t.accounts.c.revision + 1,
+            due_at=now,
+            attempts=0,
+            error=None,
+            modified_at=now,
+        )
+    )
+    waiting = transaction.execute(
+        t.waits.insert().from_select(
+            ["event_id", "account_id", "user_id", "revision"],
+            select(literal(event_id), t.accounts.c.id, t.users.c.id, t.accounts.c.revision)
+            .select_from(t.users)
+            .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
+            .where(t.users.c.id.in_(listed), t.accounts.c.closed_at.is_(None)),
+        )
+    )
+    transaction.execute(
+        update(t.users)
+        .where(t.users.c.id.in_(select(housed.subquery().c.id)))
+        .values(state="pending", detail=None)
+    )
+    return waiting.rowcount
+
+
+def id_list(transaction: Transaction, ids: Iterable[str]) -> Select[tuple[str]]:
+    """Ids as a sub-query of one bound value, however many they are."""
+    listed = literal(list(ids), t.Document)
+    if transaction.dialect.name == "postgresql":
+        rows = func.jsonb_array_elements_text(listed).table_valued(column("value", Text))
+    else:
+        rows = func.json_each(listed).table_valued(column("value", Text))
+    return select(rows.c.value)
 
 
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:

@@ -1,0 +1,231 @@
+"""The SCIM 2.0 door as an ASGI application: who is asking, what for, and every error in SCIM form.
+
+Mounted at ``/scim/v2``; its own paths start with the organization's name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from scim import discovery
+from scim.authentication import Authentication
+from scim.door import Door
+from scim.errors import ScimError, ScimType
+from scim.groups import Groups
+from scim.http import Answer, Disconnected, Request, parameters, read_body, refusal, send_answer
+from scim.listing import Asked, asked_by
+from scim.schema import load_catalogue
+from scim.users import Users
+from service.clock import Clock
+from service.directory.database import Database, is_unavailable
+from service.errors import NotFound, ProvisionerError, Refused, UniquenessConflict, VersionConflict
+from service.organizations import Organization
+
+_LOG: Final = logging.getLogger(__name__)
+_ID: Final = re.compile(r"[0-9A-Za-z._-]{1,100}")
+_RETRY_AFTER_SECONDS: Final = 5
+
+Handler = Callable[[Request, Organization], Awaitable[Answer]]
+OneHandler = Callable[[Request, Organization, str], Awaitable[Answer]]
+SearchHandler = Callable[[Request, Organization, Asked], Awaitable[Answer]]
+
+_REFUSALS: Final[Mapping[type[ProvisionerError], tuple[int, ScimType | None]]] = {
+    NotFound: (404, None),
+    UniquenessConflict: (409, "uniqueness"),
+    VersionConflict: (412, None),
+    Refused: (400, "invalidValue"),
+}
+
+
+def create_app(
+    *, database: Database, clock: Clock, pepper: bytes, base_url: str | None = None
+) -> ASGIApp:
+    """The door. ``base_url``: scheme and host under which clients reach this server, without the
+    path that it is mounted at; None takes them from each request.
+    """
+    door = Door(database=database, clock=clock, catalogue=load_catalogue())
+    return ScimApp(
+        door=door,
+        authentication=Authentication(database=database, clock=clock, pepper=pepper),
+        base_url=base_url.rstrip("/") if base_url else None,
+    )
+
+
+class ScimApp:
+    """Dispatches requests; stateless but for tokens remembered."""
+
+    def __init__(self, *, door: Door, authentication: Authentication, base_url: str | None) -> None:
+        self._door = door
+        self._authentication = authentication
+        self._base_url = base_url
+        self._users = Users(door)
+        self._groups = Groups(door)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"SCIM is spoken over http, not over {scope['type']}")
+        try:
+            answer = await self._answer(scope, receive)
+        except Disconnected:
+            return
+        await send_answer(answer, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        try:
+            return await self._admitted(scope, receive)
+        except ScimError as error:
+            return refusal(error)
+        except ProvisionerError as error:
+            return refusal(_of_the_core(error))
+        except Disconnected:
+            raise
+        except Exception as error:
+            return refusal(_unexpected(error))
+
+    async def _admitted(self, scope: Scope, receive: Receive) -> Answer:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        organization, *segments = path.strip("/").split("/")
+        headers = dict(scope["headers"])
+        authorization = headers.get(b"authorization")
+        registered = await self._authentication.admit(
+            organization, authorization.decode("latin-1") if authorization else None
+        )
+        handlers = self._handlers(tuple(segments))
+        method = scope["method"]
+        if method not in handlers:
+            allowed = ", ".join(sorted(handlers))
+            raise ScimError(405, f"This path takes {allowed}.", headers=(("Allow", allowed),))
+        request = Request(
+            method=method,
+            organization=organization,
+            segments=tuple(segments),
+            base_url=self._base(scope, headers) + "/" + organization,
+            headers=headers,
+            query=parameters(scope),
+            body=await read_body(headers, receive),
+        )
+        return await handlers[method](request, registered.organization)
+
+    def _base(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+        mounted: str = scope.get("root_path", "")
+        if self._base_url is not None:
+            return self._base_url + mounted
+        server = scope.get("server") or ("localhost", None)
+        host = headers.get(b"host", str(server[0]).encode()).decode("latin-1")
+        return f"{scope.get('scheme', 'http')}://{host}{mounted}"
+
+    def _handlers(self, segments: tuple[str, ...]) -> Mapping[str, Handler]:
+        """Method to handler for a path below the organization's. Raises ScimError 404."""
+        match segments:
+            case ("Users",):
+                return _collection(self._users.create, self._users.search)
+            case ("Groups",):
+                return _collection(self._groups.create, self._groups.search)
+            case ("Users", ".search"):
+                return {"POST": _searching(self._users.search)}
+            case ("Groups", ".search"):
+                return {"POST": _searching(self._groups.search)}
+            case ("Users", user_id):
+                users = self._users
+                return _single(user_id, users.get, users.replace, users.patch, users.delete)
+            case ("Groups", group_id):
+                groups = self._groups
+                return _single(group_id, groups.get, groups.replace, groups.patch, groups.delete)
+            case ("Me" | "Bulk", *_):
+                return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _not_implemented)
+            case _:
+                return {"GET": self._discovery(segments)}
+
+    def _discovery(self, segments: tuple[str, ...]) -> Handler:
+        catalogue = self._door.catalogue
+
+        async def answer(request: Request, _: Organization) -> Answer:
+            if "filter" in request.query:
+                raise ScimError(403, "Discovery takes no filter (RFC 7644 section 4).")
+            base_url = request.base_url
+            match segments:
+                case ("ServiceProviderConfig",):
+                    document = discovery.service_provider_config(base_url)
+                case ("ResourceTypes",):
+                    document = discovery.resource_types(catalogue, base_url)
+                case ("ResourceTypes", name):
+                    document = discovery.resource_type(catalogue, name, base_url)
+                case ("Schemas",):
+                    document = discovery.schemas(catalogue, base_url)
+                case _:
+                    document = discovery.schema(catalogue, segments[-1], base_url)
+            return Answer(document=document)
+
+        match segments:
+            case ("ServiceProviderConfig" | "ResourceTypes" | "Schemas",):
+                return answer
+            case ("ResourceTypes" | "Schemas", _):
+                return answer
+            case _:
+                raise ScimError(404, "There is nothing at this path.")
+
+
+def _collection(create: Handler, search: SearchHandler) -> Mapping[str, Handler]:
+    async def listing(request: Request, organization: Organization) -> Answer:
+        return await search(request, organization, asked_by(request.query))
+
+    return {"GET": listing, "POST": create}
+
+
+def _searching(search: SearchHandler) -> Handler:
+    async def answer(request: Request, organization: Organization) -> Answer:
+        document = request.json()
+        if not isinstance(document, dict):
+            raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
+        known = {key.casefold(): value for key, value in document.items()}
+        return await search(request, organization, asked_by(known))
+
+    return answer
+
+
+def _single(
+    resource_id: str, get: OneHandler, replace: OneHandler, patch: OneHandler, delete: OneHandler
+) -> Mapping[str, Handler]:
+    if not _ID.fullmatch(resource_id):
+        raise ScimError(404, "There is no resource with this id.")
+
+    def bound(handler: OneHandler) -> Handler:
+        return lambda request, organization: handler(request, organization, resource_id)
+
+    return {
+        "GET": bound(get),
+        "PUT": bound(replace),
+        "PATCH": bound(patch),
+        "DELETE": bound(delete),
+    }
+
+
+async def _not_implemented(request: Request, _: Organization) -> Answer:
+    raise ScimError(501, f"{request.segments[0]} is not offered here.")
+
+
+def _of_the_core(error: ProvisionerError) -> ScimError:
+    for kind, (status, scim_type) in _REFUSALS.items():
+        if isinstance(error, kind):
+            return ScimError(status, str(error), scim_type)
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> ScimError:
+    """Said without internals; logged without the message, which may hold a person's data."""
+    if is_unavailable(error):
+        _LOG.warning("the database does not answer: %s", type(error).__name__)
+        return ScimError(
+            503,
+            "The service cannot store anything at the moment: try again.",
+            headers=(("Retry-After", str(_RETRY_AFTER_SECONDS)),),
+        )
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _LOG.error("a request failed unexpectedly: %s\n%s", type(error).__name__, where)
+    return ScimError(500, "The service failed; the request may be repeated.")

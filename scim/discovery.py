@@ -1,0 +1,98 @@
+"""What this server says of itself (RFC 7644 section 4): every member present, and nothing promised
+that is not there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from scim.errors import ScimError
+from scim.http import LARGEST_BODY
+from scim.listing import DEFAULT_COUNT, LARGEST_COUNT, list_response
+from scim.schema import Catalogue, ResourceType, Schema
+
+_CONFIGURATION_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
+_TYPE_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
+_SCHEMA_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:Schema"
+
+
+def service_provider_config(base_url: str) -> dict[str, Any]:
+    return {
+        "schemas": [_CONFIGURATION_SCHEMA],
+        "patch": {"supported": True},
+        "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": LARGEST_BODY},
+        "filter": {"supported": True, "maxResults": LARGEST_COUNT},
+        "changePassword": {"supported": False},
+        "sort": {"supported": True},
+        "etag": {"supported": True},
+        "pagination": {
+            "cursor": False,
+            "index": True,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": DEFAULT_COUNT,
+            "maxPageSize": LARGEST_COUNT,
+        },
+        "authenticationSchemes": [
+            {
+                "type": "oauthbearertoken",
+                "name": "Bearer token",
+                "description": "A token of this organization in the Authorization header.",
+                "specUri": "https://www.rfc-editor.org/info/rfc6750",
+                "primary": True,
+            }
+        ],
+        "meta": {
+            "resourceType": "ServiceProviderConfig",
+            "location": f"{base_url}/ServiceProviderConfig",
+        },
+    }
+
+
+def resource_types(catalogue: Catalogue, base_url: str) -> dict[str, Any]:
+    found = [_type_document(resource_type, base_url) for resource_type in catalogue.types]
+    return list_response(found, total=len(found))
+
+
+def resource_type(catalogue: Catalogue, name: str, base_url: str) -> dict[str, Any]:
+    for known in catalogue.types:
+        if known.name == name:
+            return _type_document(known, base_url)
+    raise ScimError(404, f"There is no resource type {name[:100]}.")
+
+
+def schemas(catalogue: Catalogue, base_url: str) -> dict[str, Any]:
+    found = [_schema_document(schema, base_url) for schema in catalogue.schemas()]
+    return list_response(found, total=len(found))
+
+
+def schema(catalogue: Catalogue, urn: str, base_url: str) -> dict[str, Any]:
+    for known in catalogue.schemas():
+        if known.id.casefold() == urn.casefold():
+            return _schema_document(known, base_url)
+    raise ScimError(404, f"There is no schema {urn[:200]}.")
+
+
+def _type_document(resource_type: ResourceType, base_url: str) -> dict[str, Any]:
+    return {
+        "schemas": [_TYPE_SCHEMA],
+        "id": resource_type.name,
+        "name": resource_type.name,
+        "endpoint": resource_type.endpoint,
+        "description": resource_type.description,
+        "schema": resource_type.core.id,
+        "schemaExtensions": [
+            {"schema": extension.id, "required": False} for extension in resource_type.extensions
+        ],
+        "meta": {
+            "resourceType": "ResourceType",
+            "location": f"{base_url}/ResourceTypes/{resource_type.name}",
+        },
+    }
+
+
+def _schema_document(schema: Schema, base_url: str) -> dict[str, Any]:
+    return {
+        "schemas": [_SCHEMA_SCHEMA],
+        **schema.document,
+        "meta": {"resourceType": "Schema", "location": f"{base_url}/Schemas/{schema.id}"},
+    }

@@ -1,0 +1,164 @@
+"""The routes of ``/Groups``. Members are read only to be shown, and changed as a set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scim.door import Door, not_modified, registered_now, resource_answer
+from scim.http import Answer, Request, etag
+from scim.listing import Asked, list_response
+from scim.patch import patch_group, read_operations
+from scim.representation import group_document, requested
+from scim.resource import MEMBERS, Profile, asserts, members_in
+from service.directory import groups, search
+from service.directory.database import Transaction
+from service.directory.groups import Group, MemberChange
+from service.errors import NotFound
+from service.organizations import Organization
+
+Changed = Callable[[Group], tuple[Mapping[str, Any], MemberChange]]
+"""From the group as stored, and locked, to its new resource and what becomes of its members."""
+
+
+class Groups:
+    """Answers requests for groups of the organization that the caller was admitted to."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._type = door.catalogue.group
+
+    async def create(self, request: Request, organization: Organization) -> Answer:
+        document = request.json()
+        profile = self._profile(organization)
+        resource = profile.normalise(document)
+        members = members_in(profile, document)
+        received = self._door.received(request, "group.created", document)
+
+        def work(transaction: Transaction) -> Group:
+            registered = registered_now(transaction, organization.name)
+            return groups.create(transaction, registered, resource, members, received)
+
+        group = await self._door.database.transact(work)
+        return self._one(request, group, sorted(members), status=201)
+
+    async def get(self, request: Request, organization: Organization, group_id: str) -> Answer:
+        wants_members = requested(request, self._type).wants(MEMBERS)
+
+        def work(transaction: Transaction) -> tuple[Group, list[str]]:
+            group = groups.get(transaction, organization.name, group_id)
+            if group is None:
+                raise NotFound(f"There is no group {group_id} in this organization.")
+            if request.is_known(group.version):
+                return group, []
+            return group, _members(transaction, group_id) if wants_members else []
+
+        group, members = await self._door.database.read(work)
+        if request.is_known(group.version):
+            return not_modified(group.version)
+        return self._one(request, group, members)
+
+    async def replace(self, request: Request, organization: Organization, group_id: str) -> Answer:
+        document = request.json()
+        profile = self._profile(organization)
+        resource = profile.normalise(document)
+        # A body that says nothing of members leaves them; null and [] empty the group.
+        change = MemberChange()
+        if asserts(profile, document, MEMBERS):
+            change = MemberChange(replace=True, add=members_in(profile, document))
+        wants_members = requested(request, self._type).wants(MEMBERS)
+        group, members = await self._change(
+            request,
+            organization,
+            group_id,
+            "group.replaced",
+            lambda _: (resource, change),
+            wants_members=wants_members,
+        )
+        return self._one(request, group, members)
+
+    async def patch(self, request: Request, organization: Organization, group_id: str) -> Answer:
+        profile = self._profile(organization)
+        operations = read_operations(request.json(), tolerant=profile.tolerant)
+        # Entra wants 204, and the members of a large group are not to be read for nothing.
+        asked = "attributes" in request.query
+        group, members = await self._change(
+            request,
+            organization,
+            group_id,
+            "group.patched",
+            lambda group: patch_group(profile, group.resource, operations),
+            wants_members=asked and requested(request, self._type).wants(MEMBERS),
+        )
+        if asked:
+            return self._one(request, group, members)
+        return Answer(status=204, headers=(("ETag", etag(group.version)),))
+
+    async def delete(self, request: Request, organization: Organization, group_id: str) -> Answer:
+        received = self._door.received(request, "group.deleted")
+
+        def work(transaction: Transaction) -> None:
+            registered = registered_now(transaction, organization.name)
+            request.require_match(groups.lock(transaction, organization.name, group_id).version)
+            groups.remove(transaction, registered, group_id, received)
+
+        await self._door.database.transact(work)
+        return Answer(status=204)
+
+    async def search(self, request: Request, organization: Organization, asked: Asked) -> Answer:
+        profile = self._profile(organization)
+        query, projection = asked.query(profile), asked.projection(profile)
+        wants_members = projection.wants(MEMBERS)
+
+        def work(transaction: Transaction) -> tuple[search.Page[Group], dict[str, list[str]]]:
+            page = search.groups_page(transaction, organization.name, query)
+            ids = [group.id for group in page.items] if wants_members else []
+            return page, groups.members_of(transaction, ids)
+
+        page, members = await self._door.database.read(work)
+        resources = [
+            projection.apply(
+                group_document(group, self._type, request.base_url, members.get(group.id, ()))
+            )
+            for group in page.items
+        ]
+        return Answer(
+            document=list_response(resources, total=page.total, start_index=asked.start_index)
+        )
+
+    async def _change(
+        self,
+        request: Request,
+        organization: Organization,
+        group_id: str,
+        event: str,
+        changed: Changed,
+        *,
+        wants_members: bool,
+    ) -> tuple[Group, list[str]]:
+        received = self._door.received(request, event, request.json())
+
+        def work(transaction: Transaction) -> tuple[Group, list[str]]:
+            registered = registered_now(transaction, organization.name)
+            group = groups.lock(transaction, organization.name, group_id)
+            request.require_match(group.version)
+            resource, members = changed(group)
+            after = groups.change(transaction, registered, group, resource, members, received)
+            return after, _members(transaction, group_id) if wants_members else []
+
+        return await self._door.database.transact(work)
+
+    def _profile(self, organization: Organization) -> Profile:
+        return self._door.profile(organization, self._type)
+
+    def _one(
+        self, request: Request, group: Group, members: list[str], *, status: int = 200
+    ) -> Answer:
+        document = group_document(group, self._type, request.base_url, members)
+        location: str = document["meta"]["location"]
+        shown = requested(request, self._type).apply(document)
+        return resource_answer(shown, group.version, location, status=status)
+
+
+def _members(transaction: Transaction, group_id: str) -> list[str]:
+    return groups.members_of(transaction, [group_id])[group_id]

@@ -1,0 +1,129 @@
+"""One SCIM request and its answer over ASGI: bodies with a limit, parameters, validators. No routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from scim.errors import ScimError
+
+LARGEST_BODY: Final = 1024 * 1024
+MEDIA_TYPE: Final = b"application/scim+json"
+_TAG: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Disconnected(Exception):
+    """The client has gone: there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request below an organization's base URL. ``query`` has its names in lower case."""
+
+    method: str
+    organization: str
+    segments: tuple[str, ...]
+    base_url: str
+    """Of the organization, without a slash at its end."""
+    headers: Mapping[bytes, bytes]
+    query: Mapping[str, str]
+    body: bytes = b""
+
+    def header(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return value.decode("latin-1") if value is not None else None
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ScimError 400 ``invalidSyntax``."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise ScimError(400, "The body is not valid JSON.", "invalidSyntax") from error
+
+    @property
+    def traceparent(self) -> str | None:
+        value = self.header(b"traceparent")
+        return value if value and _TRACEPARENT.fullmatch(value) else None
+
+    def require_match(self, version: int) -> None:
+        """Raises ScimError 412 where If-Match names other versions (RFC 7644 section 3.14)."""
+        wanted = self.header(b"if-match")
+        if wanted is not None and not _names(wanted, version):
+            raise ScimError(412, f'The resource is at version W/"{version}": read it, then repeat.')
+
+    def is_known(self, version: int) -> bool:
+        """Whether If-None-Match says that the client has this version."""
+        known = self.header(b"if-none-match")
+        return known is not None and _names(known, version)
+
+
+def _names(header: str, version: int) -> bool:
+    return header.strip() == "*" or str(version) in _TAG.findall(header)
+
+
+def etag(version: int) -> str:
+    return f'W/"{version}"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``document`` None is an answer without a body."""
+
+    status: int = 200
+    document: Any = None
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+def refusal(error: ScimError) -> Answer:
+    return Answer(status=error.status, document=error.as_document(), headers=error.headers)
+
+
+def parameters(scope: Scope) -> dict[str, str]:
+    raw: bytes = scope.get("query_string", b"")
+    if not raw:
+        return {}
+    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
+    return {name.casefold(): value for name, value in pairs}
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """The whole body. Raises ScimError 413 over 1 MiB, before more is read, and Disconnected."""
+    announced = headers.get(b"content-length", b"0")
+    if announced.isdigit() and int(announced[:20]) > LARGEST_BODY:
+        raise _too_large()
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part: bytes = message.get("body", b"")
+        length += len(part)
+        if length > LARGEST_BODY:
+            raise _too_large()
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _too_large() -> ScimError:
+    return ScimError(413, f"A body has at most {LARGEST_BODY} bytes: send the change in parts.")
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    body = b""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    if answer.document is not None:
+        body = orjson.dumps(answer.document, option=orjson.OPT_UTC_Z)
+        headers.append((b"content-type", MEDIA_TYPE))
+    if answer.status not in (204, 304):
+        headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

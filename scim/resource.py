@@ -1,0 +1,319 @@
+"""From what clients send to the resource that is stored: names and values made canonical, or refused.
+
+Plain dicts in and out. The tolerant profile takes what identity providers really send; the strict
+one refuses what RFC 7643 does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from scim.errors import ScimError, invalid_value
+from scim.filter import parse_instant
+from scim.schema import Attribute, Path, ResourceType
+
+CLEAR: Final = object()
+"""What a value becomes that takes the attribute away: null, an empty string, an empty list."""
+_LONGEST_KEY: Final = 2000
+_INDEXED: Final = frozenset(("userName", "externalId", "displayName"))
+_DEEPEST: Final = 32
+MOST_ENTRIES: Final = 1000
+MEMBERS: Final = "members"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How a resource type is read for one organization."""
+
+    resource_type: ResourceType
+    tolerant: bool = True
+
+    def normalise(self, document: object) -> dict[str, Any]:
+        """A resource from a POST or PUT body, without what the client may not set.
+
+        Raises ScimError 400 where it is no object, a value has the wrong type, or a required
+        attribute is missing.
+        """
+        if not isinstance(document, dict):
+            raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
+        resource: dict[str, Any] = {}
+        self._check_schemas(document)
+        for key, value in document.items():
+            self._take(resource, str(key), value)
+        return self.complete(resource)
+
+    def complete(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """The resource with empty parts gone. Raises ScimError where it cannot be stored."""
+        for name in [name for name, value in resource.items() if value in ({}, [])]:
+            del resource[name]
+        for attribute in self.resource_type.core.attributes.values():
+            if attribute.required and not resource.get(attribute.name):
+                raise invalid_value(f"{attribute.name} is required.")
+        for name in _INDEXED & resource.keys():
+            _require_short(name, resource[name])
+        for email in resource.get("emails") or ():
+            _require_short("emails.value", email.get("value", ""))
+        return resource
+
+    def value(self, attribute: Attribute, value: object) -> Any:
+        """A value in the attribute's canonical form, or CLEAR. Raises ScimError ``invalidValue``."""
+        if attribute.many:
+            return self._list(attribute, value)
+        if isinstance(value, list) and self.tolerant and attribute.is_complex:
+            if len(value) > 1:
+                raise invalid_value(f"{attribute.name} has one value.")
+            value = value[0] if value else None
+        if attribute.is_complex:
+            return self._complex(attribute, value)
+        return self._simple(attribute, value)
+
+    def _check_schemas(self, document: Mapping[str, Any]) -> None:
+        found = next((value for key, value in document.items() if key.casefold() == "schemas"), [])
+        urns = found if isinstance(found, list) else [found]
+        if not self.tolerant:
+            unknown = [urn for urn in urns if self._schema(urn) is None]
+            if unknown or not urns:
+                raise invalid_value("schemas must list the schemas of this resource and no others.")
+        elif any(not isinstance(urn, str) for urn in urns if urn is not None):
+            raise invalid_value("schemas is a list of strings.")
+
+    def _schema(self, urn: object) -> str | None:
+        return self.resource_type.schema_of(urn) if isinstance(urn, str) else None
+
+    def _take(self, resource: dict[str, Any], key: str, value: object) -> None:
+        """Reads one member of a body into the resource."""
+        if self._schema(key) == self.resource_type.core.id and isinstance(value, dict):
+            for name, inner in value.items():
+                self._take(resource, name, inner)
+            return
+        path = self.resource_type.resolve(key, tolerant=self.tolerant)
+        if path is None:
+            self.ignore(key)
+        elif path.attribute is None:
+            self._take_extension(resource, path, value)
+        else:
+            self.put(resource, path, value)
+
+    def _take_extension(self, resource: dict[str, Any], path: Path, value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, dict):
+            raise invalid_value(f"{path.extension} must be an object.")
+        schema = self.resource_type.extension(path.extension or "")
+        assert schema is not None
+        for name, inner in value.items():
+            attribute = schema.attributes.get(str(name).casefold())
+            if attribute is None:
+                self.ignore(str(name))
+            else:
+                self.put(resource, Path(extension=schema.id, attribute=attribute), inner)
+
+    def ignore(self, name: str) -> None:
+        """What an unknown name does: nothing, or under the strict profile a refusal."""
+        if not self.tolerant:
+            raise invalid_value(f"{self.resource_type.name} has no attribute {name[:100]}.")
+
+    def put(self, resource: dict[str, Any], path: Path, value: object) -> None:
+        """Sets an attribute or sub-attribute to a value as sent; read-only ones stay as they are."""
+        attribute = path.attribute
+        assert attribute is not None
+        if not attribute.writable or (path.sub is not None and not path.sub.writable):
+            return
+        if attribute.name == MEMBERS and path.extension is None:
+            return  # a set of its own, however large: see member_ids
+        if path.sub is None:
+            made = self.value(attribute, value)
+        else:
+            made = self._part(resource, path, value)
+        if attribute.returned == "never":
+            return  # the type was checked; a password goes no further than this
+        holder = resource
+        if path.extension is not None:
+            holder = resource.setdefault(path.extension, {})
+        if made is CLEAR:
+            holder.pop(attribute.name, None)
+        else:
+            holder[attribute.name] = made
+
+    def _part(self, resource: Mapping[str, Any], path: Path, value: object) -> Any:
+        """The whole value of ``name`` where only ``name.givenName`` was given."""
+        attribute, sub = path.attribute, path.sub
+        assert attribute is not None
+        assert sub is not None
+        holder = resource.get(path.extension, {}) if path.extension else resource
+        made = self.value(sub, value)
+        if attribute.many:
+            entries = [dict(entry) for entry in holder.get(attribute.name) or [{}]]
+            for entry in entries:
+                set_part(entry, sub.name, made)
+            return [entry for entry in entries if entry] or CLEAR
+        whole = dict(holder.get(attribute.name) or {})
+        set_part(whole, sub.name, made)
+        return whole or CLEAR
+
+    def _list(self, attribute: Attribute, value: object) -> Any:
+        if value is None or value == "":
+            return CLEAR
+        entries = value if isinstance(value, list) else [value]
+        if not isinstance(value, list) and not self.tolerant:
+            raise invalid_value(f"{attribute.name} must be a list.")
+        if len(entries) > MOST_ENTRIES:
+            raise invalid_value(f"{attribute.name} has at most {MOST_ENTRIES} entries.")
+        made: list[Any] = []
+        for entry in entries:
+            one = self.entry(attribute, entry)
+            if one is not CLEAR and one not in made:
+                made.append(one)
+        if attribute.is_complex:
+            self._keep_one_primary(attribute, made)
+        return made or CLEAR
+
+    def entry(self, attribute: Attribute, entry: object) -> Any:
+        """One entry of a multi-valued attribute; a bare value is its ``value``."""
+        if not attribute.is_complex:
+            return self._simple(attribute, entry)
+        return self._complex(attribute, entry)
+
+    def _keep_one_primary(self, attribute: Attribute, entries: list[dict[str, Any]]) -> None:
+        primary = [entry for entry in entries if entry.get("primary") is True]
+        if len(primary) > 1 and not self.tolerant:
+            raise invalid_value(f"At most one of {attribute.name} is primary.")
+        for entry in primary[1:]:
+            entry["primary"] = False
+
+    def _complex(self, attribute: Attribute, value: object) -> Any:
+        if value is None or value == "":
+            return CLEAR
+        if not isinstance(value, dict):
+            if not self.tolerant or "value" not in attribute.sub or isinstance(value, list):
+                raise invalid_value(f"{attribute.name} must be an object.")
+            value = {"value": value}
+        made: dict[str, Any] = {}
+        for key, inner in value.items():
+            name = str(key).casefold()
+            if name == "managerid" and attribute.name == "manager" and self.tolerant:
+                name = "value"  # OneLogin
+            sub = attribute.sub.get(name)
+            if sub is None:
+                self.ignore(f"{attribute.name}.{key}")
+            elif sub.writable:
+                set_part(made, sub.name, self.value(sub, inner))
+        return made or CLEAR
+
+    def _simple(self, attribute: Attribute, value: object) -> Any:
+        if value is None or value == "":
+            return CLEAR
+        match attribute.kind:
+            case "boolean":
+                return self._boolean(attribute, value)
+            case "integer" | "decimal":
+                fits = isinstance(value, int) or (
+                    attribute.kind == "decimal" and isinstance(value, float)
+                )
+                if fits and not isinstance(value, bool):
+                    return value
+            case "dateTime":
+                moment = parse_instant(value) if isinstance(value, str) else None
+                if moment is not None:
+                    return moment.isoformat(timespec="microseconds")
+            case _:
+                return self._text(attribute, value)
+        raise invalid_value(f"{attribute.name} must be of type {attribute.kind}.")
+
+    def _boolean(self, attribute: Attribute, value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        if self.tolerant and isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        raise invalid_value(f"{attribute.name} must be true or false.")
+
+    def _text(self, attribute: Attribute, value: object) -> str:
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.tolerant:
+            value = str(value)  # employeeNumber as a number
+        if not isinstance(value, str):
+            raise invalid_value(f"{attribute.name} must be a string.")
+        if "\x00" in value:
+            raise invalid_value(f"{attribute.name} holds a NUL character.")
+        return value
+
+
+def set_part(entry: dict[str, Any], name: str, value: Any) -> None:
+    if value is CLEAR:
+        entry.pop(name, None)
+    else:
+        entry[name] = value
+
+
+def _require_short(name: str, value: str) -> None:
+    """These are indexed, and an index takes no longer keys."""
+    if len(value.casefold().encode()) > _LONGEST_KEY:
+        raise invalid_value(f"{name} is longer than {_LONGEST_KEY} bytes.")
+
+
+def without_passwords(document: object, depth: int = 0) -> Any:
+    """A body as it may be stored: passwords gone wherever they stand, in PATCH operations too.
+
+    Raises ScimError 400 for a body that nests too deep for any resource.
+    """
+    if depth > _DEEPEST:
+        raise ScimError(400, f"The body nests deeper than {_DEEPEST} levels.", "invalidSyntax")
+    if isinstance(document, dict):
+        paths = [value for key, value in document.items() if key.casefold() == "path"]
+        hidden = any(_is_password(path) for path in paths)
+        return {
+            key: without_passwords(value, depth + 1)
+            for key, value in document.items()
+            if not _is_password(key) and not (hidden and key.casefold() == "value")
+        }
+    if isinstance(document, list):
+        return [without_passwords(value, depth + 1) for value in document]
+    return document
+
+
+def _is_password(name: object) -> bool:
+    return isinstance(name, str) and "password" in name.casefold()
+
+
+def asserts(profile: Profile, document: Mapping[str, Any], name: str) -> bool:
+    """Whether a body says anything of this core attribute, null included."""
+    for key, value in document.items():
+        path = profile.resource_type.resolve(key, tolerant=profile.tolerant)
+        if path is not None and path.extension is None and path.attribute is not None:
+            if path.attribute.name == name:
+                return True
+        elif profile.resource_type.schema_of(key) == profile.resource_type.core.id:
+            return isinstance(value, dict) and asserts(profile, value, name)
+    return False
+
+
+def members_in(profile: Profile, document: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of the members in a group's body. Raises ScimError ``invalidValue``."""
+    found: set[str] = set()
+    for key, value in document.items():
+        path = profile.resource_type.resolve(key, tolerant=profile.tolerant)
+        if path is not None and path.attribute is not None and path.attribute.name == MEMBERS:
+            found |= member_ids(value)
+        elif profile.resource_type.schema_of(key) == profile.resource_type.core.id:
+            found |= members_in(profile, value) if isinstance(value, dict) else frozenset()
+    return frozenset(found)
+
+
+def member_ids(value: object) -> frozenset[str]:
+    """Ids of a ``members`` value: a list of objects, one object, or bare ids."""
+    if value is None or value == "":
+        return frozenset()
+    return frozenset(_member_id(entry) for entry in (value if isinstance(value, list) else [value]))
+
+
+def _member_id(entry: object) -> str:
+    found, kind = entry, None
+    if isinstance(entry, dict):
+        known = {key.casefold(): value for key, value in entry.items()}
+        found, kind = known.get("value"), known.get("type")
+    if not isinstance(found, str) or not found or "\x00" in found:
+        raise invalid_value("A member is an object whose value is the id of a user.")
+    if isinstance(kind, str) and kind.casefold() not in ("", "user"):
+        raise invalid_value("The members of a group are users: groups in groups are not kept.")
+    return found

@@ -1,0 +1,266 @@
+"""Resource types and their attributes (RFC 7643) as data, and attribute names as clients write them.
+
+Letter case never matters in a name. Knows no HTTP, no SQL and no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+import orjson
+
+USER: Final = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP: Final = "urn:ietf:params:scim:schemas:core:2.0:Group"
+ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+PROVISIONING: Final = "urn:auth0-provisioner:scim:1.0:Provisioning"
+
+Kind = Literal["string", "boolean", "decimal", "integer", "dateTime", "reference", "binary"]
+Mutability = Literal["readWrite", "readOnly", "writeOnly", "immutable"]
+Returned = Literal["always", "default", "request", "never"]
+
+_LEGACY: Final = {  # SCIM 1 names, still in the templates of some identity providers
+    "urn:scim:schemas:core:1.0": "core",
+    "urn:scim:schemas:core:1.0:user": "core",
+    "urn:scim:schemas:core:1.0:group": "core",
+    "urn:scim:schemas:extension:enterprise:1.0": ENTERPRISE,
+    "urn:scim:schemas:extension:enterprise:1.0:user": ENTERPRISE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One attribute with the characteristics of RFC 7643 section 2.2; ``sub`` is keyed in lower case."""
+
+    name: str
+    kind: Kind | Literal["complex"]
+    many: bool = False
+    required: bool = False
+    exact: bool = False
+    mutability: Mutability = "readWrite"
+    returned: Returned = "default"
+    sub: Mapping[str, Attribute] = field(default_factory=dict[str, "Attribute"])
+
+    @property
+    def is_complex(self) -> bool:
+        return self.kind == "complex"
+
+    @property
+    def writable(self) -> bool:
+        return self.mutability != "readOnly"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A schema: its attributes by lower-case name, and the document that discovery shows."""
+
+    id: str
+    attributes: Mapping[str, Attribute]
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """What an attribute name means. ``extension`` is its URN; without ``attribute`` it is all of it."""
+
+    extension: str | None = None
+    attribute: Attribute | None = None
+    sub: Attribute | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """JSON keys from the resource down to the attribute, the sub-attribute left out."""
+        first = (self.extension,) if self.extension else ()
+        return (*first, self.attribute.name) if self.attribute else first
+
+    @property
+    def leaf(self) -> Attribute | None:
+        return self.sub or self.attribute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceType:
+    """A resource type with its schemas; ``common`` holds id, externalId, schemas and meta."""
+
+    name: Literal["User", "Group"]
+    endpoint: str
+    description: str
+    core: Schema
+    extensions: tuple[Schema, ...]
+    common: Mapping[str, Attribute]
+    known_urns: Mapping[str, str]
+
+    def schema_of(self, urn: str) -> str | None:
+        """The id of the schema that a URN means, legacy and malformed forms included; else None."""
+        folded = urn.casefold()
+        legacy = _LEGACY.get(folded)
+        if legacy is not None:
+            meant = self.core.id if legacy == "core" else legacy
+            return meant if meant in self.known_urns.values() else None
+        # Entra sends "…enterprise:2.0User": colons do not count.
+        return self.known_urns.get(folded.replace(":", ""))
+
+    def extension(self, urn: str) -> Schema | None:
+        for schema in self.extensions:
+            if schema.id == urn:
+                return schema
+        return None
+
+    def resolve(self, text: str, *, tolerant: bool) -> Path | None:
+        """The attribute that a dotted, possibly URN-qualified name means; None where unknown."""
+        if ":" not in text:
+            name, _, sub = text.partition(".")
+            return self.find(None, name, sub or None, tolerant=tolerant)
+        whole = self.schema_of(text)
+        if whole is not None:
+            return Path(extension=whole) if whole != self.core.id else None
+        uri, _, rest = text.rpartition(":")
+        name, _, sub = rest.partition(".")
+        return self.find(uri, name, sub or None, tolerant=tolerant)
+
+    def find(self, uri: str | None, name: str, sub: str | None, *, tolerant: bool) -> Path | None:
+        """As ``resolve``, of a name already in parts.
+
+        ``tolerant``: enterprise attributes are also known without their URN.
+        """
+        extension: str | None = None
+        if uri is not None:
+            meant = self.schema_of(uri)
+            if meant is None:
+                whole = self.schema_of(f"{uri}:{name}")  # the grammar split a bare URN
+                if whole in (None, self.core.id) or sub is not None:
+                    return None
+                return Path(extension=whole)
+            extension = None if meant == self.core.id else meant
+        attribute, extension = self._attribute(extension, name.casefold(), tolerant=tolerant)
+        if attribute is None:
+            return None
+        if sub is None:
+            return Path(extension=extension, attribute=attribute)
+        found = attribute.sub.get(sub.casefold())
+        return found and Path(extension=extension, attribute=attribute, sub=found)
+
+    def _attribute(
+        self, extension: str | None, name: str, *, tolerant: bool
+    ) -> tuple[Attribute | None, str | None]:
+        if extension is not None:
+            schema = self.extension(extension)
+            return (schema.attributes.get(name) if schema else None), extension
+        attribute = self.core.attributes.get(name) or self.common.get(name)
+        if attribute is None and tolerant:
+            for schema in self.extensions:
+                found = schema.attributes.get(name)
+                if found is not None and found.writable:
+                    return found, schema.id
+        return attribute, None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Every resource type of the server."""
+
+    user: ResourceType
+    group: ResourceType
+
+    @property
+    def types(self) -> tuple[ResourceType, ResourceType]:
+        return self.user, self.group
+
+    def schemas(self) -> Iterator[Schema]:
+        for resource_type in self.types:
+            yield resource_type.core
+            yield from resource_type.extensions
+
+
+def load_catalogue() -> Catalogue:
+    """Reads the schema definitions that are part of this package."""
+    return Catalogue(
+        user=_resource_type(
+            "User",
+            "/Users",
+            "Users",
+            _load("user"),
+            (_load("enterprise_user"), _load("provisioning")),
+        ),
+        group=_resource_type("Group", "/Groups", "Groups of users", _load("group"), ()),
+    )
+
+
+def _resource_type(
+    name: Literal["User", "Group"],
+    endpoint: str,
+    description: str,
+    core: Schema,
+    extensions: tuple[Schema, ...],
+) -> ResourceType:
+    return ResourceType(
+        name=name,
+        endpoint=endpoint,
+        description=description,
+        core=core,
+        extensions=extensions,
+        common=_common(),
+        known_urns={
+            schema.id.casefold().replace(":", ""): schema.id for schema in (core, *extensions)
+        },
+    )
+
+
+def _load(name: str) -> Schema:
+    document = orjson.loads(files("scim").joinpath("schemas", f"{name}.json").read_bytes())
+    return Schema(
+        id=document["id"], attributes=_attributes(document["attributes"]), document=document
+    )
+
+
+def _attributes(definitions: list[dict[str, Any]]) -> dict[str, Attribute]:
+    return {
+        definition["name"].casefold(): Attribute(
+            name=definition["name"],
+            kind=definition["type"],
+            many=definition["multiValued"],
+            required=definition["required"],
+            exact=definition.get("caseExact", False),
+            mutability=definition["mutability"],
+            returned=definition["returned"],
+            sub=_attributes(definition.get("subAttributes", [])),
+        )
+        for definition in definitions
+    }
+
+
+def _common() -> dict[str, Attribute]:
+    """Attributes of every resource (RFC 7643 section 3.1), which no schema document lists."""
+
+    def told(name: str, kind: Kind = "string") -> Attribute:
+        return Attribute(name=name, kind=kind, exact=True, mutability="readOnly")
+
+    meta = [
+        told("resourceType"),
+        told("created", "dateTime"),
+        told("lastModified", "dateTime"),
+        told("location", "reference"),
+        told("version"),
+    ]
+    return {
+        "id": Attribute(
+            name="id", kind="string", exact=True, mutability="readOnly", returned="always"
+        ),
+        "externalid": Attribute(name="externalId", kind="string", exact=True),
+        "schemas": Attribute(
+            name="schemas",
+            kind="reference",
+            many=True,
+            exact=True,
+            mutability="readOnly",
+            returned="always",
+        ),
+        "meta": Attribute(
+            name="meta",
+            kind="complex",
+            mutability="readOnly",
+            sub={attribute.name.casefold(): attribute for attribute in meta},
+        ),
+    }

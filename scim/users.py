@@ -1,0 +1,151 @@
+"""The routes of ``/Users``: each write is one transaction, answered when it is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scim.door import Door, not_modified, registered_now, resource_answer
+from scim.http import Answer, Request
+from scim.listing import Asked, list_response
+from scim.patch import patch_user, read_operations
+from scim.representation import requested, user_document
+from scim.resource import Profile, asserts
+from service.directory import search, users
+from service.directory.database import Transaction
+from service.errors import NotFound
+from service.organizations import Organization
+from service.people import User
+
+Changed = Callable[[User], Mapping[str, Any]]
+"""From the user as stored, and locked, to its new resource."""
+
+
+class Users:
+    """Answers requests for users of the organization that the caller was admitted to."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._type = door.catalogue.user
+
+    async def create(self, request: Request, organization: Organization) -> Answer:
+        document = request.json()
+        resource = {"active": True, **self._profile(organization).normalise(document)}
+        received = self._door.received(request, "user.created", document)
+
+        def work(transaction: Transaction) -> User:
+            registered = registered_now(transaction, organization.name)
+            return users.create(transaction, registered, resource, received)
+
+        user = await self._door.database.transact(work)
+        return self._one(request, user, [], status=201)
+
+    async def get(self, request: Request, organization: Organization, user_id: str) -> Answer:
+        wants_groups = requested(request, self._type).wants("groups")
+
+        def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
+            user = users.get(transaction, organization.name, user_id)
+            if user is None:
+                raise NotFound(f"There is no user {user_id} in this organization.")
+            return user, _groups(transaction, user_id) if wants_groups else []
+
+        user, groups = await self._door.database.read(work)
+        if request.is_known(user.version):
+            return not_modified(user.version)
+        return self._one(request, user, groups)
+
+    async def replace(self, request: Request, organization: Organization, user_id: str) -> Answer:
+        document = request.json()
+        profile = self._profile(organization)
+        resource = profile.normalise(document)
+        says_active = asserts(profile, document, "active") and "active" in resource
+
+        def changed(user: User) -> Mapping[str, Any]:
+            # Nobody is let in by leaving a word out.
+            return resource if says_active else {**resource, "active": user.active}
+
+        return await self._change(request, organization, user_id, "user.replaced", changed)
+
+    async def patch(self, request: Request, organization: Organization, user_id: str) -> Answer:
+        profile = self._profile(organization)
+        operations = read_operations(request.json(), tolerant=profile.tolerant)
+
+        def changed(user: User) -> Mapping[str, Any]:
+            resource = patch_user(profile, user.resource or {}, operations)
+            return {"active": user.active, **resource}
+
+        return await self._change(request, organization, user_id, "user.patched", changed)
+
+    async def delete(self, request: Request, organization: Organization, user_id: str) -> Answer:
+        received = self._door.received(request, "user.deleted")
+
+        def work(transaction: Transaction) -> None:
+            registered = registered_now(transaction, organization.name)
+            request.require_match(users.lock(transaction, organization.name, user_id).version)
+            users.delete(transaction, registered, user_id, received)
+
+        await self._door.database.transact(work)
+        return Answer(status=204)
+
+    async def search(self, request: Request, organization: Organization, asked: Asked) -> Answer:
+        profile = self._profile(organization)
+        query, projection = asked.query(profile), asked.projection(profile)
+        wants_groups = projection.wants("groups")
+
+        def work(
+            transaction: Transaction,
+        ) -> tuple[search.Page[User], Mapping[str, list[tuple[str, str]]]]:
+            page = search.users(transaction, organization.name, query)
+            ids = [user.id for user in page.items] if wants_groups else []
+            return page, users.groups_of(transaction, ids)
+
+        page, groups = await self._door.database.read(work)
+        resources = [
+            projection.apply(
+                user_document(user, self._type, request.base_url, groups.get(user.id, ()))
+            )
+            for user in page.items
+        ]
+        return Answer(
+            document=list_response(resources, total=page.total, start_index=asked.start_index)
+        )
+
+    async def _change(
+        self,
+        request: Request,
+        organization: Organization,
+        user_id: str,
+        event: str,
+        changed: Changed,
+    ) -> Answer:
+        received = self._door.received(request, event, request.json())
+
+        def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
+            registered = registered_now(transaction, organization.name)
+            user = users.lock(transaction, organization.name, user_id)
+            request.require_match(user.version)
+            after = users.replace(transaction, registered, user, changed(user), received)
+            return after, _groups(transaction, user_id)
+
+        user, groups = await self._door.database.transact(work)
+        return self._one(request, user, groups)
+
+    def _profile(self, organization: Organization) -> Profile:
+        return self._door.profile(organization, self._type)
+
+    def _one(
+        self,
+        request: Request,
+        user: User,
+        groups: list[tuple[str, str]],
+        *,
+        status: int = 200,
+    ) -> Answer:
+        document = user_document(user, self._type, request.base_url, groups)
+        location: str = document["meta"]["location"]
+        shown = requested(request, self._type).apply(document)
+        return resource_answer(shown, user.version, location, status=status)
+
+
+def _groups(transaction: Transaction, user_id: str) -> list[tuple[str, str]]:
+    return users.groups_of(transaction, [user_id])[user_id]

@@ -1,0 +1,303 @@
+"""Groups as rows, and their members as a set that is changed in SQL and never loaded to be changed.
+
+A group maps to a role where its organization says so; only then do its members' accounts change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, literal, select, true, update
+
+from service.directory import inbox, intent
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.dialect import columns, insert
+from service.directory.inbox import Received
+from service.directory.organizations import Registered
+from service.errors import NotFound, Refused, UniquenessConflict, VersionConflict
+from service.ids import new_id
+from service.organizations import Organization
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group as stored, without its members. ``resource`` is as in service.people.User."""
+
+    id: str
+    organization: str
+    resource: Mapping[str, Any]
+    external_id: str | None
+    version: int
+    created_at: datetime
+    modified_at: datetime
+
+    @property
+    def display_name(self) -> str:
+        return str(self.resource["displayName"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberChange:
+    """What becomes of a group's members. ``replace``: ``add`` is all that is left of them."""
+
+    replace: bool = False
+    add: frozenset[str] = frozenset()
+    remove: frozenset[str] = frozenset()
+
+
+def get(transaction: Transaction, organization: str, group_id: str) -> Group | None:
+    row = transaction.execute(
+        select(t.groups).where(t.groups.c.id == group_id, t.groups.c.organization == organization)
+    ).one_or_none()
+    return as_group(row) if row is not None else None
+
+
+def lock(transaction: Transaction, organization: str, group_id: str) -> Group:
+    """The group, held until the transaction ends: changes of one group follow one another.
+
+    Raises NotFound.
+    """
+    row = transaction.execute(
+        select(t.groups)
+        .where(t.groups.c.id == group_id, t.groups.c.organization == organization)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no group {group_id} in this organization.")
+    return as_group(row)
+
+
+def members_of(transaction: Transaction, group_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Group id to the ids of its members, in order."""
+    found: dict[str, list[str]] = {group_id: [] for group_id in group_ids}
+    if found:
+        rows = transaction.execute(
+            select(t.members.c.group_id, t.members.c.user_id)
+            .where(t.members.c.group_id.in_(list(found)))
+            .order_by(t.members.c.group_id, t.members.c.user_id)
+        )
+        for group_id, user_id in rows:
+            found[group_id].append(user_id)
+    return found
+
+
+def create(
+    transaction: Transaction,
+    registered: Registered,
+    resource: Mapping[str, Any],
+    members: Collection[str],
+    received: Received,
+) -> Group:
+    """A new group with its members.
+
+    Raises UniquenessConflict where a group of the organization has this ``displayName``, Refused
+    where a member is no user of it.
+    """
+    organization = registered.organization
+    _require_free_name(transaction, organization.name, str(resource["displayName"]), None)
+    event_id = inbox.admit(transaction, received, organization.name).event_id
+    group = Group(
+        id=new_id(received.at),
+        organization=organization.name,
+        resource=dict(resource),
+        external_id=resource.get("externalId"),
+        version=1,
+        created_at=received.at,
+        modified_at=received.at,
+    )
+    transaction.execute(
+        t.groups.insert().values(
+            id=group.id,
+            organization=group.organization,
+            version=1,
+            created_at=received.at,
+            modified_at=received.at,
+            **_columns(resource),
+        )
+    )
+    joined = _add(transaction, group, frozenset(members))
+    touched = joined if _is_mapped(group, organization) else ()
+    _settle(transaction, touched, event_id, received.at)
+    return group
+
+
+def change(
+    transaction: Transaction,
+    registered: Registered,
+    group: Group,
+    resource: Mapping[str, Any],
+    members: MemberChange,
+    received: Received,
+    *,
+    if_match: int | None = None,
+) -> Group:
+    """Gives a group (from ``lock``) a new resource and changes its members; all or nothing.
+
+    One that changes nothing keeps its version and still is an event. Raises VersionConflict, and
+    what ``create`` raises.
+    """
+    _require_version(group, if_match)
+    organization = registered.organization
+    if str(resource["displayName"]).casefold() != group.display_name.casefold():
+        _require_free_name(transaction, group.organization, str(resource["displayName"]), group.id)
+    event_id = inbox.admit(transaction, received, group.organization).event_id
+    moved = [*_add(transaction, group, members.add), *_remove(transaction, group, members)]
+    changed = Group(
+        id=group.id,
+        organization=group.organization,
+        resource=dict(resource),
+        external_id=resource.get("externalId"),
+        version=group.version,
+        created_at=group.created_at,
+        modified_at=group.modified_at,
+    )
+    if moved or changed.resource != dict(group.resource):
+        changed = _store(transaction, changed, received.at)
+    before, after = _is_mapped(group, organization), _is_mapped(changed, organization)
+    if before != after or _role(group, organization) != _role(changed, organization):
+        # Who stays gains or loses a role; who left may have one to lose.
+        stayed = members_of(transaction, [group.id])[group.id]
+        moved = list(dict.fromkeys([*moved, *stayed]))
+    _settle(transaction, moved if before or after else (), event_id, received.at)
+    return changed
+
+
+def remove(
+    transaction: Transaction,
+    registered: Registered,
+    group_id: str,
+    received: Received,
+    *,
+    if_match: int | None = None,
+) -> None:
+    """Deletes a group; its members stay users. Raises NotFound and VersionConflict."""
+    organization = registered.organization
+    group = lock(transaction, organization.name, group_id)
+    _require_version(group, if_match)
+    event_id = inbox.admit(transaction, received, organization.name).event_id
+    touched: Sequence[str] = ()
+    if _is_mapped(group, organization):
+        touched = members_of(transaction, [group.id])[group.id]
+    transaction.execute(delete(t.members).where(t.members.c.group_id == group.id))
+    transaction.execute(delete(t.groups).where(t.groups.c.id == group.id))
+    _settle(transaction, touched, event_id, received.at)
+
+
+def as_group(row: Row[Any]) -> Group:
+    known = columns(row)
+    return Group(**{name: known[name] for name in Group.__slots__})
+
+
+def _settle(
+    transaction: Transaction, user_ids: Sequence[str], event_id: str, now: datetime
+) -> None:
+    """Lets the event wait for the members whose roles may change, or ends it."""
+    if user_ids:
+        intent.touch_users(transaction, user_ids, event_id=event_id, now=now)
+    else:
+        inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
+
+
+def _add(transaction: Transaction, group: Group, ids: frozenset[str]) -> Sequence[str]:
+    """Puts users into a group and returns who was not in it before. Raises Refused."""
+    if not ids:
+        return ()
+    listed = intent.id_list(transaction, ids)
+    live = (
+        select(t.users.c.id)
+        .where(
+            t.users.c.id.in_(listed),
+            t.users.c.organization == group.organization,
+            t.users.c.deleted_at.is_(None),
+            t.users.c.resource.is_not(None),
+        )
+        .order_by(t.users.c.id)
+    )
+    # Held, so that nobody is deleted between this look and the commit.
+    known = set(transaction.execute(live.with_for_update(read=True)).scalars())
+    if len(known) < len(ids):
+        missing = min(ids - known)
+        raise Refused(f"{missing[:100]} is not the id of a user of this organization.")
+    added = (
+        insert(transaction, t.members)
+        .from_select(["group_id", "user_id"], _pairs(group.id, listed))
+        .on_conflict_do_nothing()
+        .returning(t.members.c.user_id)
+    )
+    return transaction.execute(added).scalars().all()
+
+
+def _pairs(group_id: str, listed: Select[tuple[str]]) -> Select[Any]:
+    ids = listed.subquery()
+    # WHERE true: without it SQLite reads ON CONFLICT as a join's condition.
+    return select(literal(group_id), *ids.c).where(true())
+
+
+def _remove(transaction: Transaction, group: Group, members: MemberChange) -> Sequence[str]:
+    """Takes users out of a group and returns who was in it."""
+    if not members.replace and not members.remove:
+        return ()
+    statement = delete(t.members).where(t.members.c.group_id == group.id)
+    if members.replace:
+        kept = intent.id_list(transaction, members.add)
+        statement = statement.where(t.members.c.user_id.not_in(kept))
+    else:
+        statement = statement.where(
+            t.members.c.user_id.in_(intent.id_list(transaction, members.remove))
+        )
+    return transaction.execute(statement.returning(t.members.c.user_id)).scalars().all()
+
+
+def _store(transaction: Transaction, group: Group, now: datetime) -> Group:
+    row = transaction.execute(
+        update(t.groups)
+        .where(t.groups.c.id == group.id)
+        .values(version=t.groups.c.version + 1, modified_at=now, **_columns(group.resource))
+        .returning(*t.groups.c)
+    ).one()
+    return as_group(row)
+
+
+def _require_version(group: Group, if_match: int | None) -> None:
+    if if_match is not None and if_match != group.version:
+        raise VersionConflict(f"The resource is at version {group.version}: read it, then repeat.")
+
+
+def _require_free_name(
+    transaction: Transaction, organization: str, name: str, own: str | None
+) -> None:
+    """Entra needs ``displayName`` to be unique. The organization's row makes takers queue up."""
+    transaction.execute(
+        select(t.organizations.c.name)
+        .where(t.organizations.c.name == organization)
+        .with_for_update(key_share=True)
+    )
+    taken = transaction.execute(
+        select(t.groups.c.id).where(
+            t.groups.c.organization == organization,
+            t.groups.c.display_name_key == name.casefold(),
+        )
+    ).scalars()
+    if any(group_id != own for group_id in taken):
+        raise UniquenessConflict("Another group of this organization has this displayName.")
+
+
+def _columns(resource: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "resource": dict(resource),
+        "display_name_key": str(resource["displayName"]).casefold(),
+        "external_id": resource.get("externalId"),
+    }
+
+
+def _role(group: Group, organization: Organization) -> tuple[str | None, ...]:
+    names = (group.id, group.external_id, group.display_name)
+    return tuple(organization.roles.get(name) if name else None for name in names)
+
+
+def _is_mapped(group: Group, organization: Organization) -> bool:
+    return any(_role(group, organization))

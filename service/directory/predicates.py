@@ -1,0 +1,371 @@
+"""Typed predicates over resources, and their compilation to SQL on Postgres JSONB and SQLite JSON.
+
+Names are resolved and values typed before they come here; this knows no filter grammar and no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    FromClause,
+    Text,
+    and_,
+    cast,
+    collate,
+    column,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
+
+from service.directory.tables import Document
+
+Kind = Literal["string", "boolean", "number", "instant"]
+Operator = Literal["eq", "co", "sw", "ew", "gt", "ge", "lt", "le"]
+Value = str | bool | int | float | datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A value in a resource. ``keys`` lead to it, or to the list whose entries' ``sub`` is meant.
+
+    Inside an ``Entry`` the keys start at the entry. ``exact``: letter case matters.
+    """
+
+    keys: tuple[str, ...]
+    kind: Kind = "string"
+    exact: bool = False
+    many: bool = False
+    sub: str | None = None
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        return (*self.keys, self.sub) if self.sub else self.keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Whether the value, or any of the values, compares so. An absent value never does."""
+
+    target: Target
+    operator: Operator
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """Whether there is a value."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Whether one entry of the list at ``keys`` fulfils all of ``where``."""
+
+    keys: tuple[str, ...]
+    where: Predicate
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    terms: tuple[Predicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    terms: tuple[Predicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """True exactly where the term is not: an absent value makes the term false, not unknown."""
+
+    term: Predicate
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    value: bool
+
+
+Predicate = Compare | Present | Entry | And | Or | Not | Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A list attribute that is kept as rows: ``rows`` makes a FROM of one resource's entries."""
+
+    rows: Callable[[], FromClause]
+    joined: Callable[[FromClause], ColumnElement[bool]]
+    columns: Mapping[str, Callable[[FromClause], ColumnElement[Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where a table keeps what. ``columns`` are attributes with a column of their own; ``folded``
+    hold a value's casefold and are indexed; ``keyed`` answers an equality from another table.
+    """
+
+    resource: ColumnElement[Any]
+    columns: Mapping[tuple[str, ...], ColumnElement[Any]]
+    folded: Mapping[tuple[str, ...], ColumnElement[Any]]
+    keyed: Mapping[tuple[str, ...], Callable[[str], ColumnElement[bool]]] = field(
+        default_factory=dict[tuple[str, ...], "Callable[[str], ColumnElement[bool]]"]
+    )
+    relations: Mapping[tuple[str, ...], Relation] = field(
+        default_factory=dict[tuple[str, ...], Relation]
+    )
+
+
+def compile_predicate(
+    predicate: Predicate, layout: Layout, dialect_name: str
+) -> ColumnElement[bool]:
+    """A condition for WHERE. NULL in it counts as false; nothing is left out, nothing widened."""
+    return _Compiler(dialect_name, layout).condition(predicate)
+
+
+def compile_sort(target: Target, layout: Layout, dialect_name: str) -> ColumnElement[Any]:
+    """What to order by: of a list the primary entry, else the first (RFC 7644 section 3.4.2.3)."""
+    return _Compiler(dialect_name, layout).sort_key(target)
+
+
+_ESCAPE: Final = "\\"
+
+
+def _escaped(text: str) -> str:
+    return text.replace(_ESCAPE, _ESCAPE * 2).replace("%", "\\%").replace("_", "\\_")
+
+
+class _Compiler:
+    """Walks one predicate; ``host`` is the document that keys start from."""
+
+    def __init__(self, dialect_name: str, layout: Layout) -> None:
+        self._postgres = dialect_name == "postgresql"
+        self._layout = layout
+
+    def condition(self, predicate: Predicate) -> ColumnElement[bool]:
+        return self._condition(predicate, self._layout.resource, self._layout)
+
+    def _condition(
+        self, predicate: Predicate, host: ColumnElement[Any], layout: Layout | None
+    ) -> ColumnElement[bool]:
+        match predicate:
+            case And(terms):
+                return and_(true(), *(self._condition(term, host, layout) for term in terms))
+            case Or(terms):
+                return or_(false(), *(self._condition(term, host, layout) for term in terms))
+            case Not(term):
+                return not_(func.coalesce(self._condition(term, host, layout), false()))
+            case Constant(value):
+                return true() if value else false()
+            case Entry(keys=keys, where=where):
+                return self._entry(keys, where, host, layout)
+            case Compare():
+                return self._compare(predicate, host, layout)
+            case Present(target=target):
+                return self._present(target, host, layout)
+
+    # Leaves
+
+    def _compare(
+        self, leaf: Compare, host: ColumnElement[Any], layout: Layout | None
+    ) -> ColumnElement[bool]:
+        target = leaf.target
+        if layout is not None:
+            known = self._by_column(leaf, layout)
+            if known is not None:
+                return known
+        if target.many:
+            inner = Target(
+                keys=(target.sub,) if target.sub else (), kind=target.kind, exact=target.exact
+            )
+            entry = Compare(target=inner, operator=leaf.operator, value=leaf.value)
+            return self._entry(target.keys, entry, host, layout)
+        return self._test(self._value(host, target), leaf)
+
+    def _by_column(self, leaf: Compare, layout: Layout) -> ColumnElement[bool] | None:
+        """The condition on a column or an index, where the attribute has one."""
+        name, value = leaf.target.name, leaf.value
+        if leaf.operator == "eq" and isinstance(value, str):
+            if name in layout.keyed:
+                return layout.keyed[name](value)
+            if name in layout.folded:
+                return layout.folded[name] == value.casefold()
+        if name in layout.columns:
+            return self._test(layout.columns[name], leaf)
+        return None
+
+    def _present(
+        self, target: Target, host: ColumnElement[Any], layout: Layout | None
+    ) -> ColumnElement[bool]:
+        if layout is not None and target.name in layout.columns:
+            return layout.columns[target.name].is_not(None)
+        if target.many:
+            if target.sub is None:
+                return self._entry(target.keys, Constant(True), host, layout)
+            inner = Present(target=Target(keys=(target.sub,), kind=target.kind))
+            return self._entry(target.keys, inner, host, layout)
+        if not self._postgres:
+            return func.json_type(host, _sqlite_path(target.keys)).is_not(None)
+        return _postgres_path(host, target.keys).is_not(None)
+
+    def _entry(
+        self,
+        keys: tuple[str, ...],
+        where: Predicate,
+        host: ColumnElement[Any],
+        layout: Layout | None,
+    ) -> ColumnElement[bool]:
+        if layout is not None and keys in layout.relations:
+            relation = layout.relations[keys]
+            rows = relation.rows()
+            inner = Layout(
+                resource=host,
+                columns={(name,): make(rows) for name, make in relation.columns.items()},
+                folded={},
+            )
+            condition = self._condition(where, host, inner)
+            return exists(
+                select(literal(1)).select_from(rows).where(relation.joined(rows), condition)
+            )
+        entries, value = self._entries(keys, host)
+        return exists(
+            select(literal(1)).select_from(entries).where(self._condition(where, value, None))
+        )
+
+    def _entries(
+        self, keys: tuple[str, ...], host: ColumnElement[Any]
+    ) -> tuple[FromClause, ColumnElement[Any]]:
+        if self._postgres:
+            rows = func.jsonb_array_elements(_postgres_path(host, keys)).table_valued(
+                column("value", Document)
+            )
+        else:
+            rows = func.json_each(host, _sqlite_path(keys)).table_valued(column("value", Text))
+        return rows, rows.c.value
+
+    def _value(self, host: ColumnElement[Any], target: Target) -> ColumnElement[Any]:
+        if not self._postgres:
+            # An entry that is no object is its own value: json_each has unwrapped it.
+            return func.json_extract(host, _sqlite_path(target.keys)) if target.keys else host
+        text = func.jsonb_extract_path_text(host, *target.keys)
+        if target.kind == "boolean":
+            return text == "true"
+        return cast(text, Float) if target.kind == "number" else text
+
+    def _test(self, value: ColumnElement[Any], leaf: Compare) -> ColumnElement[bool]:
+        wanted = leaf.value
+        if isinstance(wanted, bool):
+            return value == (true() if wanted else false())
+        if isinstance(wanted, datetime):
+            return self._ordered(value, leaf.operator, wanted.astimezone(UTC))
+        if isinstance(wanted, int | float):
+            return self._ordered(value, leaf.operator, wanted)
+        return self._text(value, leaf, wanted)
+
+    def _text(self, value: ColumnElement[Any], leaf: Compare, wanted: str) -> ColumnElement[bool]:
+        # The database folds both sides, so that a value always equals itself.
+        exact = leaf.target.exact
+        left: ColumnElement[Any] = value if exact else func.lower(value)
+        match leaf.operator:
+            case "eq" | "gt" | "ge" | "lt" | "le":
+                right: Any = literal(wanted) if exact else func.lower(literal(wanted))
+                if self._postgres and leaf.operator != "eq":
+                    left = collate(left, "C")
+                return self._ordered(left, leaf.operator, right)
+            case "co":
+                pattern = f"%{_escaped(wanted)}%"
+            case "sw":
+                pattern = f"{_escaped(wanted)}%"
+            case "ew":
+                pattern = f"%{_escaped(wanted)}"
+        if exact and not self._postgres:
+            return self._sqlite_exact(left, leaf.operator, wanted)
+        bound = literal(pattern) if exact else func.lower(literal(pattern))
+        return left.like(bound, escape=_ESCAPE)
+
+    def _sqlite_exact(
+        self, value: ColumnElement[Any], operator: Operator, wanted: str
+    ) -> ColumnElement[bool]:
+        """SQLite's LIKE ignores letter case, so positions are compared instead."""
+        if operator == "co":
+            return func.instr(value, wanted) > 0
+        if not wanted:
+            return value.is_not(None)
+        if operator == "sw":
+            return func.substr(value, 1, len(wanted)) == wanted
+        return func.substr(value, -len(wanted)) == wanted
+
+    def _ordered(
+        self, value: ColumnElement[Any], operator: Operator, wanted: Any
+    ) -> ColumnElement[bool]:
+        match operator:
+            case "eq":
+                return value == wanted
+            case "gt":
+                return value > wanted
+            case "ge":
+                return value >= wanted
+            case "lt":
+                return value < wanted
+            case "le":
+                return value <= wanted
+            case _:
+                raise AssertionError(f"{operator} compares text only")
+
+    # Sorting
+
+    def sort_key(self, target: Target) -> ColumnElement[Any]:
+        layout = self._layout
+        if target.name in layout.folded:
+            return self._collated(layout.folded[target.name])
+        if target.name in layout.columns:
+            value = layout.columns[target.name]
+            return self._collated(value) if target.kind == "string" else value
+        resource = layout.resource
+        value = self._of_list(target) if target.many else self._value(resource, target)
+        if target.kind != "string":
+            return value
+        return self._collated(value if target.exact else func.lower(value))
+
+    def _of_list(self, target: Target) -> ColumnElement[Any]:
+        sub = (target.sub,) if target.sub else ()
+        inner = Target(keys=sub, kind=target.kind, exact=target.exact)
+        entries, entry = self._entries(target.keys, self._layout.resource)
+        primary = Compare(
+            target=Target(keys=("primary",), kind="boolean"), operator="eq", value=True
+        )
+        first = Target(keys=(*target.keys, "0", *sub), kind=target.kind)
+        preferred = (
+            select(self._value(entry, inner))
+            .select_from(entries)
+            .where(self._condition(primary, entry, None))
+            .limit(1)
+            .scalar_subquery()
+        )
+        return func.coalesce(preferred, self._value(self._layout.resource, first))
+
+    def _collated(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        return collate(value, "C") if self._postgres else value
+
+
+def _sqlite_path(keys: tuple[str, ...]) -> str:
+    """A JSON path with every name quoted; a number is a position in a list."""
+    steps = (f"[{key}]" if key.isdigit() else f'."{key}"' for key in keys)
+    return "$" + "".join(steps)
+
+
+def _postgres_path(host: ColumnElement[Any], keys: tuple[str, ...]) -> ColumnElement[Any]:
+    return func.jsonb_extract_path(host, *keys, type_=Document) if keys else host
