@@ -59,6 +59,7 @@ async def wire() -> AsyncIterator[Wire]:
             max_retries=0,
         )
         yield Wire(sdk=sdk, caller=caller, clock=clock, exchanges=transport.exchanges)
+    app.state.simulation.store.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any, Protocol
 
 import pytest
+from starlette.applications import Starlette
 
 from service.auth0.simulator.app import create_simulator
 from service.auth0.simulator.lag import NO_LAG
@@ -25,7 +26,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def open_tenant(clock: Clock) -> AsyncIterator[OpenTenant]:
-    opened: list[Auth0] = []
+    opened: list[tuple[Starlette, Auth0]] = []
 
     async def start(tenant: str = "main", **options: Any) -> Auth0:
         settings: dict[str, Any] = {
@@ -36,14 +37,16 @@ async def open_tenant(clock: Clock) -> AsyncIterator[OpenTenant]:
             "limits": UNLIMITED,
             **options,
         }
-        caller = Auth0.of(create_simulator(**settings), tenant)
-        opened.append(caller)
+        app = create_simulator(**settings)
+        caller = Auth0.of(app, tenant)
+        opened.append((app, caller))
         await caller.sign_in()
         return caller
 
     yield start
-    for caller in opened:
+    for app, caller in opened:
         await caller.http.aclose()
+        app.state.simulation.store.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import uvicorn
 from service.auth0.simulator.app import create_simulator
 from service.auth0.simulator.lag import NO_LAG
 from service.auth0.simulator.limits import UNLIMITED
-from tests.simulator.driver import PASSWORD, Auth0
+from tests.simulator.driver import PASSWORD, Auth0, Clock
 
 ANN = "ann@hoekstra.example"
 NEW_USER = {
@@ -156,6 +156,31 @@ async def test_token_requests_can_fail_too(auth0: Auth0) -> None:
     assert (await auth0.sign_in()).status_code == 503
 
 
+@pytest.mark.parametrize("match", [{}, {"method": "POST"}, {"path": "*"}])
+async def test_token_request_never_spends_a_fault_meant_for_calls(
+    auth0: Auth0, match: dict[str, str]
+) -> None:
+    await auth0.control("faults", {"match": match, "kind": "status", "times": 1})
+    assert (await auth0.sign_in()).status_code == 200
+    assert (await auth0.send("POST", "/users", NEW_USER)).status_code == 503
+
+
+async def test_ordered_429_carries_rate_headers(auth0: Auth0, clock: Clock) -> None:
+    await auth0.control("faults", {"kind": "status", "status": 429, "times": 1})
+    answer = await auth0.send("GET", "/users")
+    assert answer.json()["errorCode"] == "too_many_requests"
+    assert answer.headers["x-ratelimit-remaining"] == "0"
+    assert int(answer.headers["x-ratelimit-reset"]) == clock.now + 1
+
+
+async def test_fault_can_bring_headers_and_a_body_of_its_own(auth0: Auth0) -> None:
+    fault = {"kind": "status", "status": 409, "body": {"a": 1}, "headers": {"retry-after": "2"}}
+    await auth0.control("faults", fault)
+    answer = await auth0.send("GET", "/users")
+    assert (answer.status_code, answer.json()) == (409, {"a": 1})
+    assert answer.headers["retry-after"] == "2"
+
+
 async def test_probability_meets_a_share_of_the_calls(auth0: Auth0) -> None:
     await auth0.control("faults", {"kind": "status", "status": 500, "probability": 0.3})
     statuses = [(await auth0.send("GET", "/users")).status_code for _ in range(200)]
@@ -180,6 +205,7 @@ async def test_cleared_faults_meet_nobody(auth0: Auth0) -> None:
         {"kind": "status", "probability": 2},
         {"kind": "status", "times": 0},
         {"kind": "status", "match": {"url": "/users"}},
+        {"kind": "status", "headers": {"a": 1}},
         {"kind": "status", "matches": {}},
     ],
 )

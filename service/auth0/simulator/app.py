@@ -100,9 +100,9 @@ class _Door:
         rest = match["rest"]
         body = await request.body()
         paths = _names(raw_path.decode("latin-1"), rest)
-        fault = self._simulation.fault(tenant, request.method, paths)
         received = _received(request, tenant, rest, body)
         is_call = rest == _API or rest.startswith(f"{_API}/")
+        fault = self._simulation.fault(tenant, request.method, paths, is_call=is_call)
         response: Response | None = None
         if fault is not None and fault.kind == "latency" and not fault.after_commit:
             await self._sleep(fault.seconds or 0.0)
@@ -127,13 +127,7 @@ class _Door:
                 await self._sleep(fault.seconds or 0.0)
             return response
         if fault.kind == "status":
-            body = fault.body
-            if body is None:
-                code = "too_many_requests" if fault.status == 429 else None
-                body = Refusal(
-                    status=fault.status, message=reason_phrase(fault.status), error_code=code
-                ).body()
-            return _json(body, fault.status, {} if response is None else dict(response.headers))
+            return self._ordered(fault, response)
         if fault.kind == "html-502":
             return Response(_GATEWAY_PAGE, 502, media_type="text/html")
         if fault.kind == "hang":
@@ -143,6 +137,20 @@ class _Door:
             await self._sleep(fault.seconds)
         await drop(receive)
         return None
+
+    def _ordered(self, fault: Fault, response: Response | None) -> Response:
+        """The answer that a `status` fault asks for."""
+        headers = {} if response is None else dict(response.headers)
+        if fault.status == 429:
+            headers |= self._simulation.exhausted()
+        headers |= fault.headers
+        if fault.status in {204, 304}:
+            return _answer(Answer(status=fault.status, empty=True), headers)
+        code = "too_many_requests" if fault.status == 429 else None
+        usual = Refusal(
+            status=fault.status, message=reason_phrase(fault.status), error_code=code
+        ).body()
+        return _json(usual if fault.body is None else fault.body, fault.status, headers)
 
     def _call(self, received: Received, fault: Fault | None) -> Response:
         reply = self._simulation.call(received, fault)
@@ -220,15 +228,21 @@ def _status_of(fault: Fault) -> int | None:
 
 def _answer(answer: Answer, headers: Mapping[str, str]) -> Response:
     if answer.empty:
-        return Response(status_code=answer.status, headers=headers)
+        return Response(status_code=answer.status, headers=_without_content(headers))
     return _json(answer.body, answer.status, headers)
 
 
 def _json(body: Any, status: int, headers: Mapping[str, str]) -> Response:
-    kept = {k: v for k, v in headers.items() if k not in {"content-length", "content-type"}}
     return Response(
-        orjson.dumps(body), status, headers=kept, media_type="application/json; charset=utf-8"
+        orjson.dumps(body),
+        status,
+        headers=_without_content(headers),
+        media_type="application/json; charset=utf-8",
     )
+
+
+def _without_content(headers: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in headers.items() if k not in {"content-length", "content-type"}}
 
 
 def _problem(status: int, message: str) -> Response:

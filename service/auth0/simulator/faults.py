@@ -7,8 +7,9 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 Kind = Literal["status", "latency", "drop-before", "drop-after-commit", "html-502", "hang"]
@@ -22,7 +23,10 @@ class FaultError(Exception):
 class Fault:
     """One rule, as posted.
 
-    kind: `status` answers `status`; `latency` waits `seconds` and goes on; `drop-before` closes the
+    path: exact, with `*` for any text and `{…}` for one segment. Without a path, or with one that
+        begins with `*`, only Management API calls are met, so that a token request never spends
+        what was meant for them.
+    kind: `status` answers `status` with `body` and `headers`; `latency` waits `seconds` and goes on; `drop-before` closes the
         connection instead of doing anything, `drop-after-commit` after doing it; `html-502` answers
         a gateway's page; `hang` never answers, or closes the connection after `seconds`.
     after_commit: for `status`, `latency`, `html-502` and `hang`: do it first, then misbehave.
@@ -36,6 +40,7 @@ class Fault:
     tenant: str | None = None
     status: int = 503
     body: Any = None
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     seconds: float | None = None
     times: int | None = None
     probability: float = 1.0
@@ -46,8 +51,11 @@ class Fault:
         """Whether the call takes effect although the caller may never know."""
         return self.kind == "drop-after-commit" or self.after_commit or self.kind == "latency"
 
-    def matches(self, *, tenant: str, method: str, paths: tuple[str, ...]) -> bool:
-        """Whether a call is meant. `paths` are the forms under which it may be named."""
+    def matches(self, *, tenant: str, method: str, paths: tuple[str, ...], is_call: bool) -> bool:
+        """Whether a request is meant. `paths` are the forms under which it may be named; `is_call`
+        tells the Management API from the other endpoints."""
+        if not is_call and (self.path is None or self.path.startswith("*")):
+            return False
         if self.tenant not in {None, tenant} or self.method not in {None, "*", method}:
             return False
         if self.path is None:
@@ -77,7 +85,17 @@ def parsed(rule: object) -> Fault:
     match = rule.get("match") or {}
     if not isinstance(match, dict):
         raise FaultError("match is an object with method, path and tenant")
-    known = {"match", "kind", "status", "body", "seconds", "times", "probability", "after_commit"}
+    known = {
+        "match",
+        "kind",
+        "status",
+        "body",
+        "headers",
+        "seconds",
+        "times",
+        "probability",
+        "after_commit",
+    }
     unknown = sorted(set(rule) - known) + sorted(set(match) - {"method", "path", "tenant"})
     if unknown:
         raise FaultError(f"unknown properties: {', '.join(unknown)}")
@@ -91,6 +109,7 @@ def parsed(rule: object) -> Fault:
         tenant=_text(match, "tenant"),
         status=_whole(rule, "status", 503, least=200, most=599),
         body=rule.get("body"),
+        headers=_headers(rule),
         seconds=_number(rule, "seconds", None, most=86_400),
         times=_times(rule),
         probability=_number(rule, "probability", 1.0, most=1.0) or 0.0,
@@ -103,6 +122,13 @@ def _text(source: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise FaultError(f"{name} is a string")
     return value
+
+
+def _headers(source: Mapping[str, Any]) -> Mapping[str, str]:
+    value = source.get("headers") or {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise FaultError("headers is an object of strings")
+    return MappingProxyType(value)
 
 
 def _number(
@@ -152,12 +178,18 @@ def clear(db: sqlite3.Connection) -> None:
 
 
 def met(
-    db: sqlite3.Connection, random: Random, *, tenant: str, method: str, paths: tuple[str, ...]
+    db: sqlite3.Connection,
+    random: Random,
+    *,
+    tenant: str,
+    method: str,
+    paths: tuple[str, ...],
+    is_call: bool,
 ) -> Fault | None:
-    """The first rule that meets this call, one of its `times` spent."""
+    """The first rule that meets this request, one of its `times` spent."""
     for row in db.execute("SELECT * FROM faults ORDER BY id").fetchall():
         fault = parsed(json.loads(row["rule"]))
-        if not fault.matches(tenant=tenant, method=method, paths=paths):
+        if not fault.matches(tenant=tenant, method=method, paths=paths, is_call=is_call):
             continue
         if fault.probability < 1.0 and random.random() >= fault.probability:
             continue

@@ -9,6 +9,8 @@ import secrets
 import sqlite3
 from typing import Any
 
+import orjson
+
 from service.auth0.simulator import connections, exports, imports, mails, multipart, users
 from service.auth0.simulator.errors import Refusal, bad_body, unknown_connection
 from service.auth0.simulator.operation import NO_CONTENT, Answer, Call, Operation, World
@@ -157,8 +159,8 @@ def _import_rows(parts: dict[str, bytes]) -> list[Any]:
     if "users" not in parts:
         raise bad_body("Missing required property: users")
     try:
-        rows = json.loads(parts["users"])
-    except ValueError:
+        rows = orjson.loads(parts["users"])
+    except orjson.JSONDecodeError:
         raise bad_body("users is not JSON") from None
     if not isinstance(rows, list):
         raise bad_body("users is not an array")

@@ -1,5 +1,6 @@
 """The simulator without HTTP: worlds of tenants, the log of calls, and one call's course."""
 
+import math
 import re
 import sqlite3
 from collections.abc import Generator, Mapping
@@ -142,12 +143,16 @@ class Simulation:
             oauth.open_tenant(world)
             return oauth.token(world, body)
 
-    def fault(self, tenant: str, method: str, paths: tuple[str, ...]) -> Fault | None:
-        """The fault that this call meets, if any."""
+    def fault(
+        self, tenant: str, method: str, paths: tuple[str, ...], *, is_call: bool
+    ) -> Fault | None:
+        """The fault that this request meets, if any."""
         with self.store.transaction() as db:
             if db.execute("SELECT 1 FROM faults LIMIT 1").fetchone() is None:
                 return None
-            return faults.met(db, self._random, tenant=tenant, method=method, paths=paths)
+            return faults.met(
+                db, self._random, tenant=tenant, method=method, paths=paths, is_call=is_call
+            )
 
     def call(self, received: Received, fault: Fault | None) -> Reply:
         """Execute a call and log it, in one transaction where it succeeds."""
@@ -163,6 +168,11 @@ class Simulation:
             with self.world(received.tenant) as world:
                 _log(world, received, answer.status, group, fault)
         return Reply(answer=answer, headers=verdict.headers())
+
+    def exhausted(self) -> dict[str, str]:
+        """Rate headers of a 429 that a test ordered: the bucket is full again in a second."""
+        reset = math.ceil(self._clock()) + 1
+        return Verdict(limit=1, remaining=0, reset=reset, refusal=None).headers()
 
     def log_unanswered(self, received: Received, fault: Fault, status: int | None) -> None:
         """Log a call that a fault kept from being executed."""

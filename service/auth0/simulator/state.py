@@ -25,7 +25,7 @@ def of_tenant(world: World) -> dict[str, Rows]:
             {"id": row["id"], "name": row["name"], "description": row["description"]}
             for row in world.rows("SELECT * FROM roles WHERE tenant = ? ORDER BY name")
         ],
-        "invitations": invitations.open_ones(world),
+        "invitations": _invitations(world),
         "tickets": _tickets(world),
         "sessions": _sessions(world),
         "refresh_tokens": _refresh_tokens(world),
@@ -83,6 +83,17 @@ def _members(world: World) -> Rows:
             }
         )
     return shown
+
+
+def _invitations(world: World) -> Rows:
+    names = {
+        row["id"]: row["name"]
+        for row in world.rows("SELECT id, name FROM organizations WHERE tenant = ?")
+    }
+    return [
+        {"organization": names.get(document["organization_id"]), **document}
+        for document in invitations.open_ones(world)
+    ]
 
 
 def _tickets(world: World) -> Rows:

@@ -32,7 +32,7 @@ CREATE = {
     "client_id": text(),
     "organization_id": text(),
     "result_url": text(),
-    "ttl_sec": Property(kind="integer"),
+    "ttl_sec": Property(kind="integer", most=2_147_483_647),
     "mark_email_as_verified": FLAG,
     "includeEmailInRedirect": FLAG,
     "identity": OBJECT,
