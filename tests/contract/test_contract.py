@@ -4,7 +4,7 @@ import pytest
 from auth0.management import ConflictError, TooManyRequestsError
 from auth0.management.core.api_error import ApiError
 
-from service.auth0.simulator import connections, invitations, organizations, tickets, users
+from service.auth0.simulator import changes, connections, invitations, organizations, tickets
 from service.auth0.simulator.operation import Operation, Router
 from service.auth0.simulator.shapes import Shape
 from service.auth0.simulator.simulation import OPERATIONS
@@ -60,8 +60,8 @@ def test_operation_and_its_scopes_are_in_the_document(
 @pytest.mark.parametrize(
     ("method", "path", "shape"),
     [
-        ("POST", "/users", users.CREATE),
-        ("PATCH", "/users/{id}", users.UPDATE),
+        ("POST", "/users", changes.CREATE),
+        ("PATCH", "/users/{id}", changes.UPDATE),
         ("POST", "/organizations", organizations.CREATE),
         ("PATCH", "/organizations/{id}", organizations.UPDATE),
         ("POST", "/organizations/{id}/enabled_connections", organizations.ENABLE),

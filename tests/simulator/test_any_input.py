@@ -35,7 +35,35 @@ WORDS = st.sampled_from(
     ]
 )
 NAMES = st.sampled_from(
-    ["connection", "email", "password", "user_id", "name", "blocked", "username", "members", "roles", "app_metadata", "ttl_sec", "organization_id", "connection_id", "client_id", "inviter", "invitee", "identity", "provider", "strategy", "format", "fields", "limit", "options", "enabled_clients", "enabled_connections", "session_id", "status"]
+    [
+        "connection",
+        "email",
+        "password",
+        "user_id",
+        "name",
+        "blocked",
+        "username",
+        "members",
+        "roles",
+        "app_metadata",
+        "ttl_sec",
+        "organization_id",
+        "connection_id",
+        "client_id",
+        "inviter",
+        "invitee",
+        "identity",
+        "provider",
+        "strategy",
+        "format",
+        "fields",
+        "limit",
+        "options",
+        "enabled_clients",
+        "enabled_connections",
+        "session_id",
+        "status",
+    ]
 )
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(), WORDS, st.text()
@@ -48,7 +76,19 @@ VALUES = st.recursive(
 BODIES = st.one_of(VALUES, st.dictionaries(NAMES, VALUES))
 QUERIES = st.dictionaries(
     st.sampled_from(
-        ["page", "per_page", "take", "from", "include_totals", "fields", "sort", "q", "email", "connection", "identifier"]
+        [
+            "page",
+            "per_page",
+            "take",
+            "from",
+            "include_totals",
+            "fields",
+            "sort",
+            "q",
+            "email",
+            "connection",
+            "identifier",
+        ]
     ),
     st.one_of(WORDS, st.text(), st.sampled_from(["0", "1", "100", "true", "email:a*"])),
 )

@@ -68,6 +68,12 @@ async def test_job_with_bad_rows_still_ends_as_completed(auth0: Auth0, clock: Cl
     }
 
 
+async def test_import_adds_the_prefix_to_an_id_that_has_it(auth0: Auth0, clock: Clock) -> None:
+    await imported(auth0, [{"email": ANN, "user_id": "auth0|k"}])
+    clock.advance(5)
+    assert [row["user_id"] for row in (await auth0.state())["users"]] == ["auth0|auth0|k"]
+
+
 async def test_upsert_replaces_metadata_and_cannot_block(auth0: Auth0, clock: Clock) -> None:
     user = await auth0.create_user(ANN, app_metadata={"a": 1, "b": 2}, email_verified=True)
     row = {"email": ANN, "app_metadata": {"c": 3}, "name": "Ann", "blocked": True}

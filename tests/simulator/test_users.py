@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.auth0.simulator.users import merged
+from service.auth0.simulator.changes import merged
 from tests.simulator.driver import PASSWORD, Auth0
 
 ANN = "ann@hoekstra.example"

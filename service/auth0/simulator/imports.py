@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.auth0.simulator import profiles, users
+from service.auth0.simulator import changes, profiles
 from service.auth0.simulator.errors import Refusal
 from service.auth0.simulator.operation import World
 from service.auth0.simulator.profiles import Identity, Profile
@@ -77,12 +77,13 @@ def _insert(world: World, connection: str, row: Mapping[str, Any], email: str) -
         world,
         Identity(
             provider="auth0",
-            id=users.identity_id(wanted, "auth0"),
+            # An import always adds the prefix, also where the id has it already.
+            id=wanted or changes.identity_id("", "auth0"),
             connection=connection,
             email_key=email,
             username_key=None if username is None else str(username).lower(),
         ),
-        users.new_profile({"email_verified": False, **row}, email),
+        changes.new_profile({"email_verified": False, **row}, email),
     )
 
 

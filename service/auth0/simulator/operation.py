@@ -1,4 +1,4 @@
-"""What an operation of the Management API is here: a template, its scopes and a pure-ish function.
+"""What an operation of the Management API is here: a template, its scopes and a function.
 
 A handler runs inside one transaction, without awaiting; it answers or raises `Refusal`.
 """

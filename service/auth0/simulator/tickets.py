@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.auth0.simulator import (
+    changes,
     connections,
     mails,
     membership,
@@ -120,7 +121,7 @@ def use(world: World, ticket: str, password: str | None) -> str | None:
         "UPDATE tickets SET used_at = ? WHERE tenant = ? AND secret = ?",
         (world.now, world.tenant, secret),
     )
-    users.reset_password(world, profile)
+    changes.reset_password(world, profile)
     if json.loads(row["document"])["mark_email_as_verified"]:
         profile["email_verified"] = True
     profiles.save(world, profile)
