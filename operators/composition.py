@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import structlog
 import uvicorn
+from service.outcomes.publisher import Publisher, PublisherSettings
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
@@ -30,10 +31,10 @@ from service.configuration import Settings
 from service.directory import migrate, organizations
 from service.directory.database import Database, open_database
 from service.errors import ConfigurationError
+from service.kafka import KafkaConnection
 from service.mail import FolderMailer, Mailer, SmtpMailer
 from service.metrics import Metrics
 from service.organizations import Tenant
-from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.effects import Effect
 from service.provisioning.fleet import Calendar, Fleet
 from service.provisioning.lanes import Lanes, LaneSettings
@@ -158,12 +159,20 @@ async def run(
     status = 0 if stopping in done or tasks.get("beside") in done else 1
     stop.set()
     server.should_exit = True
-    ended = await asyncio.wait_for(
-        asyncio.gather(*tasks.values(), serving, stopping, return_exceptions=True), 14.0
-    )
-    for name, result in zip([*tasks, "http"], ended, strict=False):
-        if isinstance(result, Exception):
-            log.error("process.worker_failed", worker=name, error=repr(result))
+    return await _end({**tasks, "http": serving}) or status
+
+
+async def _end(tasks: dict[str, asyncio.Task[None]]) -> int:
+    """Waits for the workers to end; 1 where one has failed or does not end in time."""
+    await asyncio.wait(tasks.values(), timeout=14.0)
+    status = 0
+    for name, task in tasks.items():
+        if not task.done():
+            log.error("process.worker_hangs", worker=name)
+            task.cancel()
+            status = 1
+        elif (error := task.exception()) is not None:
+            log.error("process.worker_failed", worker=name, error=repr(error))
             status = 1
     return status
 
@@ -189,7 +198,7 @@ class Server(uvicorn.Server):
         yield
 
     async def until_started(self, serving: asyncio.Task[None]) -> None:
-        while not self.started and not serving.done():
+        while not self.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells no event
             await asyncio.sleep(0.01)
         if serving.done():
             await serving  # raises what went wrong
@@ -250,6 +259,46 @@ def _lanes(
         owner=owner,
         settings=LaneSettings(lease=settings.lease_seconds),
         on_call=count,
+    )
+
+
+def _intake(settings: Settings, database: Database, clock: Clock) -> Intake | None:
+    if not settings.kafka_bootstrap_servers:
+        return None
+    return Intake(
+        database=database,
+        clock=clock,
+        settings=IntakeSettings(
+            connection=_kafka(settings),
+            group_id=settings.kafka_group_id,
+            group_instance_id=settings.instance or None,
+        ),
+    )
+
+
+def _publisher(settings: Settings, database: Database, clock: Clock) -> Publisher:
+    return Publisher(
+        database=database,
+        clock=clock,
+        owner=f"{settings.instance_name()}#{secrets.token_hex(4)}",
+        settings=PublisherSettings(
+            connection=_kafka(settings),
+            outcomes_topic=settings.kafka_outcomes_topic,
+            deadletters_topic=settings.kafka_deadletters_topic,
+            group=settings.kafka_group_id,
+        ),
+    )
+
+
+def _kafka(settings: Settings) -> KafkaConnection:
+    return KafkaConnection(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=settings.kafka_client_id,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username or None,
+        sasl_password=settings.kafka_sasl_password.get_secret_value() or None,
+        ca_file=settings.kafka_ca_file or None,
     )
 
 

@@ -157,7 +157,7 @@ async def _play(
 ) -> bool:
     """Plays the day of this data dir, or the rest of it; whether every step ended as expected."""
     day, started = _day_of(data_dir, clock.now())
-    doors = HttpDoors(url, {name: dict(pair) for name, pair in tokens.items()})
+    doors = HttpDoors(url, {name: (pair["scim"], pair["events"]) for name, pair in tokens.items()})
     timeline = Timeline(len(DAY))
     try:
         player = Player(day, started, doors=doors, database=database, clock=clock)

@@ -15,7 +15,7 @@ from service.organizations import (
 )
 
 CLIENT_ID: Final = "provisioner"
-CLIENT_SECRET: Final = "simulator-secret"  # noqa: S105 - the simulator's, which guards nothing
+CLIENT_SECRET: Final = "simulator-secret"  # the simulator's, which guards nothing
 
 
 def sample_installation(simulator_url: str) -> Installation:

@@ -173,18 +173,19 @@ class HttpDoors:
     """Both doors over HTTP: SCIM, and CloudEvents in structured mode."""
 
     def __init__(
-        self, url: str, tokens: Mapping[str, Mapping[str, str]], *, timeout: float = 30.0
+        self, url: str, tokens: Mapping[str, tuple[str, str]], *, timeout: float = 30.0
     ) -> None:
+        """``tokens``: organization to its SCIM token and its events token."""
         self._tokens = tokens
         self._url = url
         self._http = httpx.AsyncClient(timeout=timeout)
         self._scim = {
             name: httpx.AsyncClient(
                 base_url=f"{url}/scim/v2/{name}/",
-                headers={"Authorization": f"Bearer {token['scim']}"},
+                headers={"Authorization": f"Bearer {scim}"},
                 timeout=timeout,
             )
-            for name, token in tokens.items()
+            for name, (scim, _) in tokens.items()
         }
 
     def scim(self, organization: str) -> httpx.AsyncClient:
@@ -196,7 +197,7 @@ class HttpDoors:
             content=orjson.dumps(dict(event) | {"traceparent": traceparent}),
             headers={
                 "Content-Type": "application/cloudevents+json",
-                "Authorization": f"Bearer {self._tokens[organization]['events']}",
+                "Authorization": f"Bearer {self._tokens[organization][1]}",
             },
         )
         if answer.is_error:

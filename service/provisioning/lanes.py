@@ -75,6 +75,7 @@ class Lanes:
         owner: str,
         settings: LaneSettings | None = None,
         on_call: Callable[[str, Effect], None] | None = None,
+        wait: Callable[[int], float] | None = None,
     ) -> None:
         self._tenant = tenant
         self._database = database
@@ -82,6 +83,7 @@ class Lanes:
         self._clock = clock
         self._owner = owner
         self._settings = settings or LaneSettings()
+        self._wait = wait or backoff
         self._on_call = on_call or (lambda _kind, _effect: None)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._leavers: set[str] = set()
@@ -89,20 +91,23 @@ class Lanes:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``: claim the tenant, work it, give it back. Outages are waited out."""
-        while not stop.is_set():
-            try:
-                lease = await self._claim()
-                if lease is None:
+        try:
+            while not stop.is_set():
+                try:
+                    lease = await self._claim()
+                    if lease is None:
+                        await pause(stop, 1.0)
+                        continue
+                    log.info("lanes.owned", tenant=self._tenant, fence=lease.owner.fence)
+                    await self._own(lease, stop)
+                except LostLease:
+                    log.warning("lanes.lease_lost", tenant=self._tenant)
+                except Exception as error:
+                    if not is_unavailable(error):
+                        log.exception("lanes.failed", tenant=self._tenant)
                     await pause(stop, 1.0)
-                    continue
-                log.info("lanes.owned", tenant=self._tenant, fence=lease.owner.fence)
-                await self._own(lease, stop)
-            except LostLease:
-                log.warning("lanes.lease_lost", tenant=self._tenant)
-            except Exception as error:
-                if not is_unavailable(error):
-                    log.exception("lanes.failed", tenant=self._tenant)
-                await pause(stop, 1.0)
+        finally:
+            await self._performer.client.close()
 
     async def _claim(self) -> _Lease | None:
         started = self._clock.monotonic()
@@ -307,7 +312,7 @@ class Lanes:
 
     async def _postpone(self, step: Step, later: Later, lease: _Lease) -> None:
         attempts = step.account.attempts + 1
-        wait = later.after if later.after is not None else backoff(attempts)
+        wait = later.after if later.after is not None else self._wait(attempts)
         now = self._clock.now()
         until = now + timedelta(seconds=wait)
         await self._database.transact(

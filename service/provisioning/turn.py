@@ -13,6 +13,7 @@ from service.directory import accounts, inbox, leases, ledger, organizations, ou
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.inbox import Problem
+from service.ids import account_key
 from service.organizations import Organization
 from service.people import State, User, is_wanted
 from service.provisioning.desired import Desired, Resident, desire
@@ -110,7 +111,9 @@ def advance(
                 account = replace(account, user_id=effect.user_id)
             if step.operation.kind == "send-ticket":
                 ledger.done(transaction, account.id, now)
-            if step.operation.kind == "delete-user" or step.doubted == "delete-user":
+            if effect.observed.presence == "absent" and step.observed.origin is not None:
+                account = _gone(transaction, step, account, now)
+            if account.closed_at is not None:
                 return _close(transaction, account, effect.observed, now)
             return _next(transaction, account, effect.observed, None, now)
 
@@ -182,9 +185,11 @@ def give_up(transaction: Transaction, account_id: str, owner: Owner, now: dateti
         code="internal_error",
         message="Working on this account failed again and again: see the log, then replay.",
     )
-    observed = replace(
-        Observed.from_document(account.observed), refused={"": problem.as_document()}
-    )
+    try:
+        observed = Observed.from_document(account.observed)
+    except (TypeError, ValueError, AttributeError):
+        observed = Observed(presence="unknown")  # the picture itself may be what crashed us
+    observed = replace(observed, refused={"": problem.as_document()})
     _settle(transaction, account, observed, residents_of(transaction, account), now)
 
 
@@ -335,8 +340,23 @@ def _status(
     people.store(transaction, user.id, **values)
 
 
+def _gone(transaction: Transaction, step: Step, account: Account, now: datetime) -> Account:
+    """The user has gone from Auth0: as was wanted, or by somebody else's hand.
+
+    Either way its key is never used again: the account is closed, or goes on under a fresh key
+    where somebody is wanted in it (again).
+    """
+    residents = residents_of(transaction, account)
+    deleted = "delete-user" in (step.operation.kind, step.doubted)
+    if deleted and not any(resident.wanted for resident in residents):
+        return replace(account, closed_at=now)
+    fresh = f"auth0|{account_key()}"
+    accounts.store(transaction, account.id, now, user_id=fresh)
+    return replace(account, user_id=fresh)
+
+
 def _close(transaction: Transaction, account: Account, observed: Observed, now: datetime) -> None:
-    """The user is gone from Auth0, as was wanted: its key is never used again."""
+    """Ends an account whose user is deleted: its residents have none until they come back."""
     residents = residents_of(transaction, account)
     _settle(transaction, account, observed, residents, now)
     accounts.store(transaction, account.id, now, closed_at=now, due_at=None)

@@ -1,0 +1,242 @@
+"""Isolated organizations: who is created, blocked, brought back and deleted in Auth0."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from service.organizations import Policies
+from tests.provisioning.auth0 import call
+from tests.provisioning.world import World
+
+
+async def test_a_joiner_is_created_unverified_and_becomes_a_member(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "Ada@Hoekstra.Example")
+    await world.settled()
+    created = await world.auth0_user("ada@hoekstra.example")
+    assert created is not None
+    assert created["connection"] == "hoekstra-users"
+    assert created["email_verified"] is False
+    assert (created["given_name"], created["family_name"]) == ("Ada", "Byron")
+    assert ("hoekstra", "ada@hoekstra.example") in await world.members()
+    assert (await world.user(user)).state == "applied"
+    assert await world.told(user) == [
+        "user.created",
+        "membership.added",
+        "invitation.sent",
+        "event.succeeded",
+    ]
+
+
+async def test_the_account_key_is_not_derived_from_the_address(world: World) -> None:
+    world.work()
+    await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    created = await world.auth0_user("ada@hoekstra.example")
+    assert created is not None
+    key = created["user_id"].removeprefix("auth0|")
+    assert len(key) == 32
+    assert int(key, 16) >= 0
+
+
+async def test_a_leaver_is_blocked_then_revoked_then_loses_membership(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    before = (await world.calls())[-1]["number"]
+    await world.change(user, active=False)
+    await world.settled()
+    calls = [(c["method"], c["path"].split("/")[-1]) for c in await world.calls(before)]
+    assert [method for method, _ in calls] == ["PATCH", "POST", "DELETE"]
+    assert calls[1][1] == "revoke-access"
+    assert calls[2][1] == "members"
+    blocked = await world.auth0_user("ada@hoekstra.example")
+    assert blocked is not None
+    assert blocked["blocked"] is True
+    assert await world.members() == set()
+    assert (await world.told(user))[-4:] == [
+        "user.blocked",
+        "access.revoked",
+        "membership.removed",
+        "event.succeeded",
+    ]
+
+
+async def test_someone_who_comes_back_gets_the_same_account(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    first = await world.auth0_user("ada@hoekstra.example")
+    await world.change(user, active=False)
+    await world.settled()
+    await world.change(user, active=True)
+    await world.settled()
+    again = await world.auth0_user("ada@hoekstra.example")
+    assert first is not None
+    assert again is not None
+    assert again["user_id"] == first["user_id"]
+    assert again["blocked"] is False
+    assert ("hoekstra", "ada@hoekstra.example") in await world.members()
+
+
+async def test_an_identity_provider_does_not_bring_back_whom_hr_terminated(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-1")
+    await world.worker("hoekstra", "terminated", "w-1")
+    await world.settled()
+    await world.change(user, active=False)
+    await world.change(user, active=True)
+    await world.settled()
+    blocked = await world.auth0_user("ada@hoekstra.example")
+    assert blocked is None or blocked["blocked"] is True
+    await world.worker("hoekstra", "rehired", "w-1")
+    await world.settled()
+    back = await world.auth0_user("ada@hoekstra.example")
+    assert back is not None
+    assert not back["blocked"]
+
+
+async def test_a_block_that_somebody_else_placed_is_never_lifted(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    found = await world.auth0_user("ada@hoekstra.example")
+    assert found is not None
+    await call(world, "PATCH", f"/users/{found['user_id']}", {"blocked": True})
+    # Doubt makes us read the user, and so see the block.
+    await world.fault("drop-after-commit", "PATCH", "/users/*", times=1)
+    await world.change(user, name={"givenName": "Augusta", "familyName": "King"})
+    await world.settled()
+    still = await world.auth0_user("ada@hoekstra.example")
+    assert still is not None
+    assert still["given_name"] == "Augusta"
+    assert still["blocked"] is True
+    assert "somebody else" in ((await world.user(user)).detail or "")
+
+
+async def test_a_changed_address_is_a_call_of_its_own(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    before = (await world.calls())[-1]["number"]
+    await world.change(
+        user,
+        emails=[{"value": "augusta@hoekstra.example", "primary": True}],
+        name={"givenName": "Augusta", "familyName": "Byron"},
+    )
+    await world.settled()
+    patches = [c for c in await world.calls(before) if c["method"] == "PATCH"]
+    assert len(patches) == 2
+    changed = await world.auth0_user("augusta@hoekstra.example")
+    assert changed is not None
+    assert changed["email_verified"] is False
+    assert await world.auth0_user("ada@hoekstra.example") is None
+
+
+async def test_a_held_deletion_happens_when_the_hold_ends(world: World) -> None:
+    hold = Policies(deletion="delete", deletion_hold=timedelta(seconds=1))
+    await world.declare(hoekstra={"policies": hold})
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    await world.delete(user)
+
+    async def ended() -> bool:
+        return (await world.events())[-1].state == "succeeded"
+
+    await world.until(ended)
+    assert (await world.endings())[-1] == ("succeeded", "held", None)
+    assert await world.auth0_user("ada@hoekstra.example") is not None
+
+    async def gone() -> bool:
+        return await world.auth0_user("ada@hoekstra.example") is None
+
+    await world.until(gone)
+    await world.settled()
+    assert (await world.told(user))[-1] == "user.deleted"
+    assert (await world.outcomes(user))[-1].event_id == (await world.events())[-1].id
+
+
+async def test_the_same_external_id_cancels_a_held_deletion(world: World) -> None:
+    await world.declare(hoekstra={"policies": Policies(deletion="delete")})
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-1")
+    await world.settled()
+    first = await world.auth0_user("ada@hoekstra.example")
+    await world.delete(user)
+    await world.settled()
+    again = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-1")
+    await world.settled()
+    assert again.id != user.id
+    found = await world.auth0_user("ada@hoekstra.example")
+    assert first is not None
+    assert found is not None
+    assert found["user_id"] == first["user_id"]
+    assert not found["blocked"]
+
+
+async def test_only_the_same_address_waits_for_an_operator(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-1")
+    await world.settled()
+    await world.delete(user)
+    await world.settled()
+    other = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-2")
+    await world.settled()
+    assert (await world.user(other)).state == "failed"
+    assert (await world.endings())[-1] == ("deadlettered", None, "identifier_of_former_user")
+    held = await world.auth0_user("ada@hoekstra.example")
+    assert held is not None
+    assert held["blocked"] is True
+
+
+async def test_a_user_without_an_address_waits_and_says_why(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "kiosk-1", emails=[])
+    await world.settled()
+    assert (await world.endings())[-1] == ("succeeded", "waiting", None)
+    assert (await world.user(user)).state == "waiting"
+    assert "e-mail" in ((await world.user(user)).detail or "")
+    assert (await world.state())["users"] == []
+    await world.change(user, emails=[{"value": "kiosk@hoekstra.example", "primary": True}])
+    await world.settled()
+    assert await world.auth0_user("kiosk@hoekstra.example") is not None
+
+
+async def test_an_invitation_is_mailed_once_and_its_link_is_told_nowhere(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    await world.change(user, active=False)
+    await world.settled()
+    await world.change(user, active=True)
+    await world.settled()
+    mails = world.mails()
+    assert len(mails) == 1
+    ticket = (await world.state())["tickets"][0]["ticket"]
+    assert ticket.rpartition("=")[2] in mails[0].replace("=\n", "")
+    told = [str(outcome.data) for outcome in await world.outcomes()]
+    assert not any("ticket=" in data for data in told)
+
+
+async def test_ten_changes_while_auth0_is_slow_cost_one_update(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    before = (await world.calls())[-1]["number"]
+    await world.rest()
+    for number in range(10):
+        await world.change(user, displayName=f"Ada {number}")
+    world.work()
+    await world.settled()
+    assert [c["method"] for c in await world.calls(before)] == ["PATCH"]
+    assert {state for state, _, _ in await world.endings()} == {"succeeded"}
+
+
+async def test_a_leaver_overtakes_a_joiner_who_was_never_created(world: World) -> None:
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.change(user, active=False)
+    world.work()
+    await world.settled()
+    assert [state for state, _, _ in await world.endings()] == ["superseded", "succeeded"]
+    assert (await world.state())["users"] == []

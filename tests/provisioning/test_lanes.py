@@ -1,0 +1,174 @@
+"""Lanes: one owner, one turn for an account at a time, leavers first, and nothing half-done at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from service.auth0.client import http_client
+from service.directory import accounts, leases
+from service.errors import LostLease
+from service.provisioning import turn
+from service.provisioning.effects import Later
+from service.provisioning.lanes import LaneSettings
+from service.provisioning.turn import Owner
+from tests.provisioning.world import World
+
+ADA = "ada@hoekstra.example"
+
+
+async def test_the_main_job_on_postgres(postgres_world: World) -> None:
+    world = postgres_world
+    world.work()
+    ada = await world.join("hoekstra", ADA, externalId="w-1")
+    await world.settled()
+    await world.worker("hoekstra", "terminated", "w-1")
+    await world.settled()
+    person = await world.auth0_user(ADA)
+    assert person is not None
+    assert person["blocked"] is True
+    assert (await world.told(ada))[-1] == "event.succeeded"
+
+
+async def test_two_processes_do_no_work_twice(world: World) -> None:
+    await _two_processes(world)
+
+
+async def test_two_processes_do_no_work_twice_on_postgres(postgres_world: World) -> None:
+    await _two_processes(postgres_world)
+
+
+async def _two_processes(world: World) -> None:
+    world.work(world.lanes(owner="one"))
+    world.work(world.lanes(owner="two"))
+    for number in range(20):
+        await world.join("hoekstra", f"user{number}@hoekstra.example")
+    await world.settled(60)
+    assert len(await world.writes("POST", "/users")) == 20
+    assert len(world.mails()) == 20
+
+
+async def test_an_earlier_run_of_the_same_instance_is_succeeded_at_once(world: World) -> None:
+    now = world.clock.now()
+    lease = LaneSettings().lease
+    await world.database.transact(
+        lambda tx: leases.claim_tenant(tx, "main", "pod-1#old", now, timedelta(seconds=lease))
+    )
+    world.work(world.lanes(owner="pod-1#new"))
+    await world.join("hoekstra", ADA)
+    await world.settled(5)
+
+
+async def test_a_zombie_writes_nothing_and_its_late_call_is_looked_at(world: World) -> None:
+    user = await world.join("hoekstra", ADA)
+    account_id = (await world.user(user)).account_id
+    assert account_id is not None
+    now = world.clock.now()
+    old = await world.database.transact(
+        lambda tx: leases.claim_tenant(tx, "main", "zombie", now, timedelta(0))
+    )
+    assert old is not None
+    step = await world.database.transact(
+        lambda tx: turn.begin(tx, account_id, Owner(tenant="main", fence=old), now)
+    )
+    assert step is not None
+    world.work(world.lanes(owner="alive"))
+    await world.settled()
+    with pytest.raises(LostLease):
+        await world.database.transact(
+            lambda tx: turn.postpone(
+                tx, step, Later(reason="x"), Owner(tenant="main", fence=old), now, now
+            )
+        )
+    before = (await world.calls())[-1]["number"]
+    await world.database.transact(lambda tx: turn.doubt_late(tx, step, now))
+
+    async def looked() -> bool:
+        return any(c["method"] == "GET" for c in await world.calls(before))
+
+    await world.until(looked)
+    await world.settled()
+    assert len((await world.state())["users"]) == 1
+
+
+async def test_leavers_go_before_joiners(world: World) -> None:
+    world.work()
+    leaver = await world.join("hoekstra", ADA)
+    await world.settled()
+    await world.rest()
+    before = (await world.calls())[-1]["number"]
+    for number in range(30):
+        await world.join("hoekstra", f"user{number}@hoekstra.example")
+    await world.change(leaver, active=False)
+    world.work(world.lanes(settings=LaneSettings(poll=0.02, width=1)))
+    await world.settled(60)
+    calls = await world.calls(before)
+    block = next(i for i, c in enumerate(calls) if c["method"] == "PATCH")
+    assert block < 6
+
+
+async def test_one_account_that_crashes_its_worker_stops_nobody(world: World) -> None:
+    lanes = world.lanes(settings=LaneSettings(poll=0.02, most_crashes=1))
+    ada = await world.join("hoekstra", ADA)
+    account_id = (await world.user(ada)).account_id
+    assert account_id is not None
+    now = world.clock.now()
+    await world.database.transact(
+        lambda tx: accounts.store(tx, account_id, now, observed={"memberships": "unreadable"})
+    )
+    world.work(lanes)
+    bob = await world.join("hoekstra", "bob@hoekstra.example")
+
+    async def both() -> bool:
+        states = [(await world.user(one)).state for one in (ada, bob)]
+        return "pending" not in states
+
+    await world.until(both)
+    assert (await world.user(ada)).state == "failed"
+    assert (await world.user(bob)).state == "applied"
+
+
+class _Slow(httpx.AsyncBaseTransport):
+    """Answers late, so that the process is stopped in the middle of a call."""
+
+    def __init__(self) -> None:
+        self._inner = http_client()
+        self.entered = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and request.url.path.endswith("/users"):
+            self.entered.set()
+            await asyncio.sleep(0.3)
+        answer = await self._inner.send(
+            httpx.Request(
+                request.method, request.url, headers=request.headers, content=await request.aread()
+            )
+        )
+        return httpx.Response(
+            answer.status_code,
+            headers={"content-type": answer.headers.get("content-type", "")},
+            content=answer.content,
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def test_stopping_finishes_the_call_under_way_and_leaves_no_doubt(world: World) -> None:
+    slow = _Slow()
+    world.work(world.lanes(http=httpx.AsyncClient(transport=slow)))
+    user = await world.join("hoekstra", ADA)
+    await asyncio.wait_for(slow.entered.wait(), 10)
+    await world.rest()
+    account_id = (await world.user(user)).account_id
+    assert account_id is not None
+    account = await world.database.read(lambda tx: accounts.get(tx, account_id))
+    assert account is not None
+    assert account.doubt is None
+    assert account.observed["presence"] == "present"
+    world.work()
+    await world.settled()
+    assert len(await world.writes("POST", "/users")) == 1

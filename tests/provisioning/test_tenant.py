@@ -1,0 +1,54 @@
+"""A tenant in trouble: it alone is paused, nothing is lost, and it goes on by itself."""
+
+from __future__ import annotations
+
+from tests.provisioning.world import World
+
+ADA = "ada@hoekstra.example"
+
+
+async def test_wrong_credentials_pause_that_tenant_only(world: World) -> None:
+    world.work(world.lanes("main", secret="wrong"))
+    world.work(world.lanes("conglomerate"))
+    ada = await world.join("hoekstra", ADA)
+    mei = await world.join("conglomerate", "mei@conglomerate.example")
+
+    async def other_is_done() -> bool:
+        return (await world.user(mei)).state == "applied"
+
+    await world.until(other_is_done)
+
+    async def paused() -> bool:
+        return "tenant.paused" in await world.told()
+
+    await world.until(paused)
+    assert (await world.user(ada)).state == "pending"
+    assert (await world.told()).count("tenant.paused") == 1
+
+
+async def test_a_tenant_that_accepts_us_again_goes_on_and_loses_nothing(world: World) -> None:
+    await world.fault("status", "*", "*", status=401)
+    world.work()
+    ada = await world.join("hoekstra", ADA)
+
+    async def paused() -> bool:
+        return "tenant.paused" in await world.told()
+
+    await world.until(paused)
+    await world.mend()
+    await world.settled()
+    assert (await world.user(ada)).state == "applied"
+    told = await world.told()
+    assert told.index("tenant.paused") < told.index("tenant.resumed")
+    assert await world.endings() == [("succeeded", "applied", None)]
+
+
+async def test_a_token_that_was_rotated_away_is_renewed_unseen(world: World) -> None:
+    world.work()
+    await world.join("hoekstra", ADA)
+    await world.settled()
+    await world.fault("status", "POST", "/users", status=401, times=1)
+    await world.join("hoekstra", "bob@hoekstra.example")
+    await world.settled()
+    assert "tenant.paused" not in await world.told()
+    assert await world.auth0_user("bob@hoekstra.example") is not None
