@@ -149,7 +149,8 @@ class Profile:
             for entry in entries:
                 set_part(entry, sub.name, made)
             return [entry for entry in entries if entry] or CLEAR
-        whole = dict(holder.get(attribute.name) or {})
+        # Another manager's id makes the $ref of the last one wrong.
+        whole = {} if sub.name == "value" else dict(holder.get(attribute.name) or {})
         set_part(whole, sub.name, made)
         return whole or CLEAR
 

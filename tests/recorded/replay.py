@@ -31,7 +31,7 @@ async def prepare(scim: Scim, line: Mapping[str, Any]) -> dict[str, str]:
     other = await scim.post_user(f"other-{uniq}")
     manager = await scim.post_user(f"manager-{uniq}")
     bare = await scim.post_user(f"bare-{uniq}", externalId=f"bare-ext-{uniq}")
-    inactive = await scim.post_user(f"off-{uniq}", externalId=f"off-ext-{uniq}", active=False)
+    await scim.post_user(f"off-{uniq}", externalId=f"off-ext-{uniq}", active=False)
     deleted = await scim.post_user(f"gone-{uniq}")
     assert (await scim.http.delete(f"Users/{deleted['id']}")).status_code == 204
     setup = line.get("setup", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +95,7 @@ async def create_tables(database: Database) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, *configured: Organization) -> AsyncIterator[list[Scim]]:
+async def opened(url: str, *configured: Organization) -> AsyncGenerator[list[Scim]]:
     """The door on a fresh database, and a client for each organization."""
     database = open_database(url)
     try:
