@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.directory import inbox, organizations, workers
 from service.directory.database import Database, Transaction, Work, is_unavailable
 from service.directory.inbox import Admission, EventState, Problem, Received
 from service.directory.organizations import Registered
+from service.errors import ProvisionerError
 from service.workers import WorkerEvent
 
 T = TypeVar("T")
@@ -46,11 +46,11 @@ Input = Understood | NotUnderstood
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What became of an input: our id of it, how the inbox took it, and its state now."""
+    """What became of an input: our id of it, how the inbox took it, and where asked its state now."""
 
     event_id: str
     verdict: Literal["new", "redelivery", "duplicate", "conflict"]
-    state: EventState
+    state: EventState | None = None
     error: Mapping[str, object] | None = None
 
 
@@ -62,40 +62,43 @@ class Crashed(Exception):
         self.index = index
 
 
-def take(transaction: Transaction, inputs: Sequence[Input]) -> list[Taken]:
+def take(
+    transaction: Transaction, inputs: Sequence[Input], *, tell_state: bool = False
+) -> list[Taken]:
     """Takes the inputs in, in order. Raises Crashed, or what the database raises: then none is in."""
     known: dict[str, Registered | None] = {}
     taken: list[Taken] = []
     for index, each in enumerate(inputs):
         try:
-            taken.append(_take_one(transaction, each, known))
-        except (SQLAlchemyError, OSError):
+            admission = _take_one(transaction, each, known)
+        except (SQLAlchemyError, OSError, ProvisionerError):
             raise
         except Exception as error:
             raise Crashed(index) from error
+        event = inbox.get(transaction, admission.event_id) if tell_state else None
+        taken.append(
+            Taken(
+                event_id=admission.event_id,
+                verdict=admission.verdict,
+                state=event.state if event else None,
+                error=event.error if event else None,
+            )
+        )
     return taken
 
 
-def _take_one(transaction: Transaction, each: Input, known: dict[str, Registered | None]) -> Taken:
+def _take_one(
+    transaction: Transaction, each: Input, known: dict[str, Registered | None]
+) -> Admission:
     if isinstance(each, NotUnderstood):
-        admission = _refuse(transaction, each)
-    else:
-        name = each.organization
-        if name not in known:
-            known[name] = organizations.find(transaction, name)
-        registered = known[name]
-        if registered is None:
-            admission = _refuse(transaction, _unknown_organization(each))
-        else:
-            admission = workers.accept(transaction, registered, each.event, each.received)
-    event = inbox.get(transaction, admission.event_id)
-    assert event is not None
-    return Taken(
-        event_id=admission.event_id,
-        verdict=admission.verdict,
-        state=event.state,
-        error=event.error,
-    )
+        return _refuse(transaction, each)
+    name = each.organization
+    if name not in known:
+        known[name] = organizations.find(transaction, name)
+    registered = known[name]
+    if registered is None:
+        return _refuse(transaction, _unknown_organization(each))
+    return workers.accept(transaction, registered, each.event, each.received)
 
 
 def _refuse(transaction: Transaction, each: NotUnderstood) -> Admission:
@@ -137,7 +140,7 @@ async def transact(database: Database, work: Work[T]) -> T:
 
 def must_wait(error: BaseException) -> bool:
     """Whether the database could not be asked: nothing is wrong with the input, try again later."""
-    return is_unavailable(error) or isinstance(error, PoolTimeout | IntegrityError)
+    return is_unavailable(error) or isinstance(error, IntegrityError)
 
 
 def input_problem(code: str, message: str) -> Problem:

@@ -31,6 +31,7 @@ from service.clock import Clock
 from service.directory import credentials, organizations
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Received
+from service.errors import Refused
 from service.organizations import SLUG
 
 _SLUG: Final = re.compile(SLUG)
@@ -105,6 +106,8 @@ class EventDoor:
             return refusal.as_response()
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST.value)
+        except Refused as refused:
+            return Refusal(HTTPStatus.BAD_REQUEST, "cannot_be_stored", str(refused)).as_response()
         except Exception as error:
             if not must_wait(error):
                 raise
@@ -125,7 +128,7 @@ class EventDoor:
         inputs: list[Input] = [self._understood(item, organization, now) for item in items]
 
         def work(transaction: Transaction) -> list[Taken]:
-            return take(transaction, inputs)
+            return take(transaction, inputs, tell_state=True)
 
         return _accepted(items, await transact(self._database, work))
 

@@ -1,0 +1,179 @@
+"""Intake of HR events from Kafka: keeps a consumer alive, replaces one that stands still, tells how it is.
+
+Knows nothing of records; ``consumers.session`` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from consumers.faults import place_of
+from consumers.kafka import IntakeSettings, Progress
+from consumers.mapping import MAPPINGS, Mapper
+from consumers.session import Session
+from service.clock import Clock
+from service.directory.database import Database
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeFacts:
+    """How intake is now. Partitions are written ``topic[partition]``."""
+
+    is_ready: bool
+    polled_at: datetime | None
+    taken_at: datetime | None
+    committed_at: datetime | None
+    assigned: tuple[str, ...]
+    lag: Mapping[str, int]
+    taken: int
+    restarts: int
+    problems: tuple[str, ...]
+    """Sentences for people; empty where all is well."""
+
+
+class Intake:
+    """Consumes every topic that a source names, until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        settings: IntakeSettings,
+        mappings: Mapping[str, Mapper] = MAPPINGS,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._settings = settings
+        self._mappings = mappings
+        self._progress = Progress(moved_at=clock.monotonic())
+        self._restarts = 0
+        self._failure: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a consumer polls, and is in the group or has nothing to read."""
+        progress = self._progress
+        fresh = self._clock.monotonic() - progress.moved_at <= self._settings.stall_after
+        reaches = self._failure is None and progress.brokers_away_since is None
+        return fresh and reaches and (progress.joined or progress.idle)
+
+    @property
+    def facts(self) -> IntakeFacts:
+        progress = self._progress
+        return IntakeFacts(
+            is_ready=self.is_ready,
+            polled_at=progress.polled_at,
+            taken_at=progress.taken_at,
+            committed_at=progress.committed_at,
+            assigned=tuple(_name(each) for each in progress.assigned),
+            lag={_name(partition): lag for partition, lag in progress.lag.items()},
+            taken=progress.taken,
+            restarts=self._restarts,
+            problems=tuple(self._problems()),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Returns within 10 s of ``stop``. Neither Kafka nor the database being away ends it."""
+        delay = 0.5
+        while not stop.is_set():
+            began = self._clock.monotonic()
+            try:
+                await self._one_consumer(stop)
+            except Exception as error:
+                self._failure = place_of(error)
+                _log.warning("intake.consumer_failed", error=self._failure)
+            if stop.is_set():
+                return
+            self._restarts += 1
+            lived = self._clock.monotonic() - began
+            delay = 0.5 if lived > self._settings.longest_backoff else delay * 2
+            delay = min(delay, self._settings.longest_backoff)
+            await _stopped_within(stop, delay)
+
+    async def _one_consumer(self, stop: asyncio.Event) -> None:
+        """Runs a consumer until ``stop``, its failure, or the watchdog's verdict."""
+        self._progress = Progress(
+            moved_at=self._clock.monotonic(),
+            taken=self._progress.taken,
+            expired=self._progress.expired,
+        )
+        session = Session(
+            database=self._database,
+            clock=self._clock,
+            settings=self._settings,
+            progress=self._progress,
+            mappings=self._mappings,
+        )
+        consuming = asyncio.create_task(session.run(stop), name="kafka-consumer")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await self._watch(consuming, stopping)
+            if not consuming.done():
+                await asyncio.wait({consuming}, timeout=self._settings.drain_within)
+        finally:
+            stopping.cancel()
+            await self._end(consuming)
+        if consuming.done() and not consuming.cancelled():
+            consuming.result()
+
+    async def _watch(self, consuming: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
+        """Returns when there is nothing more to watch. Raises TimeoutError where nothing moves."""
+        every = min(1.0, self._settings.stall_after / 4)
+        while True:
+            done, _ = await asyncio.wait(
+                {consuming, stopping}, timeout=every, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+            if self._progress.joined or self._progress.idle:
+                self._failure = None
+            stood = self._clock.monotonic() - self._progress.moved_at
+            if stood > self._settings.stall_after:
+                raise TimeoutError(f"the consumer has not moved for {stood:.0f} s")
+
+    async def _end(self, consuming: asyncio.Task[None]) -> None:
+        """Cancels what still runs. The consumer goes with it, so a cancelled fetch does no harm."""
+        if not consuming.done():
+            consuming.cancel()
+            await asyncio.wait({consuming}, timeout=_longest_end(self._settings))
+
+    def _problems(self) -> list[str]:
+        progress = self._progress
+        problems = list(progress.sources)
+        if self._failure is not None:
+            problems.append(f"The consumer failed and is started again ({self._failure}).")
+        if progress.brokers_away_since is not None:
+            problems.append(f"Kafka does not answer since {progress.brokers_away_since}.")
+        if progress.database_away_since is not None:
+            problems.append(f"The database is away since {progress.database_away_since}.")
+        for partition, (offset, why) in progress.blocked.items():
+            problems.append(f"{_name(partition)} does not get past offset {offset}: {why}.")
+        for partition, (first, after) in progress.expired.items():
+            problems.append(
+                f"{_name(partition)}: Kafka deleted offsets {first} to {after - 1} before we read"
+                " them. Lengthen the topic's retention, and have HR send its current state."
+            )
+        return problems
+
+
+def _longest_end(settings: IntakeSettings) -> float:
+    return settings.last_commit_within + settings.stop_within + 0.5
+
+
+def _name(partition: tuple[str, int]) -> str:
+    return f"{partition[0]}[{partition[1]}]"
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

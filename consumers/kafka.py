@@ -1,0 +1,109 @@
+"""How intake consumes from Kafka, what it tells of itself, and the consumer it uses.
+
+Written round the pitfalls of aiokafka 0.14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from consumers.records import Record
+from service.kafka import KafkaConnection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeSettings:
+    """How intake consumes. Times in seconds.
+
+    ``group_instance_id``: static membership, for quick rolling restarts; unique to each process.
+    ``stall_after`` must exceed ``rebalance_timeout``: while the group rebalances, no poll returns.
+    """
+
+    connection: KafkaConnection
+    group_id: str = "auth0-provisioner"
+    group_instance_id: str | None = None
+    max_poll_records: int = 500
+    poll_timeout: float = 0.25
+    commit_every: float = 1.0
+    refresh_sources_every: float = 10.0
+    measure_lag_every: float = 10.0
+    session_timeout: float = 45.0
+    heartbeat_every: float = 5.0
+    rebalance_timeout: float = 60.0
+    stall_after: float = 90.0
+    request_within: float = 5.0
+    """For one commit, look-up or probe."""
+    start_within: float = 15.0
+    drain_within: float = 4.0
+    last_commit_within: float = 2.0
+    stop_within: float = 3.0
+    """With the two before it: how long an end may take."""
+    longest_backoff: float = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What a consumer tells of itself while it lives. Instants by the clock, ages by ``monotonic``."""
+
+    moved_at: float
+    """``monotonic`` of the last turn of the loop."""
+    polled_at: datetime | None = None
+    taken_at: datetime | None = None
+    committed_at: datetime | None = None
+    joined: bool = False
+    idle: bool = False
+    """Nothing to read: no source names a topic that exists."""
+    assigned: tuple[TopicPartition, ...] = ()
+    lag: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    taken: int = 0
+    brokers_away_since: datetime | None = None
+    database_away_since: datetime | None = None
+    sources: list[str] = field(default_factory=list[str])
+    """What is wrong with the configured sources."""
+    blocked: dict[TopicPartition, tuple[int, str]] = field(
+        default_factory=dict[TopicPartition, tuple[int, str]]
+    )
+    """Partitions that do not get on: at which offset, and why."""
+    expired: dict[TopicPartition, tuple[int, int]] = field(
+        default_factory=dict[TopicPartition, tuple[int, int]]
+    )
+    """Offsets, from and up to, that Kafka deleted before we read them."""
+
+
+def open_consumer(settings: IntakeSettings) -> AIOKafkaConsumer:
+    """A consumer that is not started yet, and subscribes to nothing yet."""
+    arguments: dict[str, Any] = settings.connection.arguments() | {
+        "group_id": settings.group_id,
+        "group_instance_id": settings.group_instance_id,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        # One only: with several, aiokafka joins with a partial list. This one keeps no state
+        # (sticky shares some between consumers), and spreads topics of one partition each.
+        "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
+        "max_poll_records": settings.max_poll_records,
+        "session_timeout_ms": int(settings.session_timeout * 1000),
+        "heartbeat_interval_ms": int(settings.heartbeat_every * 1000),
+        "rebalance_timeout_ms": int(settings.rebalance_timeout * 1000),
+        "request_timeout_ms": 20_000,
+    }
+    make: Callable[..., AIOKafkaConsumer] = AIOKafkaConsumer
+    return make(**arguments)
+
+
+def as_record(consumed: Any) -> Record:
+    return Record(
+        topic=consumed.topic,
+        partition=consumed.partition,
+        offset=consumed.offset,
+        timestamp=consumed.timestamp,
+        key=consumed.key,
+        value=consumed.value,
+        headers=consumed.headers,
+    )

@@ -1,0 +1,88 @@
+"""Stores the inputs of one partition: together where that works, else as far as it goes.
+
+A bad input ends as a dead letter; a fault of the database never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from consumers.admission import (
+    Crashed,
+    Input,
+    NotUnderstood,
+    input_problem,
+    must_wait,
+    take,
+    transact,
+)
+from consumers.faults import place_of
+from service.directory.database import Database, Transaction
+from service.errors import Refused
+
+_log = structlog.stdlib.get_logger(__name__)
+_ATTEMPTS_BEFORE_DEAD_LETTER: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """How many inputs, from the first on, are durable; and what stopped at the one after them."""
+
+    count: int
+    stopped_by: Exception | None = None
+
+
+async def store(database: Database, inputs: Sequence[Input]) -> Stored:
+    """One transaction for all; where it fails for a reason of its inputs, one for each."""
+    try:
+        await _commit(database, inputs)
+    except Exception as error:
+        if must_wait(error):
+            return Stored(count=0, stopped_by=error)
+    else:
+        return Stored(count=len(inputs))
+    for count, each in enumerate(inputs):
+        try:
+            await _store_alone(database, each)
+        except Exception as error:
+            return Stored(count=count, stopped_by=error)
+    return Stored(count=len(inputs))
+
+
+async def _store_alone(database: Database, each: Input) -> None:
+    problem = ("", "")
+    for _ in range(_ATTEMPTS_BEFORE_DEAD_LETTER):
+        try:
+            await _commit(database, [each])
+        except Refused as refused:
+            problem = ("cannot_be_stored", str(refused))
+        except Crashed as crash:
+            received = each.received
+            _log.error(
+                "intake.crash",
+                topic=received.topic,
+                partition=received.partition,
+                offset=received.offset,
+                error=place_of(crash),
+            )
+            problem = ("intake_crash", "Taking this event in failed: mend that, then replay.")
+        else:
+            return
+    dead = NotUnderstood(
+        organization=each.organization,
+        ended="deadlettered",
+        problem=input_problem(*problem),
+        received=each.received,
+    )
+    await _commit(database, [dead])
+
+
+async def _commit(database: Database, inputs: Sequence[Input]) -> None:
+    def work(transaction: Transaction) -> None:
+        take(transaction, inputs)
+
+    await transact(database, work)

@@ -1,0 +1,88 @@
+"""How to reach Kafka, and topics there. Knows nothing of what is read or written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+_TOPIC_EXISTS: Final = 36
+_NO_ERROR: Final = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaConnection:
+    """Where the brokers are, and how we prove who we are. Secrets stay out of its ``repr``.
+
+    ``ca_file``: PEM; absent means the system's. ``certificate_file`` and ``key_file``: ours, where
+    the brokers ask for one.
+    """
+
+    bootstrap_servers: str
+    client_id: str = "auth0-provisioner"
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    sasl_mechanism: SaslMechanism = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+
+    def arguments(self) -> dict[str, Any]:
+        """What every aiokafka client takes. Reads the certificate files; raises OSError, SSLError."""
+        given: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": self.client_id,
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol in ("SSL", "SASL_SSL"):
+            given["ssl_context"] = create_ssl_context(
+                cafile=self.ca_file,
+                certfile=self.certificate_file,
+                keyfile=self.key_file,
+                password=self.key_password,
+            )
+        if self.security_protocol.startswith("SASL"):
+            given |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        return given
+
+
+async def create_missing_topics(
+    connection: KafkaConnection,
+    topics: Sequence[str],
+    *,
+    partitions: int = 1,
+    replicas: int = -1,
+    within: float = 15.0,
+) -> list[str]:
+    """Creates those topics that are not there, for development and tests; returns their names.
+
+    ``replicas`` -1: the brokers' default. Raises KafkaError, TimeoutError.
+    """
+    async with asyncio.timeout(within):
+        admin = AIOKafkaAdminClient(**connection.arguments())
+        try:
+            await admin.start()
+            wanted = [NewTopic(topic, partitions, replicas) for topic in topics]
+            response: Any = await admin.create_topics(wanted)
+            created: list[str] = []
+            for topic, code, *message in response.topic_errors:
+                if code == _NO_ERROR:
+                    created.append(topic)
+                elif code != _TOPIC_EXISTS:
+                    raise KafkaError(f"topic {topic} was not created: {code} {message}")
+            return created
+        finally:
+            await admin.close()

@@ -1,0 +1,73 @@
+"""The dead-letter record of an event that came from Kafka. Pure.
+
+Key, value and headers as they came, and headers that say what went wrong; no stack traces.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.directory.inbox import Event
+from service.directory.outbox import Outcome
+from service.outcomes.catalogue import OutcomeType, full_name
+
+RECORD_TIMESTAMP: Final = "kafka:timestamp"
+"""Last of an event's stored headers: the record's timestamp, which is no header of its own."""
+_CALLS_FOR_ONE: Final[tuple[OutcomeType, ...]] = ("event.deadlettered", "event.rejected")
+TYPES: Final = frozenset(full_name(outcome) for outcome in _CALLS_FOR_ONE)
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What is written to the dead-letter topic."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+    def without_value(self) -> DeadLetter:
+        """For a broker that refuses its size: the bytes stay in our database, under the event's id."""
+        return DeadLetter(
+            key=self.key, value=None, headers=[*self.headers, ("dlq-value-omitted", b"true")]
+        )
+
+
+def dead_letter(event: Event, outcome: Outcome, *, group: str, service_version: str) -> DeadLetter:
+    """The dead letter of ``event``, which ``outcome`` ended."""
+    headers = [(str(name), _decoded(value)) for name, value in event.headers]
+    timestamp: bytes | None = None
+    if headers and headers[-1][0] == RECORD_TIMESTAMP:
+        timestamp = headers.pop()[1]
+    error: Mapping[str, Any] = outcome.data.get("error") or {}
+    said: dict[str, object] = {
+        "dlq-original-topic": event.topic,
+        "dlq-original-partition": event.partition,
+        "dlq-original-offset": event.offset,
+        "dlq-original-timestamp": timestamp.decode() if timestamp else None,
+        "dlq-group": group,
+        "dlq-event-id": event.id,
+        "dlq-tenant": event.organization,
+        "dlq-reason": error.get("code"),
+        "dlq-class": error.get("class"),
+        "dlq-http-status": error.get("httpStatus"),
+        "dlq-attempts": outcome.data.get("attempts", 1),
+        "dlq-first-failed-at": outcome.data.get("firstFailedAt", outcome.created_at.isoformat()),
+        "dlq-last-failed-at": outcome.created_at.isoformat(),
+        "dlq-service-version": service_version,
+        "dlq-mapping-version": outcome.data.get("mappingVersion"),
+        "dlq-replay-of": event.causation_id,
+        "dlq-replay-count": outcome.data.get("replayCount"),
+        # Where other tools look for it.
+        "kafka_dlt-original-topic": event.topic,
+    }
+    added = [(name, str(value).encode()) for name, value in said.items() if value is not None]
+    return DeadLetter(key=event.key, value=event.body, headers=[*headers, *added])
+
+
+def _decoded(value: str | None) -> bytes | None:
+    return None if value is None else base64.b64decode(value)
