@@ -1,0 +1,196 @@
+"""Whatever is sent, the door answers in SCIM form and never with a 500."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from scim.app import create_app
+from service.clock import SystemClock
+from service.directory.database import open_database
+from tests.scim.client import ENTERPRISE, PEPPER, create_tables, organization, register
+
+Send = Callable[[str, str, str, bytes], tuple[int, dict[str, Any] | None]]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def send(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Send]:
+    """Sends method, path, query and body straight to the door; gives status and document."""
+    if request.param == "sqlite":
+        url, drop = f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'directory.db'}", None
+    else:
+        from tests.infrastructure.postgres import create_database, drop_database
+
+        server = str(request.getfixturevalue("postgres_url"))
+        url = asyncio.run(create_database(server))
+        drop = (drop_database, server)
+    with asyncio.Runner() as runner:
+        database = open_database(url)
+        runner.run(create_tables(database))
+        token = runner.run(register(database, organization()))
+        app = create_app(database=database, clock=SystemClock(), pepper=PEPPER)
+
+        async def exchange(method: str, path: str, query: str, body: bytes) -> list[Message]:
+            sent: list[Message] = []
+            scope = {
+                "type": "http",
+                "method": method,
+                "path": f"/hoekstra/{path}",
+                "query_string": query.encode("utf-8", "replace"),
+                "headers": [(b"authorization", f"Bearer {token}".encode())],
+            }
+
+            async def receive() -> Message:
+                return {"type": "http.request", "body": body}
+
+            async def collect(message: Message) -> None:
+                sent.append(message)
+
+            await app(scope, receive, collect)
+            return sent
+
+        def exchanged(
+            method: str, path: str, query: str, body: bytes
+        ) -> tuple[int, dict[str, Any] | None]:
+            start, end = runner.run(exchange(method, path, query, body))
+            return start["status"], orjson.loads(end["body"]) if end["body"] else None
+
+        yield exchanged
+        runner.run(database.close())
+        if drop is not None:
+            runner.run(drop[0](drop[1], url))
+
+
+NAMES = [
+    "userName", "USERNAME", "active", "emails", "name", "name.givenName", "displayName", "members",
+    "manager", "password", "id", "meta", "schemas", "groups", ENTERPRISE, f"{ENTERPRISE}:manager",
+    'emails[type eq "work"].value', 'members[value eq "x"]', "nosuch", "value", "type", "primary",
+    "op", "path", "Operations", "filter", "count", "attributes",
+]  # fmt: skip
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(min_value=-(2**63), max_value=2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    st.sampled_from(["", "True", "work", "a\x00b", "\ud7ff", "%", "x" * 3000, *NAMES]),
+)
+documents = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=5)), inner, max_size=5),
+    ),
+    max_leaves=15,
+)
+operations = st.fixed_dictionaries(
+    {"op": st.sampled_from(["add", "Replace", "remove", "x", 7])},
+    optional={
+        "path": st.one_of(st.sampled_from(NAMES), st.text(max_size=12), scalars),
+        "value": documents,
+    },
+)
+patches = st.fixed_dictionaries({"Operations": st.lists(operations, min_size=1, max_size=4)})
+users = st.fixed_dictionaries(
+    {"userName": st.one_of(st.text(max_size=8), st.sampled_from(["lena", "mira"]))},
+    optional={name: documents for name in NAMES if name != "userName"},
+)
+groups = st.fixed_dictionaries(
+    {"displayName": st.text(max_size=8)}, optional={"members": documents, "externalId": documents}
+)
+tokens = st.sampled_from(
+    [
+        *NAMES, "eq", "ne", "co", "sw", "ew", "gt", "le", "pr", "and", "or", "not", "(", ")", "[",
+        "]", '"x"', '"\\u0000"', '"\\ud800"', "true", "null", "42", "-1.5e9", "1e999", ".", ":", "\\",
+        '"', "meta.created", "meta.version", "members.value", '"2026-11-22T00:00:00Z"', "'",
+    ]
+)  # fmt: skip
+filters = st.lists(tokens, max_size=9).map(" ".join)
+bodies = st.one_of(
+    documents.map(lambda document: orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)),
+    st.binary(max_size=40),
+)
+
+
+def assert_answered(status: int, document: dict[str, Any] | None) -> None:
+    assert status < 500, document
+    if status >= 400:
+        assert document is not None
+        assert document["status"] == str(status)
+        assert document["detail"]
+
+
+def encoded(query: str) -> str:
+    from urllib.parse import quote
+
+    return quote(query)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "BREW"]),
+    path=st.one_of(
+        st.sampled_from(["Users", "Groups", "Users/x", "Groups/x", "Users/.search", "Schemas"]),
+        st.text(max_size=20).filter(lambda path: not path.strip("/").startswith(("Me", "Bulk"))),
+    ),
+    query=st.text(max_size=30),
+    body=bodies,
+)
+def test_any_request_is_answered(
+    send: Send, method: str, path: str, query: str, body: bytes
+) -> None:
+    assert_answered(*send(method, path, query, body))
+
+
+@settings(max_examples=150, deadline=None)
+@given(user=users, patch=patches, after=users)
+def test_any_user_and_patch_are_answered(
+    send: Send, user: dict[str, Any], patch: dict[str, Any], after: dict[str, Any]
+) -> None:
+    status, document = send("POST", "Users", "", orjson.dumps(user))
+    assert_answered(status, document)
+    if status != 201 or document is None:
+        return
+    path = f"Users/{document['id']}"
+    assert_answered(*send("PATCH", path, "", orjson.dumps(patch)))
+    assert_answered(*send("PUT", path, "", orjson.dumps(after)))
+    status, document = send("GET", path, "", b"")
+    assert status == 200
+    assert document is not None
+    assert "password" not in document
+    # What is shown can be sent back.
+    assert_answered(*send("PUT", path, "", orjson.dumps(document)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(group=groups, patch=patches)
+def test_any_group_and_patch_are_answered(
+    send: Send, group: dict[str, Any], patch: dict[str, Any]
+) -> None:
+    status, document = send("POST", "Groups", "", orjson.dumps(group))
+    assert_answered(status, document)
+    if status == 201 and document is not None:
+        assert_answered(*send("PATCH", f"Groups/{document['id']}", "", orjson.dumps(patch)))
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    kind=st.sampled_from(["Users", "Groups"]),
+    wanted=filters,
+    sort=st.one_of(st.none(), tokens, st.text(max_size=5)),
+)
+def test_any_filter_and_sorting_are_answered(
+    send: Send, kind: str, wanted: str, sort: str | None
+) -> None:
+    query = f"filter={encoded(wanted)}" + (f"&sortBy={encoded(sort)}" if sort else "")
+    assert_answered(*send("GET", kind, query, b""))
+    assert_answered(*send("GET", kind, f"sortBy={encoded(sort or '')}", b""))
