@@ -47,6 +47,7 @@ class User:
     worker: Mapping[str, Any] | None = None
     employment: str | None = None
     employment_order: list[int | None] | None = None
+    leave: list[Any] | None = None
     locked_at: datetime | None = None
     lock_reason: str | None = None
     identifier: str | None = None
@@ -106,7 +107,7 @@ def is_wanted(user: User, organization: Organization, *, decommissioned: bool = 
 
 
 def is_address(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= 254 and bool(_ADDRESS.match(value))
+    return isinstance(value, str) and len(value) <= 254 and bool(_ADDRESS.fullmatch(value))
 
 
 def identifier_of(user: User, organization: Organization) -> str | None:

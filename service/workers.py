@@ -1,6 +1,6 @@
-"""Canonical worker events: what an HR system says about one person's employment. Pure.
+"""Canonical worker events: what an HR system says about one person, and what holds after it. Pure.
 
-Knows the canonical types and what each means for status; not where events come from, nor storage.
+Knows the canonical types and their order; not where events come from, nor storage.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 Status = Literal["active", "on_leave", "suspended", "terminated", "deleted"]
-Kind = Literal["status", "attributes"]
+Kind = Literal["status", "leave", "attributes"]
+Order = list[int | None]
+"""``[sequence or None, number of acceptance]``: see ``is_newer``."""
 
 STATUS_AFTER: Final[Mapping[str, Status]] = {
     "worker.hired": "active",
@@ -32,6 +34,7 @@ RESCINDS: Final[Mapping[str, frozenset[str]]] = {
 
 TYPES: Final = frozenset(STATUS_AFTER) | {"worker.changed", "worker.snapshot"}
 OUT: Final[frozenset[str]] = frozenset({"suspended", "terminated", "deleted"})
+LEAVE: Final = frozenset({"worker.leave_started", "worker.leave_ended"})
 
 ATTRIBUTES: Final = (
     "email",
@@ -64,5 +67,112 @@ class WorkerEvent:
 
     @property
     def kind(self) -> Kind:
-        """Which of the worker's two schedules this event belongs to."""
-        return "attributes" if self.status is None else "status"
+        """What this event speaks of. Each kind is ordered, and scheduled, apart from the others."""
+        if self.status is None:
+            return "attributes"
+        return "leave" if self.type in LEAVE else "status"
+
+
+def is_newer(order: Order, than: Order | None) -> bool:
+    """By ``sequence`` where both have one, else by order of acceptance."""
+    if than is None:
+        return True
+    if order[0] is not None and than[0] is not None and order[0] != than[0]:
+        return order[0] > than[0]
+    return (order[1] or 0) > (than[1] or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Employment:
+    """What HR's events make of a person so far, the same in whichever order they arrived.
+
+    ``order``: of the newest word on employment itself. ``leave``: ``[on leave, order]``, the newest
+    word on leave, which never brings back who is out: HR systems end a leaver's leave, too.
+    """
+
+    status: Status | None = None
+    order: Order | None = None
+    leave: list[Any] | None = None
+
+    def after(self, event: WorkerEvent, order: Order) -> Employment | None:
+        """What holds after an event on status or leave; None where a newer one was heard before."""
+        if event.kind == "leave":
+            if not is_newer(order, self.leave[1] if self.leave else None):
+                return None
+            leave = [event.status == "on_leave", order]
+            return Employment(
+                status=_status(self._base, self.order, leave), order=self.order, leave=leave
+            )
+        if not is_newer(order, self.order):
+            return None
+        return Employment(
+            status=_status(event.status, order, self.leave), order=order, leave=self.leave
+        )
+
+    def unchanged_after(self, order: Order) -> Employment:
+        """What holds after a change that was only planned has been rescinded."""
+        return Employment(status=self.status, order=order, leave=self.leave)
+
+    @property
+    def _base(self) -> Status | None:
+        """The status without leave."""
+        if self.status != "on_leave":
+            return self.status
+        return "active" if self.order is not None else None
+
+
+def _status(base: Status | None, order: Order | None, leave: list[Any] | None) -> Status | None:
+    if base in OUT or leave is None:
+        return base
+    return "on_leave" if leave[0] and is_newer(leave[1], order) else "active"
+
+
+def displaces(newer: WorkerEvent, older: WorkerEvent, at: datetime) -> bool:
+    """Whether a planned event falls away where a newer one of its kind takes effect ``at``.
+
+    A planned date is moved by another of its type, and what was to come later is overtaken. What
+    comes before still stands: a fixed-term hire is planned together with its end.
+    """
+    if newer.kind == "attributes":
+        return newer.type == "worker.snapshot" or _named(older) <= _named(newer)
+    assert older.effective_at is not None
+    return newer.type == older.type or rescinds(newer, older) or older.effective_at >= at
+
+
+def rescinds(newer: WorkerEvent, older: WorkerEvent) -> bool:
+    return older.type in RESCINDS.get(newer.type, frozenset())
+
+
+_ALL: Final = "*"
+"""Stands among a worker's attributes for those that the newest snapshot did not name."""
+
+
+def attributes_after(
+    worker: Mapping[str, Any], event: WorkerEvent, order: Order
+) -> dict[str, Any] | None:
+    """Attributes to ``[value, order]`` after an event; None where newer ones had said it all.
+
+    A snapshot also clears what it does not name, against older events that come late, too.
+    """
+    said = dict(event.attributes)
+    if event.groups is not None:
+        said["groups"] = list(event.groups)
+    floor: Order | None = worker[_ALL][1] if _ALL in worker else None
+    merged = {
+        name: entry
+        for name, entry in worker.items()
+        if event.type != "worker.snapshot" or is_newer(entry[1], order)
+    }
+    heard = not said
+    for name, value in said.items():
+        if name != _ALL and is_newer(order, worker[name][1] if name in worker else floor):
+            merged[name] = [value, order]
+            heard = True
+    if event.type == "worker.snapshot" and is_newer(order, floor):
+        merged[_ALL] = [None, order]
+        heard = True
+    return merged if heard else None
+
+
+def _named(event: WorkerEvent) -> set[str]:
+    return set(event.attributes) | ({"groups"} if event.groups is not None else set())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, select, update
+from sqlalchemy import Row, and_, literal, or_, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
@@ -61,9 +61,10 @@ def find_open(
 def open_account(
     transaction: Transaction, tenant: str, connection: str, identifier: str, now: datetime
 ) -> str | None:
-    """A new account with a key of its own, stored before Auth0 hears of it.
+    """A new account with a key of its own, stored before Auth0 hears of it, and due at once for
+    its revision 1.
 
-    None where another transaction opened one for this address first.
+    None where this address has an open account already.
     """
     return transaction.execute(
         insert(transaction, t.accounts)
@@ -73,9 +74,10 @@ def open_account(
             connection=connection,
             user_id=f"auth0|{account_key()}",
             identifier=identifier,
-            revision=0,
+            revision=1,
             applied_revision=0,
             observed={},
+            due_at=now,
             modified_at=now,
         )
         .on_conflict_do_nothing()
@@ -84,14 +86,19 @@ def open_account(
 
 
 def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datetime) -> int:
-    """Marks an account due for a new revision of what is wanted, and returns that revision."""
+    """Marks an account due for a new revision of what is wanted, and returns that revision.
+
+    A leaver that is still due stays in front, whoever else of a shared account changes meanwhile.
+    """
     return transaction.execute(
         update(t.accounts)
         .where(t.accounts.c.id == account_id)
         .values(
             revision=t.accounts.c.revision + 1,
             due_at=now,
-            leaver=leaver,
+            leaver=or_(
+                literal(leaver), and_(t.accounts.c.due_at.is_not(None), t.accounts.c.leaver)
+            ),
             attempts=0,
             error=None,
             modified_at=now,
@@ -171,6 +178,13 @@ def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> li
     )
     if not touched:
         return []
+    # Held, so that of two lanes that end an event's last waits the second one sees the first.
+    transaction.execute(
+        select(t.events.c.id)
+        .where(t.events.c.id.in_(touched))
+        .order_by(t.events.c.id)
+        .with_for_update()
+    )
     still = set(
         transaction.execute(
             select(t.waits.c.event_id).where(t.waits.c.event_id.in_(touched))

@@ -51,7 +51,7 @@ def create(
             door=door,
             secret_hash=_hash(secret, pepper),
             created_at=now,
-            expires_at=now + lifetime if lifetime else None,
+            expires_at=now + lifetime if lifetime is not None else None,
         )
     )
     return f"ap_{key_id}_{secret}"

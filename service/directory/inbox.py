@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, select, update
 from service.directory import outbox
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns
+from service.directory.dialect import columns, insert
 from service.ids import new_id
 from service.outcomes.catalogue import OutcomeType
 
@@ -132,41 +132,32 @@ class Admission:
     number: int = 0
 
 
-def admit(transaction: Transaction, received: Received, organization: str | None) -> Admission:
-    """Takes an input in, once. Ends it at once where it repeats an id (with outcome)."""
-    if received.topic is not None and (known := _at_offset(transaction, received)) is not None:
-        return Admission(verdict="redelivery", event_id=known)
-    body_hash = hashlib.sha256(received.body or b"").hexdigest()
-    earlier = _same_source_id(transaction, received, organization)
+def admit(
+    transaction: Transaction,
+    received: Received,
+    organization: str | None,
+    *,
+    user_id: str | None = None,
+) -> Admission:
+    """Takes an input in, once. Ends it at once where it repeats an id (with outcome).
+
+    ``user_id``: whom it is about, where that is known already.
+    """
     event_id = new_id(received.at)
-    number = transaction.execute(
-        t.events.insert()
-        .values(
-            id=event_id,
-            organization=organization,
-            door=received.door,
-            source=received.source,
-            source_id=None if earlier else received.source_id,
-            type=received.type,
-            topic=received.topic,
-            partition=received.partition,
-            offset=received.offset,
-            key=received.key,
-            headers=[list(pair) for pair in received.headers],
-            body=received.body,
-            body_hash=body_hash,
-            state="accepted",
-            causation_id=earlier.id if earlier else received.causation_id,
-            correlation_id=received.correlation_id or event_id,
-            traceparent=received.traceparent,
-            accepted_at=received.at,
-            effective_at=received.effective_at,
-        )
-        .returning(t.events.c.number)
-    ).scalar_one()
-    if earlier is None:
+    row = _row(received, event_id, organization) | {"user_id": user_id}
+    number = _insert(transaction, row)
+    if number is not None:
         return Admission(verdict="new", event_id=event_id, number=number)
-    if earlier.body_hash == body_hash:
+    if (known := _at_offset(transaction, row)) is not None:
+        return Admission(verdict="redelivery", event_id=known)
+    earlier = _same_source_id(transaction, row)
+    row |= {"source_id": None, "causation_id": earlier.id}
+    number = _insert(transaction, row)
+    if number is None:  # another process was quicker with this very offset
+        known = _at_offset(transaction, row)
+        assert known is not None
+        return Admission(verdict="redelivery", event_id=known)
+    if (earlier.type, earlier.body_hash) == (row["type"], row["body_hash"]):
         finish(transaction, event_id, "duplicate", now=received.at, data={"repeats": earlier.id})
         return Admission(verdict="duplicate", event_id=event_id, number=number)
     problem = Problem(
@@ -178,28 +169,57 @@ def admit(transaction: Transaction, received: Received, organization: str | None
     return Admission(verdict="conflict", event_id=event_id, number=number)
 
 
-def _at_offset(transaction: Transaction, received: Received) -> str | None:
+def _row(received: Received, event_id: str, organization: str | None) -> dict[str, Any]:
+    return {
+        "id": event_id,
+        "organization": organization,
+        "door": received.door,
+        "source": received.source,
+        "source_id": received.source_id,
+        "type": received.type,
+        "topic": received.topic,
+        "partition": received.partition,
+        "offset": received.offset,
+        "key": received.key,
+        "headers": [list(pair) for pair in received.headers],
+        "body": received.body,
+        "body_hash": hashlib.sha256(received.body or b"").hexdigest(),
+        "state": "accepted",
+        "causation_id": received.causation_id,
+        "correlation_id": received.correlation_id or event_id,
+        "traceparent": received.traceparent,
+        "accepted_at": received.at,
+        "effective_at": received.effective_at,
+    }
+
+
+def _insert(transaction: Transaction, row: Mapping[str, Any]) -> int | None:
+    """The number of acceptance; None where the offset or the producer's id is known already."""
+    statement = insert(transaction, t.events).on_conflict_do_nothing().returning(t.events.c.number)
+    return transaction.execute(statement, row).scalar_one_or_none()
+
+
+def _at_offset(transaction: Transaction, row: Mapping[str, Any]) -> str | None:
+    if row["topic"] is None:
+        return None
     return transaction.execute(
         select(t.events.c.id).where(
-            t.events.c.topic == received.topic,
-            t.events.c.partition == received.partition,
-            t.events.c.offset == received.offset,
+            t.events.c.topic == row["topic"],
+            t.events.c.partition == row["partition"],
+            t.events.c.offset == row["offset"],
+            t.events.c.body_hash == row["body_hash"],
         )
     ).scalar_one_or_none()
 
 
-def _same_source_id(
-    transaction: Transaction, received: Received, organization: str | None
-) -> Row[Any] | None:
-    if received.source_id is None:
-        return None
+def _same_source_id(transaction: Transaction, row: Mapping[str, Any]) -> Row[Any]:
     return transaction.execute(
-        select(t.events.c.id, t.events.c.body_hash).where(
-            t.events.c.organization == organization,
-            t.events.c.source == received.source,
-            t.events.c.source_id == received.source_id,
+        select(t.events.c.id, t.events.c.type, t.events.c.body_hash).where(
+            t.events.c.organization.is_not_distinct_from(row["organization"]),
+            t.events.c.source == row["source"],
+            t.events.c.source_id == row["source_id"],
         )
-    ).one_or_none()
+    ).one()
 
 
 def attribute(transaction: Transaction, event_id: str, user_id: str) -> None:
@@ -262,6 +282,19 @@ def pass_through(
     if row is not None:
         outcome: OutcomeType = "event.scheduled" if state == "scheduled" else "event.staged"
         _emit(transaction, outcome, row, event_id, now, _facts(row, now) | dict(data or {}))
+
+
+def resume(transaction: Transaction, event_id: str) -> bool:
+    """Takes a scheduled event up again; False where it has ended meanwhile."""
+    return (
+        transaction.execute(
+            update(t.events)
+            .where(t.events.c.id == event_id, t.events.c.state == "scheduled")
+            .values(state="accepted")
+            .returning(t.events.c.id)
+        ).scalar_one_or_none()
+        is not None
+    )
 
 
 _TOLD: Final = (

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final
 
-from sqlalchemy import Select, Text, column, func, literal, or_, select, update
+from sqlalchemy import Row, Select, Text, column, func, literal, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import hold
 from service.directory.inbox import Problem
 from service.directory.organizations import Registered
-from service.people import State, User, identifier_of, is_wanted
+from service.people import User, identifier_of, is_wanted
 
 _AT_ONCE: Final = 5000
 NO_ADDRESS = (
@@ -42,7 +43,10 @@ _LEFT_BEHIND = Problem(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
+    """The account that a user has from now on. ``opened``: made just now, due for revision 1."""
+
     account_id: str | None = None
+    opened: bool = False
     problem: Problem | None = None
 
 
@@ -54,31 +58,39 @@ def settle(
     event_id: str,
     was_wanted: bool,
     now: datetime,
+    user: User | None = None,
 ) -> User:
     """Turns what a user's row now says into an account that is due, or ends the event at once.
 
     ``was_wanted``: whether the person was in before the change; going out or coming back in makes
-    the user's older open events moot.
+    the user's older open events moot. ``user``: the row, where the caller holds it already.
     """
-    user = people.lock(transaction, user_id)
+    user = user or people.lock(transaction, user_id)
     assert user is not None
     organization = registered.organization
     wanted = is_wanted(user, organization, decommissioned=registered.decommissioned)
     identifier = identifier_of(user, organization)
-    people.store(transaction, user.id, identifier=identifier, last_event_id=event_id)
     claim = _account_of(transaction, user, identifier, registered, wanted=wanted, now=now)
+    changes: dict[str, Any] = {
+        "identifier": identifier,
+        "last_event_id": event_id,
+        "account_id": claim.account_id,
+    }
     if claim.problem is not None:
         inbox.finish(transaction, event_id, "deadlettered", now=now, problem=claim.problem)
-        _status(transaction, user.id, "failed", claim.problem.message)
-    elif claim.account_id is None:
-        _nothing_to_do(transaction, user.id, event_id, wanted=wanted, now=now)
-    else:
-        if wanted != was_wanted:
-            supersede_open(transaction, user.id, by=event_id, now=now)
-        await_account(transaction, claim.account_id, user.id, event_id, leaver=not wanted, now=now)
-    settled = people.get(transaction, user_id)
-    assert settled is not None
-    return settled
+        return people.change(
+            transaction, user.id, state="failed", detail=claim.problem.message, **changes
+        )
+    if wanted != was_wanted:
+        supersede_open(transaction, user.id, by=event_id, now=now)
+    if claim.account_id is None:
+        told = _nothing_to_do(transaction, event_id, wanted=wanted, now=now)
+        return people.change(transaction, user.id, **changes, **told)
+    revision = 1
+    if not claim.opened:
+        revision = accounts.touch(transaction, claim.account_id, leaver=not wanted, now=now)
+    _wait(transaction, event_id, claim.account_id, user.id, revision)
+    return people.change(transaction, user.id, state="pending", detail=None, **changes)
 
 
 def _account_of(
@@ -90,19 +102,25 @@ def _account_of(
     wanted: bool,
     now: datetime,
 ) -> _Claim:
-    if user.account_id is None:
-        if not wanted or identifier is None:
-            return _Claim()
+    account = None
+    if user.account_id is not None:
+        account = accounts.lock(transaction, user.account_id)
+        assert account is not None
+    kept = account.id if account is not None and account.closed_at is None else None
+    if not wanted or identifier is None:
+        return _Claim(account_id=kept)
+    if account is None or kept is None:
         return _claim(transaction, user, identifier, registered, now)
-    account = accounts.lock(transaction, user.account_id)
-    assert account is not None
+    if identifier == account.identifier:
+        return _Claim(account_id=kept)
     follows = registered.organization.model == "isolated"
-    if wanted and follows and identifier is not None and identifier != account.identifier:
-        held = accounts.find_open(transaction, account.tenant, account.connection, identifier)
-        if held is not None:
-            return _Claim(problem=_IN_USE)
+    problem = _held_by_another(transaction, user, identifier, account.tenant)
+    if problem is None and follows:
+        known = accounts.find_open(transaction, account.tenant, account.connection, identifier)
+        problem = _why_held(transaction, user, known) or _IN_USE if known is not None else None
+    if problem is None and follows:
         accounts.store(transaction, account.id, now, identifier=identifier)
-    return _Claim(account_id=account.id)
+    return _Claim(account_id=kept, problem=problem)
 
 
 def _claim(
@@ -110,38 +128,71 @@ def _claim(
 ) -> _Claim:
     """The account for an address: joined in the shared model, opened where nobody has it."""
     organization = registered.organization
-    holder = transaction.execute(
-        select(t.users.c.id, t.users.c.deleted_at).where(
-            t.users.c.organization == user.organization,
-            t.users.c.identifier == identifier,
-            t.users.c.id != user.id,
-            t.users.c.account_id.is_not(None),
-        )
-    ).first()
-    if holder is not None:
-        return _Claim(problem=_LEFT_BEHIND if holder.deleted_at is not None else _IN_USE)
+    problem = _held_by_another(transaction, user, identifier, organization.tenant)
+    if problem is not None:
+        return _Claim(problem=problem)
     connection = organization.connection_for(identifier).name
     where = (transaction, organization.tenant, connection, identifier)
+    opened = accounts.open_account(*where, now)
+    if opened is not None:
+        return _Claim(account_id=opened, opened=True)
     account_id = accounts.find_open(*where)
-    if account_id is not None and organization.model == "isolated":
-        return _Claim(problem=_IN_USE)
-    if account_id is None:
-        account_id = accounts.open_account(*where, now) or accounts.find_open(*where)
-    assert account_id is not None
-    people.store(transaction, user.id, account_id=account_id)
+    if account_id is None:  # closed since: then the address is free
+        return _claim(transaction, user, identifier, registered, now)
+    problem = _why_held(transaction, user, account_id)
+    if problem is not None or organization.model == "isolated":
+        return _Claim(problem=problem or _IN_USE)
     return _Claim(account_id=account_id)
 
 
+def _held_by_another(
+    transaction: Transaction, user: User, identifier: str, tenant: str
+) -> Problem | None:
+    """Within an organization one user holds an address: the one with an account.
+
+    Whoever else wants this address in the tenant waits until we have it, or not.
+    """
+    hold(transaction, "identifier", tenant, identifier)
+    return _problem_of(
+        transaction.execute(
+            select(t.users.c.deleted_at).where(
+                t.users.c.organization == user.organization,
+                t.users.c.identifier == identifier,
+                t.users.c.id != user.id,
+                t.users.c.account_id.is_not(None),
+            )
+        ).first()
+    )
+
+
+def _why_held(transaction: Transaction, user: User, account_id: str) -> Problem | None:
+    """Who of the organization has this account, whatever their own address is by now."""
+    return _problem_of(
+        transaction.execute(
+            select(t.users.c.deleted_at).where(
+                t.users.c.account_id == account_id,
+                t.users.c.organization == user.organization,
+                t.users.c.id != user.id,
+            )
+        ).first()
+    )
+
+
+def _problem_of(holder: Row[tuple[datetime | None]] | None) -> Problem | None:
+    if holder is None:
+        return None
+    return _LEFT_BEHIND if holder.deleted_at is not None else _IN_USE
+
+
 def _nothing_to_do(
-    transaction: Transaction, user_id: str, event_id: str, *, wanted: bool, now: datetime
-) -> None:
+    transaction: Transaction, event_id: str, *, wanted: bool, now: datetime
+) -> dict[str, Any]:
     """Auth0 need not hear of this: nobody to create yet, or nobody left to block."""
-    result: Literal["applied", "waiting"] = "waiting" if wanted else "applied"
-    inbox.finish(transaction, event_id, "succeeded", now=now, result=result)
     if wanted:
-        _status(transaction, user_id, "waiting", NO_ADDRESS)
-    else:
-        _status(transaction, user_id, "applied", None, applied_at=now)
+        inbox.finish(transaction, event_id, "succeeded", now=now, result="waiting")
+        return {"state": "waiting", "detail": NO_ADDRESS}
+    inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
+    return {"state": "applied", "detail": None, "last_applied_at": now}
 
 
 def await_account(
@@ -155,12 +206,18 @@ def await_account(
 ) -> None:
     """Marks the account due and lets the event wait for the revision that this asks for."""
     revision = accounts.touch(transaction, account_id, leaver=leaver, now=now)
+    _wait(transaction, event_id, account_id, user_id, revision)
+    people.store(transaction, user_id, state="pending", detail=None)
+
+
+def _wait(
+    transaction: Transaction, event_id: str, account_id: str, user_id: str, revision: int
+) -> None:
     transaction.execute(
         t.waits.insert().values(
             event_id=event_id, account_id=account_id, user_id=user_id, revision=revision
         )
     )
-    _status(transaction, user_id, "pending", None)
 
 
 def touch_users(
@@ -222,7 +279,7 @@ def _touch_some(
     transaction.execute(
         update(t.users)
         .where(t.users.c.id.in_(select(housed.subquery().c.id)))
-        .values(state="pending", detail=None)
+        .values(state="pending", detail=None, last_event_id=event_id)
     )
     return waiting.rowcount
 
@@ -245,23 +302,9 @@ def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: date
             t.events.c.user_id == user_id,
             t.events.c.state == "accepted",
             t.events.c.id != by,
-            or_(t.events.c.id.in_(select(t.waits.c.event_id).where(t.waits.c.user_id == user_id))),
+            t.events.c.id.in_(select(t.waits.c.event_id).where(t.waits.c.user_id == user_id)),
         )
         .order_by(t.events.c.number)
     ).scalars()
     for event_id in older.all():
         inbox.finish(transaction, event_id, "superseded", now=now, data={"supersededBy": by})
-
-
-def _status(
-    transaction: Transaction,
-    user_id: str,
-    state: State,
-    detail: str | None,
-    *,
-    applied_at: datetime | None = None,
-) -> None:
-    values = {"state": state, "detail": detail}
-    if applied_at is not None:
-        values |= {"last_applied_at": applied_at}
-    transaction.execute(update(t.users).where(t.users.c.id == user_id).values(**values))

@@ -8,7 +8,7 @@ from sqlalchemy import Row, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns
+from service.directory.dialect import columns, hold
 from service.people import User
 
 
@@ -25,6 +25,11 @@ def lock(transaction: Transaction, user_id: str) -> User | None:
     return as_user(row) if row is not None else None
 
 
+def hold_key(transaction: Transaction, organization: str, key: str) -> None:
+    """Keeps others from joining sources by this ``externalId`` or worker id until the end of this."""
+    hold(transaction, "person", organization, key)
+
+
 def of_account(transaction: Transaction, account_id: str) -> list[User]:
     """Everyone, of any organization, who lives in this account; the longest known first."""
     rows = transaction.execute(
@@ -36,6 +41,14 @@ def of_account(transaction: Transaction, account_id: str) -> list[User]:
 def store(transaction: Transaction, user_id: str, **values: Any) -> None:
     """Writes columns of a user."""
     transaction.execute(update(t.users).where(t.users.c.id == user_id).values(**values))
+
+
+def change(transaction: Transaction, user_id: str, **values: Any) -> User:
+    """Writes columns of a user, and returns the user as it is then."""
+    row = transaction.execute(
+        update(t.users).where(t.users.c.id == user_id).values(**values).returning(t.users)
+    ).one()
+    return as_user(row)
 
 
 def as_user(row: Row[Any]) -> User:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from service.directory import inbox, intent, people
+from service.directory import inbox, intent, joins, people
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import insert
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.errors import NotFound, UniquenessConflict, VersionConflict
@@ -48,33 +49,28 @@ def create(
     Raises UniquenessConflict where another user of the organization has this ``userName``.
     """
     organization = registered.organization.name
-    _require_free_user_name(transaction, organization, resource, None)
-    event_id = inbox.admit(transaction, received, organization).event_id
-    earlier = _same_person(transaction, organization, resource.get("externalId"))
+    external_id = resource.get("externalId")
+    earlier = joins.same_person(transaction, organization, external_id) if external_id else None
     was_wanted = earlier is not None and _wanted(earlier, registered)
     if earlier is not None and earlier.resource is None:
-        user_id = earlier.id
-        people.store(
-            transaction,
-            user_id,
-            **_columns(resource),
-            created_at=received.at,
-            modified_at=received.at,
+        _require_free_user_name(transaction, organization, resource)
+        user = _write(
+            transaction, earlier.id, resource, created_at=received.at, modified_at=received.at
         )
     else:
-        user_id = new_id(received.at)
-        _insert(transaction, user_id, organization, resource, received.at)
-        if earlier is not None:
-            _succeed(transaction, earlier, user_id, by=event_id, now=received.at)
-    _store_emails(transaction, organization, user_id, resource)
-    inbox.attribute(transaction, event_id, user_id)
+        user = _insert(transaction, organization, resource, received.at)
+    event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
+    if earlier is not None and earlier.id != user.id:
+        user = joins.succeed(transaction, earlier, user, by=event_id, now=received.at)
+    _store_emails(transaction, user)
     return intent.settle(
         transaction,
-        user_id,
+        user.id,
         registered=registered,
         event_id=event_id,
         was_wanted=was_wanted,
         now=received.at,
+        user=user,
     )
 
 
@@ -94,19 +90,20 @@ def replace(
     """
     organization = registered.organization.name
     _require_version(user, if_match)
-    _require_free_user_name(transaction, organization, resource, user.id)
-    event_id = inbox.admit(transaction, received, organization).event_id
     was_wanted = _wanted(user, registered)
-    if dict(resource) != dict(user.resource or {}):
-        people.store(
-            transaction,
-            user.id,
-            **_columns(resource),
-            version=user.version + 1,
-            modified_at=received.at,
+    before = user.resource or {}
+    event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
+    if dict(resource) != dict(before):
+        if _key(resource["userName"]) != _key(before.get("userName", "")):
+            _require_free_user_name(transaction, organization, resource)
+        user = _write(
+            transaction, user.id, resource, version=user.version + 1, modified_at=received.at
         )
-        _store_emails(transaction, organization, user.id, resource)
-    inbox.attribute(transaction, event_id, user.id)
+        if resource.get("emails") != before.get("emails"):
+            transaction.execute(t.user_emails.delete().where(t.user_emails.c.user_id == user.id))
+            _store_emails(transaction, user)
+        if user.external_id != before.get("externalId"):
+            user = joins.join_worker(transaction, user, by=event_id, now=received.at)
     return intent.settle(
         transaction,
         user.id,
@@ -114,6 +111,7 @@ def replace(
         event_id=event_id,
         was_wanted=was_wanted,
         now=received.at,
+        user=user,
     )
 
 
@@ -132,9 +130,9 @@ def delete(
     organization = registered.organization.name
     user = lock(transaction, organization, user_id)
     _require_version(user, if_match)
-    event_id = inbox.admit(transaction, received, organization).event_id
+    event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
     was_wanted = _wanted(user, registered)
-    people.store(
+    user = people.change(
         transaction,
         user.id,
         deleted_at=received.at,
@@ -143,7 +141,6 @@ def delete(
     )
     transaction.execute(t.members.delete().where(t.members.c.user_id == user.id))
     transaction.execute(t.user_emails.delete().where(t.user_emails.c.user_id == user.id))
-    inbox.attribute(transaction, event_id, user.id)
     intent.settle(
         transaction,
         user.id,
@@ -151,6 +148,7 @@ def delete(
         event_id=event_id,
         was_wanted=was_wanted,
         now=received.at,
+        user=user,
     )
 
 
@@ -181,105 +179,76 @@ def _require_version(user: User, if_match: int | None) -> None:
 
 
 def _require_free_user_name(
-    transaction: Transaction, organization: str, resource: Mapping[str, Any], own: str | None
+    transaction: Transaction, organization: str, resource: Mapping[str, Any]
 ) -> None:
     taken = transaction.execute(
         select(t.users.c.id).where(
             t.users.c.organization == organization,
-            t.users.c.user_name_key == str(resource["userName"]).casefold(),
+            t.users.c.user_name_key == _key(resource["userName"]),
             t.users.c.deleted_at.is_(None),
         )
     ).scalar_one_or_none()
-    if taken not in (None, own):
-        raise UniquenessConflict("Another user of this organization has this userName.")
+    if taken is not None:
+        raise UniquenessConflict(_NAME_TAKEN)
 
 
-def _same_person(transaction: Transaction, organization: str, external_id: object) -> User | None:
-    """Who was deleted with this ``externalId`` last, or whom HR knows by it and SCIM does not."""
-    if not isinstance(external_id, str) or not external_id:
-        return None
-    rows = transaction.execute(
-        select(t.users)
-        .where(
-            t.users.c.organization == organization,
-            (t.users.c.external_id == external_id) & t.users.c.deleted_at.is_not(None)
-            | (t.users.c.worker_id == external_id) & t.users.c.resource.is_(None),
-        )
-        .order_by(t.users.c.deleted_at.desc().nulls_last(), t.users.c.id.desc())
-        .with_for_update()
-    ).all()
-    candidates = [people.as_user(row) for row in rows]
-    holding = [user for user in candidates if user.account_id or user.worker_id]
-    return next(iter(holding or candidates), None)
-
-
-def _succeed(
-    transaction: Transaction, earlier: User, user_id: str, *, by: str, now: datetime
-) -> None:
-    """Hands the account, the HR record and an operator's lock of a deleted user to the new one."""
-    intent.supersede_open(transaction, earlier.id, by=by, now=now)
-    people.store(transaction, earlier.id, account_id=None, worker_id=None)
-    people.store(
-        transaction,
-        user_id,
-        account_id=earlier.account_id,
-        worker_id=earlier.worker_id,
-        worker=earlier.worker,
-        employment=earlier.employment,
-        employment_order=earlier.employment_order,
-        locked_at=earlier.locked_at,
-        lock_reason=earlier.lock_reason,
-    )
+_NAME_TAKEN: Final = "Another user of this organization has this userName."
 
 
 def _insert(
-    transaction: Transaction,
-    user_id: str,
-    organization: str,
-    resource: Mapping[str, Any],
-    now: datetime,
-) -> None:
-    try:
-        transaction.execute(
-            t.users.insert().values(
-                id=user_id,
-                organization=organization,
-                state="pending",
-                version=1,
-                created_at=now,
-                modified_at=now,
-                **_columns(resource),
-            )
+    transaction: Transaction, organization: str, resource: Mapping[str, Any], now: datetime
+) -> User:
+    row = transaction.execute(
+        insert(transaction, t.users)
+        .values(
+            id=new_id(now),
+            organization=organization,
+            state="pending",
+            version=1,
+            created_at=now,
+            modified_at=now,
+            **_columns(resource),
         )
+        .on_conflict_do_nothing()
+        .returning(t.users)
+    ).one_or_none()
+    if row is None:
+        raise UniquenessConflict(_NAME_TAKEN)
+    return people.as_user(row)
+
+
+def _write(
+    transaction: Transaction, user_id: str, resource: Mapping[str, Any], **values: Any
+) -> User:
+    try:
+        return people.change(transaction, user_id, **_columns(resource), **values)
     except IntegrityError as error:  # another transaction took the name since we looked
-        raise UniquenessConflict("Another user of this organization has this userName.") from error
+        raise UniquenessConflict(_NAME_TAKEN) from error
 
 
 def _columns(resource: Mapping[str, Any]) -> dict[str, Any]:
     display_name = resource.get("displayName")
     return {
         "resource": dict(resource),
-        "user_name_key": str(resource["userName"]).casefold(),
-        "display_name_key": display_name.casefold() if isinstance(display_name, str) else None,
+        "user_name_key": _key(resource["userName"]),
+        "display_name_key": _key(display_name) if isinstance(display_name, str) else None,
         "external_id": resource.get("externalId"),
         "active": resource.get("active", True) is not False,
     }
 
 
-def _store_emails(
-    transaction: Transaction, organization: str, user_id: str, resource: Mapping[str, Any]
-) -> None:
-    transaction.execute(t.user_emails.delete().where(t.user_emails.c.user_id == user_id))
-    keys = {
-        str(entry["value"]).casefold()
-        for entry in resource.get("emails") or []
-        if entry.get("value")
-    }
+def _key(text: object) -> str:
+    return str(text).casefold()
+
+
+def _store_emails(transaction: Transaction, user: User) -> None:
+    emails = (user.resource or {}).get("emails") or []
+    keys = {_key(entry["value"]) for entry in emails if entry.get("value")}
     if keys:
         transaction.execute(
             t.user_emails.insert(),
             [
-                {"user_id": user_id, "value_key": key, "organization": organization}
+                {"user_id": user.id, "value_key": key, "organization": user.organization}
                 for key in sorted(keys)
             ],
         )

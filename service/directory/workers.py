@@ -5,23 +5,30 @@ Status and each attribute are ordered separately, so an older event never undoes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Row, select
 
-from service.directory import inbox, intent, organizations, people
+from service.directory import accounts, inbox, intent, organizations, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Admission, Received
 from service.directory.organizations import Registered
+from service.errors import ProvisionerError
 from service.ids import new_id
 from service.people import User, is_wanted
-from service.workers import RESCINDS, WorkerEvent
-
-Order = list[int | None]
-"""``[sequence or None, number of acceptance]``: see ``is_newer``."""
+from service.workers import (
+    Employment,
+    Order,
+    Status,
+    WorkerEvent,
+    attributes_after,
+    displaces,
+    is_newer,
+    rescinds,
+)
 
 
 def accept(
@@ -36,52 +43,63 @@ def accept(
 
     ``number``: the order of acceptance of the event that this one replays.
     """
-    admission = inbox.admit(transaction, received, registered.organization.name)
+    organization = registered.organization.name
+    # First, so that the order of acceptance is the order in which a worker's events take effect.
+    people.hold_key(transaction, organization, event.worker_id)
+    admission = inbox.admit(transaction, received, organization)
     if admission.verdict == "new":
-        user = _find(transaction, registered.organization.name, event.worker_id)
-        if user is not None:
-            inbox.attribute(transaction, admission.event_id, user.id)
         order: Order = [event.sequence, admission.number if number is None else number]
+        user = _find(transaction, organization, event.worker_id)
         if event.effective_at is not None and event.effective_at > received.at:
-            _schedule(transaction, registered, event, admission.event_id, order, received.at)
+            _schedule(transaction, registered, user, event, admission.event_id, order, received.at)
         else:
-            _apply(transaction, registered, event, admission.event_id, order, received.at)
+            _apply(transaction, registered, user, event, admission.event_id, order, received.at)
     return admission
 
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
-    """Applies scheduled events whose time has come; returns how many."""
+    """Applies scheduled events whose time has come; returns how many.
+
+    One that fails stays for the next time and keeps no other from its turn; its error is raised
+    where it was the only thing to do.
+    """
     rows = transaction.execute(
         select(t.schedule)
         .where(t.schedule.c.due_at <= now)
-        .order_by(t.schedule.c.due_at)
+        .order_by(t.schedule.c.due_at, t.schedule.c.event_id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     ).all()
+    applied = 0
+    failure: Exception | None = None
     for row in rows:
-        registered = organizations.find(transaction, row.organization)
-        _unschedule(transaction, row)
-        if registered is None:
-            inbox.finish(transaction, row.event_id, "cancelled", now=now)
-            continue
-        stored = row.worker_event
-        event = _from_document(stored["event"])
-        _apply(transaction, registered, event, row.event_id, stored["order"], now)
-    return len(rows)
+        try:
+            with transaction.begin_nested():
+                applied += _run(transaction, row, now)
+        except (ProvisionerError, ValueError) as error:
+            failure = error
+    if failure is not None and applied == 0:
+        raise failure
+    return applied
 
 
-def is_newer(order: Order, than: Order | None) -> bool:
-    """By ``sequence`` where both have one, else by order of acceptance."""
-    if than is None:
-        return True
-    if order[0] is not None and than[0] is not None and order[0] != than[0]:
-        return order[0] > than[0]
-    return (order[1] or 0) > (than[1] or 0)
+def _run(transaction: Transaction, row: Row[Any], now: datetime) -> bool:
+    """One scheduled event; False where another process was quicker, or the event has ended."""
+    people.hold_key(transaction, row.organization, row.worker_id)
+    if not _unschedule(transaction, row.event_id):
+        return False
+    registered = organizations.find(transaction, row.organization)
+    if registered is None:
+        inbox.finish(transaction, row.event_id, "cancelled", now=now)
+    elif inbox.resume(transaction, row.event_id):
+        user = _find(transaction, row.organization, row.worker_id)
+        order = row.worker_event["order"]
+        _apply(transaction, registered, user, _planned(row), row.event_id, order, now)
+    return True
 
 
 def _find(transaction: Transaction, organization: str, worker_id: str) -> User | None:
     """The worker's user; else the SCIM user with this ``externalId``, live before deleted."""
-    rows = transaction.execute(
+    row = transaction.execute(
         select(t.users)
         .where(
             t.users.c.organization == organization,
@@ -96,38 +114,43 @@ def _find(transaction: Transaction, organization: str, worker_id: str) -> User |
         )
         .with_for_update()
     ).first()
-    return people.as_user(rows) if rows is not None else None
+    return people.as_user(row) if row is not None else None
 
 
 def _apply(
     transaction: Transaction,
     registered: Registered,
+    user: User | None,
     event: WorkerEvent,
     event_id: str,
     order: Order,
     now: datetime,
 ) -> None:
     organization = registered.organization.name
-    user = _find(transaction, organization, event.worker_id)
-    if user is None:
-        user = _create(transaction, organization, event.worker_id, now)
+    user = user or _create(transaction, organization, event.worker_id, now)
     inbox.attribute(transaction, event_id, user.id)
-    transaction.execute(t.events.update().where(t.events.c.id == event_id).values(state="accepted"))
     was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
-    changes: dict[str, Any] = {
-        "worker_id": event.worker_id,
-        "worker": _merged(user.worker or {}, event, order),
-    }
-    stale = event.status is not None and not is_newer(order, user.employment_order)
-    if event.status is not None and not stale:
-        rescinded = _replace_schedule(transaction, organization, event, order, now)
-        never_came = event.type == "worker.hire_rescinded" and user.employment is None
-        if not rescinded and not never_came:
-            changes["employment"] = event.status
-        changes["employment_order"] = order
-    people.store(transaction, user.id, modified_at=now, **changes)
+    changes: dict[str, Any] = {"worker_id": event.worker_id}
+    attributes = attributes_after(user.worker or {}, event, order)
+    if attributes is not None:
+        changes["worker"] = attributes
+    stale = attributes is None
+    if event.kind != "attributes":
+        employment = employment_of(user).after(event, order)
+        stale = employment is None
+        if employment is not None:
+            if _clear_schedule(transaction, organization, event, event_id, order, now):
+                employment = employment_of(user).unchanged_after(order)
+            changes |= {
+                "employment": employment.status,
+                "employment_order": employment.order,
+                "leave": employment.leave,
+            }
+    if not user.in_scim:
+        changes["modified_at"] = now
+    user = people.change(transaction, user.id, **changes)
     if stale:
-        inbox.finish(transaction, event_id, "superseded", now=now)
+        _refresh(transaction, registered, user, event_id, now)
         return
     intent.settle(
         transaction,
@@ -136,63 +159,78 @@ def _apply(
         event_id=event_id,
         was_wanted=was_wanted,
         now=now,
+        user=user,
     )
 
 
-def _merged(worker: Mapping[str, Any], event: WorkerEvent, order: Order) -> dict[str, Any]:
-    """Attributes with the order of who wrote each; a snapshot also clears what it does not name."""
-    merged = dict(worker)
-    said = dict(event.attributes)
-    if event.groups is not None:
-        said["groups"] = list(event.groups)
-    for name, value in said.items():
-        if is_newer(order, merged[name][1] if name in merged else None):
-            merged[name] = [value, order]
-    if event.type == "worker.snapshot":
-        for name in set(merged) - set(said):
-            if is_newer(order, merged[name][1]):
-                del merged[name]
-    return merged
+def employment_of(user: User) -> Employment:
+    """What HR has said so far of a user's employment."""
+    return Employment(
+        status=cast("Status | None", user.employment),
+        order=user.employment_order,
+        leave=user.leave,
+    )
+
+
+def _refresh(
+    transaction: Transaction, registered: Registered, user: User, event_id: str, now: datetime
+) -> None:
+    """Ends an event that came too late. An attribute that it was first to name is applied still."""
+    inbox.finish(transaction, event_id, "superseded", now=now)
+    if user.account_id is not None:
+        wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+        accounts.touch(transaction, user.account_id, leaver=not wanted, now=now)
 
 
 def _create(transaction: Transaction, organization: str, worker_id: str, now: datetime) -> User:
-    user_id = new_id(now)
-    transaction.execute(
-        t.users.insert().values(
-            id=user_id,
-            organization=organization,
-            worker_id=worker_id,
-            state="pending",
-            version=1,
-            created_at=now,
-            modified_at=now,
-        )
+    return people.as_user(
+        transaction.execute(
+            t.users.insert()
+            .values(
+                id=new_id(now),
+                organization=organization,
+                worker_id=worker_id,
+                state="pending",
+                version=1,
+                created_at=now,
+                modified_at=now,
+            )
+            .returning(t.users)
+        ).one()
     )
-    user = people.get(transaction, user_id)
-    assert user is not None
-    return user
 
 
 def _schedule(
     transaction: Transaction,
     registered: Registered,
+    user: User | None,
     event: WorkerEvent,
     event_id: str,
     order: Order,
     now: datetime,
 ) -> None:
-    """Puts an event on the worker's one live schedule of its kind; the newer one stays."""
-    organization = registered.organization.name
-    row = _scheduled(transaction, organization, event)
-    if row is not None:
-        if not is_newer(order, row.worker_event["order"]):
-            inbox.finish(transaction, event_id, "superseded", now=now)
-            return
-        _unschedule(transaction, row)
-        inbox.finish(
-            transaction, row.event_id, "superseded", now=now, data={"supersededBy": event_id}
-        )
+    """Plans an event, in the place of what it displaces; or ends it where a newer one counts."""
     assert event.effective_at is not None
+    organization = registered.organization.name
+    if user is not None:
+        inbox.attribute(transaction, event_id, user.id)
+    planned = _scheduled(transaction, organization, event)
+    newer = [
+        row
+        for row in planned
+        if not is_newer(order, row.worker_event["order"])
+        and displaces(_planned(row), event, row.due_at)
+    ]
+    heard = employment_of(user).after(event, order) if user is not None else None
+    if newer or (user is not None and event.kind != "attributes" and heard is None):
+        data = {"supersededBy": newer[0].event_id} if newer else None
+        inbox.finish(transaction, event_id, "superseded", now=now, data=data)
+        return
+    for row in planned:
+        if is_newer(order, row.worker_event["order"]) and displaces(
+            event, _planned(row), event.effective_at
+        ):
+            _displace(transaction, row, event, event_id, now)
     transaction.execute(
         t.schedule.insert().values(
             organization=organization,
@@ -208,24 +246,42 @@ def _schedule(
     inbox.pass_through(transaction, event_id, "scheduled", now=now, data=data)
 
 
-def _replace_schedule(
-    transaction: Transaction, organization: str, event: WorkerEvent, order: Order, now: datetime
+def _clear_schedule(
+    transaction: Transaction,
+    organization: str,
+    event: WorkerEvent,
+    event_id: str,
+    order: Order,
+    now: datetime,
 ) -> bool:
-    """Takes a scheduled status change off the calendar where this newer one says otherwise.
+    """Takes what an event displaces off the calendar.
 
-    True where this event was the rescission of just that change: then the status stays as it is.
+    True where the event was the rescission of just that: then the status stays as it is.
     """
-    row = _scheduled(transaction, organization, event)
-    if row is None or not is_newer(order, row.worker_event["order"]):
-        return False
-    _unschedule(transaction, row)
-    rescinded = row.type in RESCINDS.get(event.type, frozenset())
-    ended = "cancelled" if rescinded else "superseded"
-    inbox.finish(transaction, row.event_id, ended, now=now)
-    return rescinded
+    older = [
+        row
+        for row in _scheduled(transaction, organization, event)
+        if is_newer(order, row.worker_event["order"])
+    ]
+    rescinded = [row for row in older if rescinds(event, _planned(row))]
+    for row in rescinded or [row for row in older if displaces(event, _planned(row), now)]:
+        _displace(transaction, row, event, event_id, now)
+    return bool(rescinded)
 
 
-def _scheduled(transaction: Transaction, organization: str, event: WorkerEvent) -> Row[Any] | None:
+def _displace(
+    transaction: Transaction, row: Row[Any], event: WorkerEvent, event_id: str, now: datetime
+) -> None:
+    _unschedule(transaction, row.event_id)
+    ended = "cancelled" if rescinds(event, _planned(row)) else "superseded"
+    data = {"supersededBy": event_id}
+    inbox.finish(transaction, row.event_id, ended, now=now, data=data)
+
+
+def _scheduled(
+    transaction: Transaction, organization: str, event: WorkerEvent
+) -> Sequence[Row[Any]]:
+    """What is planned of this kind for this worker. Whoever changes it holds the worker's key."""
     return transaction.execute(
         select(t.schedule)
         .where(
@@ -233,12 +289,14 @@ def _scheduled(transaction: Transaction, organization: str, event: WorkerEvent) 
             t.schedule.c.worker_id == event.worker_id,
             t.schedule.c.kind == event.kind,
         )
-        .with_for_update()
-    ).one_or_none()
+        .order_by(t.schedule.c.due_at, t.schedule.c.event_id)
+    ).all()
 
 
-def _unschedule(transaction: Transaction, row: Row[Any]) -> None:
-    transaction.execute(t.schedule.delete().where(t.schedule.c.event_id == row.event_id))
+def _unschedule(transaction: Transaction, event_id: str) -> bool:
+    """Takes an event off the calendar; False where it was no longer there."""
+    done = transaction.execute(t.schedule.delete().where(t.schedule.c.event_id == event_id))
+    return done.rowcount == 1
 
 
 def _to_document(event: WorkerEvent) -> dict[str, Any]:
@@ -252,11 +310,13 @@ def _to_document(event: WorkerEvent) -> dict[str, Any]:
     }
 
 
-def _from_document(document: Mapping[str, Any]) -> WorkerEvent:
+def _planned(row: Row[Any]) -> WorkerEvent:
+    document = row.worker_event["event"]
     groups = document["groups"]
     return WorkerEvent(
         type=document["type"],
         worker_id=document["worker_id"],
+        effective_at=row.due_at,
         sequence=document["sequence"],
         attributes=document["attributes"],
         groups=tuple(groups) if groups is not None else None,
