@@ -385,7 +385,7 @@ DAY: Final[tuple[Step, ...]] = (
 
 
 def as_cloudevent(step: Step, worker: Worker, day: str, now: datetime) -> dict[str, Any]:
-    """The step's HR event in structured mode. The same for every repetition of the same day."""
+    """The step's HR event: attributes and ``data``. The same for every repetition of a day."""
     data = {"worker_id": worker.worker_id, **worker.data}
     if worker.effective_in is not None:
         data["effective_at"] = (now + worker.effective_in).date().isoformat()
@@ -396,6 +396,5 @@ def as_cloudevent(step: Step, worker: Worker, day: str, now: datetime) -> dict[s
         "source": f"/hr/{step.organization}",
         "type": worker.type,
         "subject": worker.worker_id,
-        "datacontenttype": "application/json",
         "data": data,
     }

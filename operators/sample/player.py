@@ -26,6 +26,10 @@ from service.directory.inbox import OPEN, Event
 _REFERENCE: Final = re.compile(r"\{id:([^}]+)\}")
 
 
+class Unavailable(Exception):
+    """The installation cannot take it in just now: look, then repeat."""
+
+
 class Doors(Protocol):
     """How the day reaches the installation."""
 
@@ -34,7 +38,7 @@ class Doors(Protocol):
         ...
 
     async def hr(self, organization: str, event: Mapping[str, Any], traceparent: str) -> None:
-        """Hands an HR event over, durably."""
+        """Hands an HR event over, durably. ``event``: CloudEvents attributes, and ``data``."""
         ...
 
 
@@ -81,12 +85,22 @@ class Player:
     async def play(self, steps: Sequence[Step], tell: Callable[[Played], None]) -> list[Played]:
         """Every step in order, each to its end; then all of them looked at once more."""
         for step in steps:
-            event = await self._find(step)
-            if event is None:
-                await self._do(step)
+            await self._see_to(step)
             tell(await self._outcome_of(step, step.ending))
         late = {step.later[0]: step.later[1] for step in steps if step.later is not None}
         return [await self._outcome_of(step, late.get(step.name, step.ending)) for step in steps]
+
+    async def _see_to(self, step: Step) -> None:
+        """Does a step unless it was accepted before; after a lost answer it looks again first."""
+        deadline = self._clock.monotonic() + self._patience
+        while await self._find(step) is None:
+            try:
+                await self._do(step)
+                return
+            except (httpx.TransportError, Unavailable):
+                if self._clock.monotonic() > deadline:
+                    raise
+                await self._clock.sleep(0.2)
 
     def traceparent(self, step: Step) -> str:
         digest = hashlib.sha256(f"{self._day}/{step.name}".encode()).hexdigest()
@@ -144,10 +158,7 @@ class Player:
                 "traceparent": self.traceparent(step),
             },
         )
-        if answer.is_error:
-            raise RuntimeError(
-                f"{step.name}: {method} {path} answered {answer.status_code}: {answer.text}"
-            )
+        _require_accepted(answer, step.name)
 
     async def _filled(self, organization: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The body with ``{id:NAME}`` replaced by the ids of users."""
@@ -162,15 +173,24 @@ class Player:
         answer = await self._doors.scim(organization).get(
             kind, params={"filter": f'{key} eq "{name}"', "attributes": "id"}
         )
-        answer.raise_for_status()
+        _require_accepted(answer, name)
         found = answer.json()["Resources"]
         if not found:
             raise RuntimeError(f"{organization} has no {kind} with {key} {name}")
         return found[0]["id"]
 
 
+def _require_accepted(answer: httpx.Response, what: str) -> None:
+    if answer.status_code in (429, 503):
+        raise Unavailable(f"{what}: {answer.status_code}")
+    if answer.is_error:
+        raise RuntimeError(
+            f"{what}: {answer.request.url} answered {answer.status_code}: {answer.text}"
+        )
+
+
 class HttpDoors:
-    """Both doors over HTTP: SCIM, and CloudEvents in structured mode."""
+    """Both doors over HTTP: SCIM, and CloudEvents in binary mode."""
 
     def __init__(
         self, url: str, tokens: Mapping[str, tuple[str, str]], *, timeout: float = 30.0
@@ -192,18 +212,18 @@ class HttpDoors:
         return self._scim[organization]
 
     async def hr(self, organization: str, event: Mapping[str, Any], traceparent: str) -> None:
+        attributes = {f"ce-{name}": str(value) for name, value in event.items() if name != "data"}
         answer = await self._http.post(
             f"{self._url}/events/{organization}",
-            content=orjson.dumps(dict(event) | {"traceparent": traceparent}),
-            headers={
-                "Content-Type": "application/cloudevents+json",
+            content=orjson.dumps(event["data"]),
+            headers=attributes
+            | {
+                "Content-Type": "application/json",
                 "Authorization": f"Bearer {self._tokens[organization][1]}",
+                "traceparent": traceparent,
             },
         )
-        if answer.is_error:
-            raise RuntimeError(
-                f"/events/{organization} answered {answer.status_code}: {answer.text}"
-            )
+        _require_accepted(answer, str(event["id"]))
 
     async def close(self) -> None:
         await asyncio.gather(

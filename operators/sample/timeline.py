@@ -50,8 +50,8 @@ class Timeline:
         line.append(f"{step.organization:<13}", style="cyan")
         line.append(f"{door}  ", style="dim")
         line.append(step.text)
-        self._console.print(line)
-        self._console.print(_result(played))
+        self._console.print(line, soft_wrap=True)
+        self._console.print(_result(played), soft_wrap=True)
 
     def sum_up(self, played: Sequence[Played]) -> bool:
         """Prints how the day went; whether every step ended as expected."""
