@@ -1,5 +1,7 @@
 """When someone is in or out: every cause counts, and only its own source lifts it."""
 
+from datetime import timedelta
+
 import pytest
 
 from service.directory import locks
@@ -133,6 +135,8 @@ async def test_a_leaver_of_a_shared_account_keeps_going_first(
     elsewhere = await b.create(ANN)
     await a.apply()
     await b.create("new@clinics.example")
+    for customer in clinics:
+        customer.now += timedelta(seconds=1)
     await a.delete(ann)
     await b.change(elsewhere, displayName="Ann")
     assert (await a.apply())[0] == ann.account_id

@@ -1,0 +1,114 @@
+"""Admission without doubles: what is an input of its own, and what repeats one."""
+
+from dataclasses import replace
+
+from service.directory import inbox
+from service.directory.inbox import Received
+from service.workers import WorkerEvent
+from tests.directory.customer import START, Customer
+
+HIRED = WorkerEvent(
+    type="worker.hired", worker_id="w1", attributes={"email": "ann@hoekstra.example"}
+)
+
+
+def record(offset: int, body: bytes = b"a", **given: str) -> Received:
+    return Received(
+        door="kafka",
+        source="hr.events",
+        type=given.get("type", "worker.hired"),
+        at=START,
+        topic="hr.events",
+        partition=0,
+        offset=offset,
+        body=body,
+        source_id=given.get("source_id"),
+    )
+
+
+async def test_a_redelivered_record_is_no_new_input(hoekstra: Customer) -> None:
+    first = await hoekstra.deliver(HIRED, record(7))
+    again = await hoekstra.deliver(HIRED, record(7))
+    assert (first.verdict, again.verdict) == ("new", "redelivery")
+    assert first.event_id == again.event_id
+    assert await hoekstra.states() == ["accepted"]
+
+
+async def test_the_same_event_sent_twice_is_a_duplicate_that_names_the_first(
+    hoekstra: Customer,
+) -> None:
+    first = await hoekstra.deliver(HIRED, record(7, source_id="e1"))
+    again = await hoekstra.deliver(HIRED, record(8, source_id="e1"))
+    assert again.verdict == "duplicate"
+    assert await hoekstra.states() == ["accepted", "duplicate"]
+    told = (await hoekstra.outcomes())[-1]
+    assert told.data["repeats"] == first.event_id
+
+
+async def test_a_redelivered_duplicate_is_no_new_input_either(hoekstra: Customer) -> None:
+    for offset in (7, 8, 8, 7):
+        await hoekstra.deliver(HIRED, record(offset, source_id="e1"))
+    assert await hoekstra.states() == ["accepted", "duplicate"]
+
+
+async def test_an_id_used_again_for_another_body_is_rejected(hoekstra: Customer) -> None:
+    await hoekstra.deliver(HIRED, record(7, source_id="e1"))
+    again = await hoekstra.deliver(HIRED, record(8, b"another", source_id="e1"))
+    assert again.verdict == "conflict"
+    assert await hoekstra.states() == ["accepted", "rejected"]
+    assert await hoekstra.last_problem() == "id_reuse_conflict"
+
+
+async def test_an_id_used_again_for_another_type_is_rejected(hoekstra: Customer) -> None:
+    """In a binary CloudEvent the type is a header, and the body may be the same."""
+    await hoekstra.deliver(HIRED, record(7, source_id="e1"))
+    ending = replace(HIRED, type="worker.terminated")
+    again = await hoekstra.deliver(ending, record(8, source_id="e1", type=ending.type))
+    assert again.verdict == "conflict"
+
+
+async def test_a_topic_made_anew_counts_its_offsets_anew(hoekstra: Customer) -> None:
+    await hoekstra.deliver(HIRED, record(7, b"of the first topic"))
+    other = await hoekstra.deliver(HIRED, record(7, b"of the second topic"))
+    assert other.verdict == "new"
+
+
+async def test_sources_and_organizations_have_ids_of_their_own(
+    clinics: tuple[Customer, Customer],
+) -> None:
+    received = record(7, source_id="e1")
+    inputs = [
+        (clinics[0], received),
+        (clinics[0], replace(received, source="other", offset=8)),
+        (clinics[1], replace(received, offset=9)),
+    ]
+    assert [(await who.deliver(HIRED, what)).verdict for who, what in inputs] == ["new"] * 3
+
+
+async def test_an_event_of_no_organization_repeats_its_id_too(hoekstra: Customer) -> None:
+    received = Received(door="kafka", source="hr", type="x", at=START, source_id="e1", body=b"a")
+    verdicts = [
+        (await hoekstra.database.transact(lambda tx: inbox.admit(tx, received, None))).verdict
+        for _ in range(2)
+    ]
+    assert verdicts == ["new", "duplicate"]
+
+
+async def test_an_event_ends_once(hoekstra: Customer) -> None:
+    admission = await hoekstra.deliver(HIRED, record(7))
+    ended = [
+        await hoekstra.database.transact(
+            lambda tx: inbox.finish(tx, admission.event_id, "succeeded", now=START)
+        )
+        for _ in range(2)
+    ]
+    assert ended == [True, False]
+    assert len(await hoekstra.outcomes()) == 1
+
+
+async def test_a_body_is_kept_to_the_byte(hoekstra: Customer) -> None:
+    body = b'{"a":\t1}\n\x00\xff'
+    admission = await hoekstra.deliver(HIRED, record(7, body))
+    kept = await hoekstra.database.read(lambda tx: inbox.get(tx, admission.event_id))
+    assert kept is not None
+    assert kept.body == body

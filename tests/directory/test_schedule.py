@@ -1,0 +1,229 @@
+"""What HR says ahead of time: planned, moved, taken back, and done when it is due."""
+
+from service.directory import inbox, organizations
+from service.directory import tables as t
+from service.organizations import Connection, Organization
+from tests.directory.customer import Customer, days, registered
+
+ANN = "ann@hoekstra.example"
+
+
+async def at(customer: Customer, day: float) -> None:
+    """Lets time pass, and runs what has come due."""
+    customer.now = days(day)
+    await customer.run_due()
+
+
+async def test_a_planned_termination_waits_for_its_day(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    planned = await hoekstra.hr("terminated", "w1", at=days(30))
+    await at(hoekstra, 29.9)
+    assert await hoekstra.is_in("w1")
+    assert await hoekstra.state_of(planned) == "scheduled"
+    await at(hoekstra, 30)
+    assert not await hoekstra.is_in("w1")
+    await hoekstra.apply()
+    assert await hoekstra.state_of(planned) == "succeeded"
+
+
+async def test_what_is_planned_is_told_before_it_ends(hoekstra: Customer) -> None:
+    planned = await hoekstra.hr("terminated", "w1", at=days(30))
+    await at(hoekstra, 30)
+    told = [o.type for o in await hoekstra.outcomes() if o.event_id == planned.event_id]
+    assert told == [
+        "io.auth0-provisioner.event.scheduled.v1",
+        "io.auth0-provisioner.event.succeeded.v1",
+    ]
+
+
+async def test_a_date_that_has_passed_is_acted_on_now(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    await hoekstra.hr("terminated", "w1", at=days(-3))
+    assert not await hoekstra.is_in("w1")
+
+
+async def test_a_moved_date_replaces_the_first_one(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", sequence=1, email=ANN)
+    first = await hoekstra.hr("terminated", "w1", sequence=10, at=days(30))
+    second = await hoekstra.hr("terminated", "w1", sequence=11, at=days(14))
+    assert await hoekstra.state_of(first) == "superseded"
+    assert await hoekstra.state_of(second) == "scheduled"
+    await at(hoekstra, 14)
+    assert not await hoekstra.is_in("w1")
+
+
+async def test_a_date_that_was_moved_before_it_arrived_stays_moved(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", sequence=1, email=ANN)
+    await hoekstra.hr("terminated", "w1", sequence=11, at=days(30))
+    late = await hoekstra.hr("terminated", "w1", sequence=10, at=days(14))
+    assert await hoekstra.state_of(late) == "superseded"
+    await at(hoekstra, 14)
+    assert await hoekstra.is_in("w1")
+
+
+async def test_a_rescinded_termination_is_cancelled_and_changes_nothing(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    planned = await hoekstra.hr("terminated", "w1", at=days(30))
+    await hoekstra.hr("termination_rescinded", "w1")
+    assert await hoekstra.state_of(planned) == "cancelled"
+    await at(hoekstra, 31)
+    assert await hoekstra.is_in("w1")
+
+
+async def test_a_termination_in_force_is_undone_by_its_rescission(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    await hoekstra.hr("terminated", "w1")
+    await hoekstra.hr("termination_rescinded", "w1")
+    assert await hoekstra.is_in("w1")
+
+
+async def test_a_rescission_that_comes_first_keeps_the_termination_from_counting(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", sequence=1, email=ANN)
+    await hoekstra.hr("termination_rescinded", "w1", sequence=12)
+    late = await hoekstra.hr("terminated", "w1", sequence=11, at=days(30))
+    assert await hoekstra.state_of(late) == "superseded"
+
+
+async def test_a_rescinded_hire_never_comes(hoekstra: Customer) -> None:
+    planned = await hoekstra.hr("hired", "w1", at=days(5), email=ANN)
+    await hoekstra.hr("hire_rescinded", "w1")
+    assert await hoekstra.state_of(planned) == "cancelled"
+    await at(hoekstra, 6)
+    assert not await hoekstra.is_in("w1")
+    assert await hoekstra.account("w1") is None
+
+
+async def test_a_fixed_term_is_planned_from_its_first_day_to_its_last(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", sequence=1, at=days(5), email=ANN)
+    await hoekstra.hr("terminated", "w1", sequence=2, at=days(90))
+    await at(hoekstra, 5)
+    assert await hoekstra.is_in("w1")
+    await at(hoekstra, 90)
+    assert not await hoekstra.is_in("w1")
+
+
+async def test_the_last_day_may_be_told_before_the_first(hoekstra: Customer) -> None:
+    await hoekstra.hr("terminated", "w1", sequence=2, at=days(90))
+    await hoekstra.hr("hired", "w1", sequence=1, at=days(5), email=ANN)
+    await at(hoekstra, 5)
+    assert await hoekstra.is_in("w1")
+    await at(hoekstra, 90)
+    assert not await hoekstra.is_in("w1")
+
+
+async def test_a_newer_word_on_employment_replaces_what_was_to_come(hoekstra: Customer) -> None:
+    planned = await hoekstra.hr("terminated", "w1", at=days(30))
+    await hoekstra.hr("rehired", "w1", email=ANN)
+    assert await hoekstra.state_of(planned) == "superseded"
+    await at(hoekstra, 30)
+    assert await hoekstra.is_in("w1")
+
+
+async def test_neither_leave_nor_attributes_touch_a_planned_termination(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    planned = await hoekstra.hr("terminated", "w1", at=days(30))
+    await hoekstra.hr("leave_started", "w1")
+    await hoekstra.hr("changed", "w1", title="Director")
+    await hoekstra.hr("snapshot", "w1", email=ANN)
+    assert await hoekstra.state_of(planned) == "scheduled"
+    await at(hoekstra, 30)
+    assert not await hoekstra.is_in("w1")
+
+
+async def test_a_leave_and_its_end_are_planned_together(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    await hoekstra.hr("leave_started", "w1", at=days(10))
+    await hoekstra.hr("leave_ended", "w1", at=days(40))
+    await at(hoekstra, 10)
+    assert (await hoekstra.user("w1")).employment == "on_leave"
+    await at(hoekstra, 40)
+    assert (await hoekstra.user("w1")).employment == "active"
+
+
+async def test_planned_changes_of_different_attributes_all_come(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    await hoekstra.hr("changed", "w1", at=days(10), department="Law")
+    await hoekstra.hr("changed", "w1", at=days(20), title="Partner")
+    await at(hoekstra, 20)
+    worker = (await hoekstra.user("w1")).worker
+    assert worker is not None
+    assert (worker["department"][0], worker["title"][0]) == ("Law", "Partner")
+
+
+async def test_a_planned_change_that_is_sent_again_replaces_the_first(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    first = await hoekstra.hr("changed", "w1", at=days(10), title="Partner")
+    await hoekstra.hr("changed", "w1", at=days(20), title="Partner")
+    assert await hoekstra.state_of(first) == "superseded"
+
+
+async def test_a_planned_change_is_overtaken_by_a_newer_one_of_today(hoekstra: Customer) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    planned = await hoekstra.hr("changed", "w1", at=days(10), title="Partner")
+    await hoekstra.hr("changed", "w1", title="Counsel")
+    await at(hoekstra, 10)
+    worker = (await hoekstra.user("w1")).worker
+    assert worker is not None
+    assert worker["title"][0] == "Counsel"
+    assert await hoekstra.state_of(planned) == "superseded"
+
+
+async def test_what_was_discarded_while_planned_never_comes_and_ends_once(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", email=ANN)
+    planned = await hoekstra.hr("terminated", "w1", at=days(30))
+    await hoekstra.database.transact(
+        lambda tx: inbox.finish(tx, planned.event_id, "discarded", now=hoekstra.now)
+    )
+    await at(hoekstra, 30)
+    await hoekstra.apply()
+    assert await hoekstra.is_in("w1")
+    told = [o.type for o in await hoekstra.outcomes() if o.event_id == planned.event_id]
+    assert told == [
+        "io.auth0-provisioner.event.scheduled.v1",
+        "io.auth0-provisioner.event.discarded.v1",
+    ]
+
+
+async def test_a_plan_outlives_a_deletion_and_a_return_in_scim(hoekstra: Customer) -> None:
+    user = await hoekstra.create(ANN, externalId="w1")
+    await hoekstra.hr("terminated", "w1", at=days(30))
+    await hoekstra.delete(user)
+    again = await hoekstra.create(ANN, externalId="w1")
+    assert await hoekstra.is_in(again)
+    await at(hoekstra, 30)
+    assert not await hoekstra.is_in(again)
+
+
+async def test_one_organizations_trouble_delays_no_others_plans(hoekstra: Customer) -> None:
+    broken = await registered(
+        hoekstra.database,
+        Organization(name="broken", connections=(Connection(name="broken-users"),)),
+    )
+    stuck = await broken.hr("terminated", "w1", at=days(1))
+    await hoekstra.hr("hired", "w1", at=days(2), email=ANN)
+    sound = broken.registered.organization
+    await hoekstra.database.transact(
+        lambda tx: tx.execute(
+            t.organizations.update()
+            .where(t.organizations.c.name == "broken")
+            .values(document={"name": "broken", "no such key": 1})
+        )
+    )
+    await at(hoekstra, 3)
+    assert await hoekstra.is_in("w1")
+    assert await broken.state_of(stuck) == "scheduled"
+    await hoekstra.database.transact(lambda tx: organizations.apply(tx, sound, broken.now))
+    await at(broken, 3)
+    assert await broken.state_of(stuck) == "succeeded"
