@@ -9,7 +9,8 @@ import logging
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,7 +20,7 @@ from scim.door import Door
 from scim.errors import ScimError, ScimType
 from scim.groups import Groups
 from scim.http import Answer, Disconnected, Request, parameters, read_body, refusal, send_answer
-from scim.listing import Asked, asked_by
+from scim.listing import Asked, Found, asked_by, list_response
 from scim.schema import load_catalogue
 from scim.users import Users
 from service.clock import Clock
@@ -33,7 +34,7 @@ _RETRY_AFTER_SECONDS: Final = 5
 
 Handler = Callable[[Request, Organization], Awaitable[Answer]]
 OneHandler = Callable[[Request, Organization, str], Awaitable[Answer]]
-SearchHandler = Callable[[Request, Organization, Asked], Awaitable[Answer]]
+SearchHandler = Callable[[Request, Organization, Asked], Awaitable[Found]]
 
 _REFUSALS: Final[Mapping[type[ProvisionerError], tuple[int, ScimType | None]]] = {
     NotFound: (404, None),
@@ -131,6 +132,8 @@ class ScimApp:
                 return {"POST": _searching(self._users.search)}
             case ("Groups", ".search"):
                 return {"POST": _searching(self._groups.search)}
+            case (".search",):
+                return {"POST": _searching(self._search_all)}
             case ("Users", user_id):
                 users = self._users
                 return _single(user_id, users.get, users.replace, users.patch, users.delete)
@@ -141,6 +144,30 @@ class ScimApp:
                 return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _not_implemented)
             case _:
                 return {"GET": self._discovery(segments)}
+
+    async def _search_all(
+        self, request: Request, organization: Organization, asked: Asked
+    ) -> Found:
+        """Users, then groups. An attribute that only one of them has finds nothing in the other."""
+        total = 0
+        resources: list[Mapping[str, Any]] = []
+        refused: list[ScimError] = []
+        for search in (self._users.search, self._groups.search):
+            rest = replace(
+                asked,
+                start_index=max(1, asked.start_index - total),
+                count=asked.count - len(resources),
+            )
+            try:
+                found = await search(request, organization, rest)
+            except ScimError as error:
+                refused.append(error)
+                continue
+            total += found.total
+            resources += found.resources
+        if len(refused) == len(self._door.catalogue.types):
+            raise refused[0]
+        return Found(total=total, resources=resources)
 
     def _discovery(self, segments: tuple[str, ...]) -> Handler:
         catalogue = self._door.catalogue
@@ -173,7 +200,7 @@ class ScimApp:
 
 def _collection(create: Handler, search: SearchHandler) -> Mapping[str, Handler]:
     async def listing(request: Request, organization: Organization) -> Answer:
-        return await search(request, organization, asked_by(request.query))
+        return await _listed(search, request, organization, asked_by(request.query))
 
     return {"GET": listing, "POST": create}
 
@@ -184,9 +211,18 @@ def _searching(search: SearchHandler) -> Handler:
         if not isinstance(document, dict):
             raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
         known = {key.casefold(): value for key, value in document.items()}
-        return await search(request, organization, asked_by(known))
+        return await _listed(search, request, organization, asked_by(known))
 
     return answer
+
+
+async def _listed(
+    search: SearchHandler, request: Request, organization: Organization, asked: Asked
+) -> Answer:
+    found = await search(request, organization, asked)
+    return Answer(
+        document=list_response(found.resources, total=found.total, start_index=asked.start_index)
+    )
 
 
 def _single(

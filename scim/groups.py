@@ -7,7 +7,7 @@ from typing import Any
 
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request, etag
-from scim.listing import Asked, list_response
+from scim.listing import Asked, Found
 from scim.patch import patch_group, read_operations
 from scim.representation import group_document, requested
 from scim.resource import MEMBERS, Profile, asserts, members_in
@@ -105,7 +105,8 @@ class Groups:
         await self._door.database.transact(work)
         return Answer(status=204)
 
-    async def search(self, request: Request, organization: Organization, asked: Asked) -> Answer:
+    async def search(self, request: Request, organization: Organization, asked: Asked) -> Found:
+        """A page of them, shown as asked. Raises ScimError 400 for a wrong filter or order."""
         profile = self._profile(organization)
         query, projection = asked.query(profile), asked.projection(profile)
         wants_members = projection.wants(MEMBERS)
@@ -122,9 +123,7 @@ class Groups:
             )
             for group in page.items
         ]
-        return Answer(
-            document=list_response(resources, total=page.total, start_index=asked.start_index)
-        )
+        return Found(total=page.total, resources=resources)
 
     async def _change(
         self,

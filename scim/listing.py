@@ -65,6 +65,14 @@ class Asked:
         return Sort(target=target_of(path, sub), descending=self.descending)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A page as it is shown; ``total`` counts everything that matches."""
+
+    total: int
+    resources: Sequence[Mapping[str, Any]]
+
+
 _UNSORTABLE: Final = frozenset(("schemas", "password", "groups", "members"))
 
 

@@ -130,7 +130,7 @@ class _Draft:
             return
         path = target.path
         if path.attribute is None:
-            self._extension(operation, path)
+            self._extension(operation, path, explicit=explicit)
         elif _is_read_only(path):
             if explicit and path.attribute.name != "schemas":
                 raise ScimError(400, f"{text[:100]} cannot be changed.", "mutability")
@@ -150,10 +150,14 @@ class _Draft:
         else:
             self._profile.put(self.resource, target.path, operation.value)
 
-    def _extension(self, operation: Operation, path: Path) -> None:
+    def _extension(self, operation: Operation, path: Path, *, explicit: bool) -> None:
         urn = path.extension or ""
         schema = self._type.extension(urn)
         assert schema is not None
+        if not any(attribute.writable for attribute in schema.attributes.values()):
+            if explicit:
+                raise ScimError(400, f"{urn} cannot be changed.", "mutability")
+            return
         if operation.name == "remove" or operation.value is None:
             self.resource.pop(urn, None)
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request
-from scim.listing import Asked, list_response
+from scim.listing import Asked, Found
 from scim.patch import patch_user, read_operations
 from scim.representation import requested, user_document
 from scim.resource import Profile, asserts
@@ -87,7 +87,8 @@ class Users:
         await self._door.database.transact(work)
         return Answer(status=204)
 
-    async def search(self, request: Request, organization: Organization, asked: Asked) -> Answer:
+    async def search(self, request: Request, organization: Organization, asked: Asked) -> Found:
+        """A page of them, shown as asked. Raises ScimError 400 for a wrong filter or order."""
         profile = self._profile(organization)
         query, projection = asked.query(profile), asked.projection(profile)
         wants_groups = projection.wants("groups")
@@ -106,9 +107,7 @@ class Users:
             )
             for user in page.items
         ]
-        return Answer(
-            document=list_response(resources, total=page.total, start_index=asked.start_index)
-        )
+        return Found(total=page.total, resources=resources)
 
     async def _change(
         self,

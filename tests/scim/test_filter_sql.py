@@ -292,6 +292,22 @@ def test_filter_finds_exactly_the_resources_that_fulfil_it(find: Find, wanted: F
     assert find(wanted.text) == expected
 
 
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+def test_every_comparison_finds_what_it_says(find: Find, name: str) -> None:
+    path = ATTRIBUTES[name]
+    for operator in COMPARISONS:
+        for wanted in ("a", "A", "b", "%", "_x", "k", 'e"', "", "ab"):
+            expected = {
+                resource["userName"]
+                for resource in CORPUS
+                if any(
+                    compares(operator, value, wanted, exact=path == "externalId")
+                    for value in values_at(resource, path)
+                )
+            }
+            assert find(f"{name} {operator} {quoted(wanted)}") == expected, (operator, wanted)
+
+
 @settings(max_examples=60, deadline=None)
 @given(wanted=filters)
 def test_a_filter_and_its_opposite_part_the_organization(find: Find, wanted: Filter) -> None:

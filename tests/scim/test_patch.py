@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scim.errors import ScimError
 from scim.patch import PATCH_SCHEMA, patch_group, patch_user, read_operations
 from scim.resource import Profile
-from scim.schema import ENTERPRISE, load_catalogue
+from scim.schema import ENTERPRISE, PROVISIONING, load_catalogue
 from service.directory.groups import MemberChange
 
 CATALOGUE = load_catalogue()
@@ -184,6 +184,8 @@ def test_unknown_attribute_is_passed_over_or_refused_by_profile() -> None:
         (op("replace", "title", {"a": 1}), "invalidValue"),
         (op("replace", "emails", [[1]]), "invalidValue"),
         (op("replace", "id", "x"), "mutability"),
+        (op("replace", PROVISIONING, {"state": "applied"}), "mutability"),
+        (op("remove", f"{PROVISIONING}:state"), "mutability"),
         (op("remove", "userName"), "mutability"),
         (op("replace", "userName", ""), "mutability"),
         (op("replace", "userName", "x" * 3000), "invalidValue"),

@@ -175,6 +175,26 @@ async def test_search_by_post_answers_as_the_query_does(crowd: Scim) -> None:
     assert (await crowd.http.post("Groups/.search", json={})).json()["totalResults"] == 0
 
 
+async def test_search_at_the_root_finds_users_then_groups(crowd: Scim) -> None:
+    for name in ("user group", "b"):
+        await crowd.post_group(name)
+
+    async def found(**asked: Any) -> tuple[int, list[str]]:
+        answer = await crowd.http.post(".search", json=asked)
+        assert answer.status_code == 200, answer.text
+        listed = answer.json()
+        names = [each.get("userName", each.get("displayName")) for each in listed["Resources"]]
+        return listed["totalResults"], names
+
+    assert await found(count=3, startIndex=6) == (9, ["user-5", "user-6", "user group"])
+    assert await found(count=3, startIndex=9) == (9, ["b"])
+    assert await found(filter='displayName sw "USER"') == (1, ["user group"])
+    # Groups have no userName: none of them is found, and none of the users is lost.
+    assert await found(filter='userName eq "user-1"') == (1, ["user-1"])
+    answer = await crowd.http.post(".search", json={"filter": 'nosuch eq "x"'})
+    assert_error(answer, 400, "invalidFilter")
+
+
 async def test_filters_on_what_is_kept_beside_the_resource(crowd: Scim) -> None:
     first = (await crowd.get("Users", count=1))["Resources"][0]
     created, place = first["meta"]["created"], first["id"]
