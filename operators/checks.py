@@ -1,0 +1,195 @@
+"""What ``doctor`` looks at, in the order in which one thing needs the other. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from aiokafka import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from service.auth0.client import http_client
+from service.auth0.inspection import Finding, Inspector
+from service.auth0.pacing import Pacer
+from service.clock import Clock
+from service.configuration import Settings
+from service.directory import migrate, organizations
+from service.directory.database import Database, check, is_unavailable, open_database
+from service.errors import ConfigurationError
+from service.kafka import KafkaConnection
+from service.organizations import KafkaSource, Organization, Tenant
+
+_KAFKA_WITHIN = 10.0
+"""Seconds for reaching the brokers and reading the topics."""
+
+
+async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
+    """Every finding, one after the other; what needs a database is left out where there is none."""
+    for finding in _configuration(settings):
+        yield finding
+    url = settings.database_url.get_secret_value()
+    usable = True
+    async for finding in _database(url):
+        usable = usable and finding.verdict == "ok"
+        yield finding
+    tenants, declared, sources = [settings.default_tenant()], [], []
+    if usable:
+        database = open_database(url)
+        try:
+            tenants, declared, sources = await _declared(database, settings)
+        finally:
+            await database.close()
+        if not declared:
+            yield Finding(
+                check="organizations",
+                verdict="failed",
+                detail="none is declared",
+                advice="Declare them: provisioner org apply FILE.",
+            )
+    async for finding in _kafka(settings, sources):
+        yield finding
+    known = [tenant for tenant in tenants if tenant is not None]
+    if not known:
+        yield Finding(
+            check="tenants",
+            verdict="failed",
+            detail="no Auth0 tenant is configured",
+            advice="Set PROVISIONER_AUTH0_DOMAIN, _CLIENT_ID and _CLIENT_SECRET, or declare one.",
+        )
+    for tenant in known:
+        theirs = [each for each in declared if each.tenant == tenant.name]
+        async for finding in _tenant(settings, tenant, theirs, clock):
+            yield finding
+
+
+def _configuration(settings: Settings) -> Iterable[Finding]:
+    yield Finding(check="configuration", verdict="ok", detail="every variable is understood")
+    try:
+        short = len(settings.pepper()) < 32
+    except ConfigurationError as error:
+        yield Finding(check="token pepper", verdict="failed", detail=str(error), advice="Set it.")
+        return
+    yield Finding(
+        check="token pepper",
+        verdict="failed" if short else "ok",
+        detail="shorter than 32 bytes" if short else "",
+        advice="Give 32 random bytes or more; tokens have to be made anew." if short else "",
+    )
+
+
+async def _database(url: str) -> AsyncIterator[Finding]:
+    try:
+        database = open_database(url)
+        try:
+            await database.read(check)
+        finally:
+            await database.close()
+        yield Finding(check="database", verdict="ok", detail=url.partition(":")[0])
+        await migrate.require_current(url)
+    except ConfigurationError as error:
+        yield Finding(
+            check="schema", verdict="failed", detail=str(error), advice="provisioner db upgrade"
+        )
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        yield Finding(
+            check="database",
+            verdict="failed",
+            detail=f"does not answer ({type(error).__name__})",
+            advice="Correct PROVISIONER_DATABASE_URL, or the way to the server.",
+        )
+    else:
+        yield Finding(check="schema", verdict="ok", detail=f"revision {migrate.newest()}")
+
+
+async def _declared(
+    database: Database, settings: Settings
+) -> tuple[list[Tenant | None], list[Organization], list[KafkaSource]]:
+    tenants = await database.read(organizations.tenants)
+    registered = await database.read(organizations.every)
+    sources = await database.read(organizations.sources)
+    default = settings.default_tenant()
+    if default is not None and default.name not in {tenant.name for tenant in tenants}:
+        tenants.append(default)
+    live = [each.organization for each in registered if not each.decommissioned]
+    return [*tenants], live, sources
+
+
+async def _kafka(settings: Settings, sources: Sequence[KafkaSource]) -> AsyncIterator[Finding]:
+    if not settings.kafka_bootstrap_servers:
+        yield Finding(
+            check="kafka",
+            verdict="skipped",
+            detail="not configured: events come over HTTP, outcomes stay in the database",
+        )
+        return
+    try:
+        there = await _topics(settings)
+    except (KafkaError, OSError, TimeoutError, ssl.SSLError) as error:
+        yield Finding(
+            check="kafka",
+            verdict="failed",
+            detail=f"{settings.kafka_bootstrap_servers}: {type(error).__name__}: {error}".strip(
+                ": "
+            ),
+            advice="Correct PROVISIONER_KAFKA_BOOTSTRAP_SERVERS and the SASL and TLS settings.",
+        )
+        return
+    yield Finding(check="kafka", verdict="ok", detail=settings.kafka_bootstrap_servers)
+    wanted = [source.topic for source in sources]
+    wanted += [settings.kafka_outcomes_topic, settings.kafka_deadletters_topic]
+    for topic in dict.fromkeys(wanted):
+        if topic in there:
+            yield Finding(check=f"topic {topic}", verdict="ok")
+        else:
+            yield Finding(
+                check=f"topic {topic}",
+                verdict="failed",
+                detail="does not exist, or may not be seen",
+                advice="Create it, or allow us to describe it.",
+            )
+
+
+async def _topics(settings: Settings) -> set[str]:
+    connection = KafkaConnection(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=settings.kafka_client_id,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username or None,
+        sasl_password=settings.kafka_sasl_password.get_secret_value() or None,
+        ca_file=settings.kafka_ca_file or None,
+    )
+    async with asyncio.timeout(_KAFKA_WITHIN):
+        client = AIOKafkaClient(**connection.arguments())
+        try:
+            await client.bootstrap()
+            metadata = await client.fetch_all_metadata()
+            return set(metadata.topics(exclude_internal_topics=False))
+        finally:
+            await client.close()
+
+
+async def _tenant(
+    settings: Settings, tenant: Tenant, theirs: Sequence[Organization], clock: Clock
+) -> AsyncIterator[Finding]:
+    try:
+        secret = settings.client_secret(tenant)
+    except ConfigurationError as error:
+        yield Finding(
+            check=f"tenant {tenant.name}",
+            verdict="failed",
+            detail=str(error),
+            advice="Mount the file, or correct client_secret_file.",
+        )
+        return
+    inspector = Inspector(
+        tenant, secret, clock=clock, pacer=Pacer(tenant.plan, clock), http=http_client()
+    )
+    try:
+        async for finding in inspector.inspect(theirs):
+            yield finding
+    finally:
+        await inspector.close()

@@ -1,0 +1,1 @@
+"""The commands by noun. Each reads its options, calls the core, and prints; none decides."""

@@ -1,0 +1,275 @@
+"""``provisioner org``: organizations as declared, their tokens, and their end."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from operators.commands.printing import document, json_line, line, moment, note, table
+from operators.commands.running import Actor, AsJson, DataDir, acting, now, opened, run
+
+if TYPE_CHECKING:
+    from operators.declaration import Change
+    from service.directory.database import Transaction
+    from service.directory.organizations import Registered
+
+app = typer.Typer(help="Organizations: list, declare, give tokens, end.", no_args_is_help=True)
+token = typer.Typer(help="Bearer tokens of an organization's doors.", no_args_is_help=True)
+app.add_typer(token, name="token")
+
+Door = Literal["scim", "events"]
+Name = Annotated[str, typer.Argument(metavar="ORG", help="The organization's name.")]
+
+
+@app.command("list")
+def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the organizations."""
+    run(lambda: _list(data_dir, as_json))
+
+
+async def _list(data_dir: Path | None, as_json: bool) -> None:
+    from service.directory import organizations
+
+    async with opened(data_dir) as here:
+        found = await here.database.read(organizations.every)
+    if as_json:
+        for registered in found:
+            json_line(_as_document(registered))
+        return
+    table(
+        ("name", "display name", "model", "tenant", "connections", "state"),
+        (
+            (
+                each.organization.name,
+                each.organization.display_name,
+                each.organization.model,
+                each.organization.tenant,
+                ", ".join(connection.name for connection in each.organization.connections),
+                f"decommissioned {moment(each.decommissioned_at)}"
+                if each.decommissioned
+                else "active",
+            )
+            for each in found
+        ),
+    )
+
+
+@app.command()
+def show(
+    name: Name,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that is declared for an organization."""
+    run(lambda: _show(name, data_dir, as_json))
+
+
+async def _show(name: str, data_dir: Path | None, as_json: bool) -> None:
+    import orjson
+
+    from service.directory import credentials
+
+    async with opened(data_dir) as here:
+        registered = await here.database.read(lambda tx: _find(tx, name))
+        tokens = await here.database.read(lambda tx: credentials.listing(tx, name))
+    shown = _as_document(registered) | {"tokens": [document(each) for each in tokens]}
+    if as_json:
+        json_line(shown)
+    else:
+        line(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML or YAML.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would change.")
+    ] = False,
+    data_dir: DataDir = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Declare tenants, organizations and sources. What the file does not name stays as it is."""
+    run(lambda: _apply(file, dry_run, data_dir, acting(actor), as_json))
+
+
+async def _apply(
+    file: Path, dry_run: bool, data_dir: Path | None, actor: str, as_json: bool
+) -> None:
+    from operators import declaration, declaring
+
+    declared = declaration.read(file)
+    async with opened(data_dir) as here:
+        default = here.settings.default_tenant()
+        known = [default.name] if default is not None else []
+        if dry_run:
+            changes = await here.database.read(
+                lambda tx: declaration.compare(declared, declaring.stored(tx), known_tenants=known)
+            )
+        else:
+            at = now()
+            changes = await here.database.transact(
+                lambda tx: declaring.apply(tx, declared, known_tenants=known, actor=actor, now=at)
+            )
+    for change in changes:
+        if as_json:
+            json_line(document(change) | {"applied": not dry_run})
+        else:
+            line(_told(change, dry_run=dry_run))
+    if not changes:
+        note("The file declares nothing.")
+
+
+def _told(change: Change, *, dry_run: bool) -> str:
+    keys = f": {', '.join(change.keys)}" if change.keys else ""
+    match change.verdict:
+        case "unchanged":
+            verb = "unchanged"
+        case "new":
+            verb = "would be created" if dry_run else "created"
+        case "changed":
+            verb = "would be changed" if dry_run else "changed"
+    return f"{change.kind} {change.name} {verb}{keys}"
+
+
+@app.command()
+def decommission(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """End an organization: its tokens are revoked and all of its users are locked out."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("this locks out everybody: say --yes", param_hint="--yes")
+        typer.confirm(f"Lock out everybody of {name}?", abort=True, err=True)
+    run(lambda: _decommission(name, data_dir, acting(actor), as_json))
+
+
+async def _decommission(name: str, data_dir: Path | None, actor: str, as_json: bool) -> None:
+    from service.directory import locks
+
+    at = now()
+    async with opened(data_dir) as here:
+        ended = await here.database.transact(
+            lambda tx: locks.decommission(tx, name, actor=actor, now=at)
+        )
+    if as_json:
+        json_line(document(ended) | {"organization": name})
+    elif ended.event_id is None:
+        line(f"{name} was decommissioned before")
+    else:
+        line(
+            f"{name} is decommissioned: {ended.accounts} accounts will be blocked,"
+            f" {ended.tokens} tokens are revoked (event {ended.event_id})"
+        )
+
+
+@token.command("create")
+def create_token(
+    name: Name,
+    door: Annotated[Door, typer.Option(help="What the token opens.")],
+    expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650)] = None,
+    data_dir: DataDir = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print it, this once."""
+    run(lambda: _create_token(name, door, expires_in_days, data_dir, acting(actor), as_json))
+
+
+async def _create_token(
+    name: str, door: Door, days: int | None, data_dir: Path | None, actor: str, as_json: bool
+) -> None:
+    from operators import declaring
+
+    at = now()
+    lifetime = timedelta(days=days) if days is not None else None
+    async with opened(data_dir) as here:
+        pepper = here.settings.pepper()
+        made = await here.database.transact(
+            lambda tx: declaring.create_token(
+                tx, name, door=door, lifetime=lifetime, pepper=pepper, actor=actor, now=at
+            )
+        )
+    if as_json:
+        expires = at + lifetime if lifetime is not None else None
+        json_line({"organization": name, "door": door, "token": made, "expires_at": expires})
+    else:
+        line(made)
+        note("Keep it safe: it is not shown again.")
+
+
+@token.command("list")
+def list_tokens(name: Name, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List an organization's tokens by id, without their secrets."""
+    run(lambda: _list_tokens(name, data_dir, as_json))
+
+
+async def _list_tokens(name: str, data_dir: Path | None, as_json: bool) -> None:
+    from service.directory import credentials
+
+    async with opened(data_dir) as here:
+        await here.database.read(lambda tx: _find(tx, name))
+        found = await here.database.read(lambda tx: credentials.listing(tx, name))
+    if as_json:
+        for each in found:
+            json_line(document(each))
+        return
+    table(
+        ("id", "door", "created", "expires", "revoked", "last used"),
+        (
+            (
+                each.id,
+                each.door,
+                each.created_at,
+                each.expires_at,
+                each.revoked_at,
+                each.last_used_at,
+            )
+            for each in found
+        ),
+    )
+
+
+@token.command("revoke")
+def revoke_token(
+    name: Name,
+    key_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The token's id (see 'token list'), or the token.")
+    ],
+    data_dir: DataDir = None,
+    actor: Actor = None,
+) -> None:
+    """End a token at once."""
+    run(lambda: _revoke_token(name, key_id, data_dir, acting(actor)))
+
+
+async def _revoke_token(name: str, key_id: str, data_dir: Path | None, actor: str) -> None:
+    from operators import declaring
+
+    at = now()
+    async with opened(data_dir) as here:
+        ended = await here.database.transact(
+            lambda tx: declaring.revoke_token(tx, name, key_id, actor=actor, now=at)
+        )
+    line(f"token {ended} of {name} is revoked")
+
+
+def _find(transaction: Transaction, name: str) -> Registered:
+    from operators import declaring
+
+    return declaring.the_organization(transaction, name)
+
+
+def _as_document(registered: Registered) -> dict[str, Any]:
+    return registered.organization.model_dump(mode="json") | {
+        "version": registered.version,
+        "decommissioned_at": registered.decommissioned_at,
+    }

@@ -1,0 +1,87 @@
+"""``provisioner outcomes``: what was done and how events ended, as it is published."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from operators.commands.moments import since as moment_of
+from operators.commands.printing import json_line, line, moment
+from operators.commands.running import DataDir, now, opened, run
+
+if TYPE_CHECKING:
+    from service.directory.outbox import Outcome
+
+_PAGE = 500
+_POLL = 0.3
+"""Seconds between two looks with ``--follow``."""
+
+
+def outcomes(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="RFC 3339, or an age: 15m, 2h, 3d.", metavar="WHEN")
+    ] = None,
+    organization: Annotated[str | None, typer.Option("--organization", metavar="ORG")] = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="CloudEvents in JSON, one a line.")
+    ] = False,
+) -> None:
+    """Show outcome events, oldest first."""
+    try:
+        begun = moment_of(since, now()) if since is not None else None
+    except ValueError as mistake:
+        raise typer.BadParameter(str(mistake), param_hint="--since") from None
+    run(lambda: _outcomes(follow, begun, organization, data_dir, as_json))
+
+
+async def _outcomes(
+    follow: bool,
+    since: datetime | None,
+    organization: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    from operators.following import Following
+    from service.directory import outbox
+
+    following = Following()
+    async with opened(data_dir) as here:
+        while True:
+            after = following.settled
+            while after is not None:
+                page = await here.database.read(
+                    lambda tx, after=after: outbox.listing(
+                        tx, after=after, since=since, organization=organization, limit=_PAGE
+                    )
+                )
+                for outcome in following.fresh(page):
+                    _print(outcome, as_json=as_json)
+                after = page[-1].number if len(page) == _PAGE else None
+            if not follow:
+                return
+            sys.stdout.flush()
+            following.settle(now())
+            await asyncio.sleep(_POLL)
+
+
+def _print(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        from service.outcomes.cloudevents import to_document
+
+        json_line(to_document(outcome))
+        return
+    from operators.showing import detail_of, short
+
+    whose = outcome.key if outcome.organization is None else outcome.organization
+    who = f" {outcome.user_id}" if outcome.user_id else ""
+    line(
+        f"{moment(outcome.created_at)}  {short(outcome.type):<20}  {whose}{who}"
+        f"  {detail_of(outcome)}".rstrip()
+    )

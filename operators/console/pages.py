@@ -1,0 +1,208 @@
+"""The console's pages: what each reads from the directory and which template shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import resources
+from typing import Any, Final, get_args
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from operators import showing
+from operators.commands.moments import since as moment_of
+from operators.commands.printing import moment
+from operators.console.access import Guarded
+from service.clock import Clock
+from service.directory import audit, organizations, outbox, overview, people
+from service.directory.database import Database, Transaction
+from service.directory.inbox import Event, EventState, Filter
+from service.errors import NotFound
+
+_PAGE: Final = 50
+_STATES: Final = ("applied", "pending", "waiting", "staged", "failed")
+
+
+def routes(
+    *, database: Database, clock: Clock, password: str | None, open: bool = False
+) -> list[BaseRoute]:
+    """The console, to be mounted at a path of its own; links follow from where it is mounted.
+
+    ``open`` lets everybody in, for a process that listens on loopback only.
+    """
+    pages = Console(database=database, clock=clock)
+    guard = [Middleware(Guarded, password=password, open=open)]
+    shown = {
+        "/": pages.overview,
+        "/events": pages.events,
+        "/events/{id}": pages.event,
+        "/users": pages.users,
+        "/users/{id}": pages.user,
+        "/audit": pages.audit,
+        "/style.css": pages.style,
+        "/{rest:path}": pages.nowhere,
+    }
+    return [
+        Route(path, endpoint, methods=["GET"], middleware=guard) for path, endpoint in shown.items()
+    ]
+
+
+class Console:
+    """Answers the pages. Every one is one read of the directory."""
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._templates = Environment(
+            loader=PackageLoader("operators.console"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "moment": moment,
+            "short": showing.short,
+            "detail": showing.detail_of,
+            "pretty": showing.pretty,
+        }
+        self._style = (resources.files("operators.console") / "style.css").read_text()
+
+    async def overview(self, request: Request) -> Response:
+        def work(tx: Transaction) -> dict[str, Any]:
+            return {
+                "summary": overview.summary(tx),
+                "registered": {each.organization.name: each for each in organizations.every(tx)},
+                "trouble": overview.latest_events(tx, Filter(), trouble=True, limit=8),
+                "outcomes": outbox.listing(tx, limit=15, newest=True)[::-1],
+            }
+
+        return self._page(request, "overview.html", await self._database.read(work), states=_STATES)
+
+    async def events(self, request: Request) -> Response:
+        asked = _asked(request, ("organization", "state", "error", "user", "since", "before"))
+        trouble = request.query_params.get("trouble") == "1"
+        problem, since = None, None
+        if asked["since"]:
+            try:
+                since = moment_of(asked["since"], self._clock.now())
+            except ValueError as mistake:
+                problem = str(mistake)
+
+        def work(tx: Transaction) -> dict[str, Any]:
+            return {
+                "events": [] if problem else _events(tx, asked, since, trouble=trouble),
+                "organizations": [each.organization.name for each in organizations.every(tx)],
+            }
+
+        found = await self._database.read(work)
+        older = None
+        if len(found["events"]) == _PAGE:
+            query = {name: value for name, value in asked.items() if value and name != "before"}
+            query |= {"trouble": "1"} if trouble else {}
+            older = urlencode(query | {"before": str(found["events"][-1].number)})
+        return self._page(
+            request,
+            "events.html",
+            found,
+            asked=asked,
+            trouble=trouble,
+            problem=problem,
+            older=older,
+            states=get_args(EventState),
+        )
+
+    async def event(self, request: Request) -> Response:
+        event_id = request.path_params["id"]
+        try:
+            shown = await self._database.read(lambda tx: showing.event(tx, event_id))
+        except NotFound as error:
+            return self._missing(request, str(error))
+        facts = list(showing.facts(shown.event))
+        sections = [part for part in showing.sections(shown) if part[0] != "outcomes"]
+        return self._page(request, "event.html", shown=shown, facts=facts, sections=sections)
+
+    async def users(self, request: Request) -> Response:
+        key = request.query_params.get("q", "").strip()
+        found = await self._database.read(
+            lambda tx: overview.matching_people(tx, key) if key else []
+        )
+        if len(found) == 1:
+            return RedirectResponse(f"{_base(request)}/users/{found[0].id}", status_code=303)
+        return self._page(request, "users.html", key=key, users=found)
+
+    async def user(self, request: Request) -> Response:
+        user_id, now = request.path_params["id"], self._clock.now()
+
+        def work(tx: Transaction) -> showing.ShownUser | None:
+            found = people.get(tx, user_id)
+            return showing.user(tx, found, now) if found is not None else None
+
+        shown = await self._database.read(work)
+        if shown is None:
+            return self._missing(request, f"There is no user {user_id}.")
+        return self._page(request, "user.html", shown=shown)
+
+    async def audit(self, request: Request) -> Response:
+        entries = await self._database.read(lambda tx: audit.listing(tx, limit=200)[::-1])
+        return self._page(request, "audit.html", entries=entries)
+
+    async def style(self, _: Request) -> Response:
+        return Response(self._style, media_type="text/css")
+
+    async def nowhere(self, request: Request) -> Response:
+        return self._missing(request, "There is no such page.")
+
+    def _missing(self, request: Request, reason: str) -> Response:
+        page = self._page(request, "missing.html", reason=reason)
+        page.status_code = 404
+        return page
+
+    def _page(
+        self,
+        request: Request,
+        template: str,
+        found: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Response:
+        body = self._templates.get_template(template).render(
+            **(found or {}), **more, base=_base(request), now=self._clock.now()
+        )
+        return HTMLResponse(body)
+
+
+def _base(request: Request) -> str:
+    """Where the console is mounted, without a trailing slash."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _asked(request: Request, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: request.query_params.get(name, "").strip() for name in names}
+
+
+def _events(
+    tx: Transaction, asked: Mapping[str, str], since: datetime | None, *, trouble: bool
+) -> list[Event]:
+    before = int(asked["before"]) if asked["before"].isdecimal() else None
+    ids: list[str | None] = [None]
+    if asked["user"]:
+        ids = [user.id for user in overview.matching_people(tx, asked["user"])]
+    found: dict[int, Event] = {}
+    for user_id in ids:
+        wanted = Filter(
+            organization=asked["organization"] or None,
+            state=asked["state"] or None,
+            error=asked["error"] or None,
+            user=user_id,
+            since=since,
+        )
+        for event in overview.latest_events(
+            tx, wanted, trouble=trouble, before=before, limit=_PAGE
+        ):
+            found[event.number] = event
+    return [found[number] for number in sorted(found, reverse=True)][:_PAGE]

@@ -1,0 +1,177 @@
+"""The file of ``org apply``: read, checked against itself, and compared with what is stored. Pure
+but for reading the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ValidationError
+
+from service.errors import ConfigurationError
+from service.organizations import Installation, KafkaSource, Organization, Tenant
+
+Kind = Literal["tenant", "organization", "source"]
+_FIXED = ("tenant", "model")
+"""What an organization with accounts cannot change: they live where they were made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One declared thing against what is stored. ``keys``: what differs, as ``a.b``."""
+
+    kind: Kind
+    name: str
+    verdict: Literal["new", "changed", "unchanged"]
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the directory knows, for comparing. ``housed``: organizations that have accounts."""
+
+    tenants: Mapping[str, Tenant]
+    organizations: Mapping[str, Organization]
+    sources: Mapping[str, KafkaSource]
+    housed: Collection[str]
+
+
+def read(path: Path) -> Installation:
+    """The installation in a TOML or YAML file. Raises ConfigurationError that names the key."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{path}: cannot be read ({said}).") from error
+    document = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ConfigurationError(
+            f"{path}: expected the keys tenants, organizations and sources at the top."
+        )
+    try:
+        return Installation.model_validate(document)
+    except ValidationError as error:
+        mistakes = "\n".join(
+            f"{path}: {_place(cast('dict[str, Any]', document), mistake['loc'])}: {mistake['msg']}"
+            for mistake in error.errors(include_url=False)
+        )
+        raise ConfigurationError(mistakes) from None
+
+
+def compare(
+    declared: Installation, stored: Stored, *, known_tenants: Collection[str]
+) -> list[Change]:
+    """What applying would change, in the order of the file.
+
+    ``known_tenants``: names that need no declaration here. Raises ConfigurationError where an
+    organization or a source names what there is not, or cannot change as declared.
+    """
+    _check_names(declared, stored, known_tenants)
+    for organization in declared.organizations:
+        _check_fixed(organization, stored)
+    return [
+        *_changes("tenant", declared.tenants, stored.tenants),
+        *_changes("organization", declared.organizations, stored.organizations),
+        *_changes("source", declared.sources, stored.sources),
+    ]
+
+
+def _changes(
+    kind: Kind,
+    declared: Iterable[Tenant | Organization | KafkaSource],
+    stored: Mapping[str, Tenant | Organization | KafkaSource],
+) -> list[Change]:
+    found: list[Change] = []
+    for item in declared:
+        before = stored.get(item.name)
+        if before is None:
+            found.append(Change(kind=kind, name=item.name, verdict="new"))
+            continue
+        keys = tuple(_differences(_dump(before), _dump(item)))
+        verdict: Literal["changed", "unchanged"] = "changed" if keys else "unchanged"
+        found.append(Change(kind=kind, name=item.name, verdict=verdict, keys=keys))
+    return found
+
+
+def _dump(item: BaseModel) -> dict[str, Any]:
+    return item.model_dump(mode="json")
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], within: str = ""
+) -> Iterable[str]:
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(
+                cast("Mapping[str, Any]", old),
+                cast("Mapping[str, Any]", new),
+                f"{within}{key}.",
+            )
+        elif old != new:
+            yield f"{within}{key}"
+
+
+def _check_names(declared: Installation, stored: Stored, known_tenants: Collection[str]) -> None:
+    tenants = {*stored.tenants, *known_tenants, *(tenant.name for tenant in declared.tenants)}
+    for organization in declared.organizations:
+        if organization.tenant not in tenants:
+            raise ConfigurationError(
+                f"organizations[{organization.name}].tenant: there is no tenant"
+                f" {organization.tenant}: declare it under tenants."
+            )
+    names = {*stored.organizations, *(each.name for each in declared.organizations)}
+    for source in declared.sources:
+        if missing := sorted(set(source.organizations) - names):
+            raise ConfigurationError(
+                f"sources[{source.name}].organizations: there is no organization {missing[0]}."
+            )
+
+
+def _check_fixed(organization: Organization, stored: Stored) -> None:
+    before = stored.organizations.get(organization.name)
+    if before is None or organization.name not in stored.housed:
+        return
+    for key in _FIXED:
+        if getattr(before, key) != getattr(organization, key):
+            raise ConfigurationError(
+                f"organizations[{organization.name}].{key}: it has accounts, which stay where they"
+                " are: declare another organization and decommission this one."
+            )
+
+
+def _toml(path: Path, text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}.") from None
+
+
+def _yaml(path: Path, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"{path}: not YAML: {said}.") from None
+
+
+def _place(document: Mapping[str, Any], location: tuple[int | str, ...]) -> str:
+    """``organizations[hoekstra].connections[0].name``: by name where a list's item has one."""
+    place, here = "", cast("Any", document)
+    for part in location:
+        if isinstance(part, int):
+            here = here[part] if isinstance(here, list) else None
+            name = here.get("name") if isinstance(here, dict) else None
+            place += f"[{name if isinstance(name, str) else part}]"
+        else:
+            here = here.get(part) if isinstance(here, dict) else None
+            place += f".{part}" if place else part
+    return place or "the file"

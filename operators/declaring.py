@@ -1,0 +1,139 @@
+"""What declaring an installation does to the directory, each step with its audit entry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Final
+
+from operators import declaration
+from operators.declaration import Change, Stored
+from service.directory import audit, credentials, inbox, locks, organizations
+from service.directory.credentials import TokenDoor
+from service.directory.database import Transaction
+from service.directory.inbox import Received
+from service.directory.organizations import Registered
+from service.errors import NotFound, Refused
+from service.organizations import Installation
+
+DECLARED: Final = "operator.declare"
+_ONLY_FOR_PEOPLE: Final = frozenset({"display_name", "scim_profile"})
+"""Keys that say nothing about accounts."""
+
+
+def the_organization(transaction: Transaction, name: str) -> Registered:
+    """Raises NotFound."""
+    registered = organizations.find(transaction, name)
+    if registered is None:
+        raise NotFound(f"There is no organization {name}: 'provisioner org list' shows them.")
+    return registered
+
+
+def stored(transaction: Transaction) -> Stored:
+    known = organizations.every(transaction)
+    return Stored(
+        tenants={tenant.name: tenant for tenant in organizations.tenants(transaction)},
+        organizations={each.organization.name: each.organization for each in known},
+        sources={source.name: source for source in organizations.sources(transaction)},
+        housed={
+            each.organization.name
+            for each in known
+            if locks.accounts_of(transaction, each.organization.name)
+        },
+    )
+
+
+def apply(
+    transaction: Transaction,
+    declared: Installation,
+    *,
+    known_tenants: Collection[str],
+    actor: str,
+    now: datetime,
+) -> list[Change]:
+    """Stores what differs, and lets the lanes look at the accounts of organizations that changed.
+
+    Raises ConfigurationError, and then changes nothing.
+    """
+    changes = declaration.compare(declared, stored(transaction), known_tenants=known_tenants)
+    todo = {(change.kind, change.name): change for change in changes}
+    for tenant in declared.tenants:
+        if todo["tenant", tenant.name].verdict != "unchanged":
+            organizations.apply_tenant(transaction, tenant)
+    for organization in declared.organizations:
+        change = todo["organization", organization.name]
+        if change.verdict != "unchanged":
+            organizations.apply(transaction, organization, now)
+        if set(change.keys) - _ONLY_FOR_PEOPLE:
+            _look_again(transaction, organization.name, now)
+    for source in declared.sources:
+        if todo["source", source.name].verdict != "unchanged":
+            organizations.apply_source(transaction, source)
+    for change in changes:
+        if change.verdict != "unchanged":
+            audit.record(
+                transaction,
+                actor=actor,
+                action=f"{change.kind}.declare",
+                now=now,
+                organization=change.name if change.kind == "organization" else None,
+                subject=change.name,
+                detail={"verdict": change.verdict, "keys": list(change.keys)},
+            )
+    return changes
+
+
+def create_token(
+    transaction: Transaction,
+    name: str,
+    *,
+    door: TokenDoor,
+    lifetime: timedelta | None,
+    pepper: bytes,
+    actor: str,
+    now: datetime,
+) -> str:
+    """A new token of an organization. Raises NotFound; Refused where it is decommissioned."""
+    if the_organization(transaction, name).decommissioned:
+        raise Refused(f"{name} is decommissioned: it gets no more tokens.")
+    made = credentials.create(
+        transaction, organization=name, door=door, pepper=pepper, now=now, lifetime=lifetime
+    )
+    _audit_token(transaction, "create", name, _id_of(made), actor, now)
+    return made
+
+
+def revoke_token(
+    transaction: Transaction, name: str, token: str, *, actor: str, now: datetime
+) -> str:
+    """Ends a token, given by id or whole; returns its id. Raises NotFound."""
+    the_organization(transaction, name)
+    key_id = _id_of(token)
+    if not credentials.revoke(transaction, name, key_id, now):
+        raise NotFound(f"{name} has no live token {key_id}: 'provisioner org token list {name}'.")
+    _audit_token(transaction, "revoke", name, key_id, actor, now)
+    return key_id
+
+
+def _look_again(transaction: Transaction, name: str, now: datetime) -> None:
+    received = Received(door="operator", source=locks.SOURCE, type=DECLARED, at=now)
+    event_id = inbox.admit(transaction, received, name).event_id
+    locks.touch_organization(transaction, name, event_id=event_id, now=now)
+
+
+def _id_of(token: str) -> str:
+    """A whole token names its id between underscores: the secret must not end up in the audit."""
+    return token.split("_")[1] if token.startswith("ap_") and "_" in token[3:] else token
+
+
+def _audit_token(
+    transaction: Transaction, verb: str, name: str, key_id: str, actor: str, now: datetime
+) -> None:
+    audit.record(
+        transaction,
+        actor=actor,
+        action=f"token.{verb}",
+        now=now,
+        organization=name,
+        subject=key_id,
+    )

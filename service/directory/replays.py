@@ -1,0 +1,398 @@
+"""Second chances: what a replay of an ended event does, when there is none, and setting aside.
+
+A replay is an event of its own. It never makes an older event win over a newer one: where the event
+had reached desired state, today's is brought to Auth0 again; else its bytes are read anew and keep
+the place in the order that they had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Row, and_, select
+
+from service.directory import audit, inbox, intent, locks, organizations, outbox, people, workers
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.inbox import Event, Problem, Received
+from service.errors import NotFound
+from service.organizations import KafkaSource
+from service.people import is_wanted
+from service.workers import WorkerEvent
+
+REPLAY: Final = "operator.replay"
+TROUBLE: Final = ("deadlettered", "rejected")
+_SET_ASIDE: Final = "event.set_aside"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What an event's original bytes say today: a worker event of an organization, or a problem."""
+
+    organization: str | None
+    event: WorkerEvent | None = None
+    problem: Problem | None = None
+    ended: Literal["deadlettered", "rejected"] = "deadlettered"
+
+
+Reader = Callable[[Event, Sequence[KafkaSource]], Reading]
+"""Reads an event that came over Kafka or HTTP; the sources say who may speak for whom. Pure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconcile:
+    """The event had reached desired state: its user's account is brought to today's again."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileFailed:
+    """It was about many users: those of the organization that are failed get another turn."""
+
+    organization: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """It was never understood: its bytes are read anew, in the place that they had."""
+
+    reading: Reading
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoReplay:
+    """Why there is nothing to replay, as a sentence."""
+
+    reason: str
+
+
+Way = Reconcile | ReconcileFailed | Process
+
+
+Verdict = Literal["replayed", "discarded", "set-aside", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a command did to one event. ``failed``: done, and it ended in trouble again."""
+
+    event_id: str
+    verdict: Verdict
+    reason: str
+    replay_id: str | None = None
+
+
+def way_of(
+    transaction: Transaction, event: Event, read: Reader, *, force: bool = False
+) -> Way | NoReplay:
+    """What a replay of this event would do. ``force`` also replays one that succeeded."""
+    if (reason := _refusal(transaction, event, force=force)) is not None:
+        return NoReplay(reason=reason)
+    origin = _origin(transaction, event)
+    user_id = event.user_id or origin.user_id
+    if user_id is not None:
+        return Reconcile(user_id=user_id)
+    if origin.door in ("kafka", "http"):
+        reading = read(origin, organizations.sources(transaction))
+        return Process(reading=reading, number=origin.number)
+    if origin.organization is not None:
+        return ReconcileFailed(organization=origin.organization)
+    return NoReplay(reason="It names no organization and no user: there is nothing to do again.")
+
+
+def replay(
+    transaction: Transaction,
+    event_id: str,
+    *,
+    read: Reader,
+    actor: str,
+    now: datetime,
+    force: bool = False,
+) -> Result:
+    """Replays an event, once: its replay is an event of its own, and can be replayed in turn.
+
+    Raises NotFound.
+    """
+    event = _locked(transaction, event_id)
+    way = way_of(transaction, event, read, force=force)
+    if isinstance(way, NoReplay):
+        return Result(event_id=event.id, verdict="skipped", reason=way.reason)
+    replay_id = _carry_out(transaction, event, way, now)
+    _tell(transaction, event, replay_id, now)
+    audit.record(
+        transaction,
+        actor=actor,
+        action="event.replay",
+        now=now,
+        organization=event.organization,
+        subject=event.id,
+        detail={"replay": replay_id, "forced": force},
+    )
+    after = inbox.get(transaction, replay_id)
+    assert after is not None
+    if after.state in TROUBLE:
+        reason = str((after.error or {}).get("message", after.state))
+        return Result(event_id=event.id, verdict="failed", reason=reason, replay_id=replay_id)
+    return Result(event_id=event.id, verdict="replayed", reason=describe(way), replay_id=replay_id)
+
+
+def examine(
+    transaction: Transaction, event_id: str, *, read: Reader, force: bool = False
+) -> Result:
+    """What ``replay`` would answer, with nothing done. Raises NotFound."""
+    event = _found(transaction, event_id)
+    way = way_of(transaction, event, read, force=force)
+    if isinstance(way, NoReplay):
+        return Result(event_id=event.id, verdict="skipped", reason=way.reason)
+    unusable = isinstance(way, Process) and way.reading.problem is not None
+    verdict: Verdict = "failed" if unusable else "replayed"
+    return Result(event_id=event.id, verdict=verdict, reason=describe(way))
+
+
+def examine_discard(transaction: Transaction, event_id: str) -> Result:
+    """What ``discard`` would answer, with nothing done. Raises NotFound."""
+    event = _found(transaction, event_id)
+    if event.state in inbox.OPEN:
+        return Result(event_id=event.id, verdict="discarded", reason="it has not ended yet")
+    if event.state not in TROUBLE:
+        said = f"It has ended as {event.state}: there is nothing to discard."
+        return Result(event_id=event.id, verdict="skipped", reason=said)
+    if not needs_operator(transaction, event.id):
+        said = "It was replayed or set aside before."
+        return Result(event_id=event.id, verdict="skipped", reason=said)
+    return Result(event_id=event.id, verdict="set-aside", reason=f"it has ended as {event.state}")
+
+
+def discard(
+    transaction: Transaction, event_id: str, *, reason: str, actor: str, now: datetime
+) -> Result:
+    """Ends an open event as ``discarded``; one that ended in trouble is set aside.
+
+    What has ended stays as it ended: setting aside only takes it off the list of trouble. What an
+    accepted event has written to desired state stays too. Raises NotFound.
+    """
+    event = _locked(transaction, event_id)
+    result = examine_discard(transaction, event.id)
+    detail = {"reason": reason, "state": event.state}
+    match result.verdict:
+        case "discarded":
+            transaction.execute(t.schedule.delete().where(t.schedule.c.event_id == event.id))
+            problem = Problem(
+                kind="operator", code="discarded", message="An operator discarded this event."
+            )
+            inbox.finish(transaction, event.id, "discarded", now=now, problem=problem)
+            _audit_discard(transaction, "event.discard", event, actor, detail, now)
+        case "set-aside":
+            _audit_discard(transaction, _SET_ASIDE, event, actor, detail, now)
+        case _:
+            return result
+    return replace(result, reason=reason)
+
+
+def describe(way: Way) -> str:
+    """What a replay does, for people."""
+    match way:
+        case Reconcile():
+            return f"user {way.user_id} is brought to Auth0 again"
+        case ReconcileFailed():
+            return f"the failed users of {way.organization} are brought to Auth0 again"
+        case Process(reading=reading) if reading.problem is not None:
+            return f"still unusable: {reading.problem.message}"
+        case Process(reading=reading):
+            assert reading.event is not None
+            told = f"{reading.event.type} of worker {reading.event.worker_id}"
+            return f"its bytes are read anew: {told} in {reading.organization}"
+
+
+def needs_operator(transaction: Transaction, event_id: str) -> bool:
+    """Whether an event ended in trouble and was neither replayed nor set aside."""
+    query = select(t.events.c.id).where(t.events.c.id == event_id, unattended())
+    return transaction.execute(query).first() is not None
+
+
+def replays_of(transaction: Transaction, event_id: str) -> list[Event]:
+    """The events that replay this one, oldest first."""
+    rows = transaction.execute(
+        select(t.events)
+        .where(t.events.c.causation_id == event_id, t.events.c.type == REPLAY)
+        .order_by(t.events.c.number)
+    )
+    return [inbox.as_event(row) for row in rows]
+
+
+def unattended() -> ColumnElement[bool]:
+    """A condition on events: ended in trouble, neither replayed nor set aside."""
+    later = t.events.alias("replays")
+    replayed = select(later.c.id).where(
+        later.c.causation_id == t.events.c.id, later.c.type == REPLAY
+    )
+    aside = select(t.audit.c.number).where(
+        t.audit.c.subject == t.events.c.id, t.audit.c.action == _SET_ASIDE
+    )
+    return and_(t.events.c.state.in_(TROUBLE), ~replayed.exists(), ~aside.exists())
+
+
+def _locked(transaction: Transaction, event_id: str) -> Event:
+    """The event, held: two operators who replay it at once follow one another."""
+    row: Row[Any] | None = transaction.execute(
+        select(t.events).where(t.events.c.id == event_id).with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no event {event_id}.")
+    return inbox.as_event(row)
+
+
+def _found(transaction: Transaction, event_id: str) -> Event:
+    event = inbox.get(transaction, event_id)
+    if event is None:
+        raise NotFound(f"There is no event {event_id}.")
+    return event
+
+
+def _origin(transaction: Transaction, event: Event) -> Event:
+    """The event that a chain of replays began with: its bytes are what is read."""
+    while event.type == REPLAY and event.causation_id is not None:
+        earlier = inbox.get(transaction, event.causation_id)
+        if earlier is None:
+            break
+        event = earlier
+    return event
+
+
+def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | None:
+    if event.state in inbox.OPEN:
+        return f"It has not ended ({event.state}): it goes on by itself."
+    for known in replays_of(transaction, event.id):
+        if known.state in inbox.OPEN:
+            return f"Its replay {known.id} is under way."
+        if known.state in TROUBLE:
+            return f"Its replay {known.id} ended as {known.state}: replay that one."
+        if not force:
+            return f"Its replay {known.id} ended as {known.state}."
+    if event.state in TROUBLE or (event.state == "succeeded" and force):
+        return None
+    return _WHY_NOT[event.state].format(cause=event.causation_id)
+
+
+_WHY_NOT: Final = {
+    "succeeded": "It succeeded: --force reconciles its user once more.",
+    "superseded": "A newer event took its place: replaying it must not undo that one.",
+    "duplicate": "It repeats event {cause}: replay that one.",
+    "cancelled": "A later event took it back: send a new one from its source.",
+    "discarded": "An operator discarded it: send a new one from its source.",
+}
+
+
+def _carry_out(transaction: Transaction, event: Event, way: Way, now: datetime) -> str:
+    received = Received(
+        door="operator",
+        source=locks.SOURCE,
+        type=REPLAY,
+        at=now,
+        causation_id=event.id,
+        correlation_id=event.correlation_id,
+    )
+    match way:
+        case Reconcile():
+            return _reconcile(transaction, way.user_id, received)
+        case ReconcileFailed():
+            return _reconcile_failed(transaction, way.organization, received)
+        case Process():
+            return _process(transaction, way, received)
+
+
+def _reconcile(transaction: Transaction, user_id: str, received: Received) -> str:
+    user = people.lock(transaction, user_id)
+    registered = organizations.find(transaction, user.organization) if user is not None else None
+    if user is None or registered is None:
+        raise NotFound(f"The event's user {user_id} is no longer known.")
+    event_id = inbox.admit(transaction, received, user.organization).event_id
+    inbox.attribute(transaction, event_id, user.id)
+    wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+    intent.settle(
+        transaction,
+        user.id,
+        registered=registered,
+        event_id=event_id,
+        was_wanted=wanted,
+        now=received.at,
+    )
+    return event_id
+
+
+def _reconcile_failed(transaction: Transaction, organization: str, received: Received) -> str:
+    event_id = inbox.admit(transaction, received, organization).event_id
+    failed = transaction.execute(
+        select(t.users.c.id)
+        .where(t.users.c.organization == organization, t.users.c.state == "failed")
+        .order_by(t.users.c.id)
+    ).scalars()
+    intent.touch_users(transaction, failed.all(), event_id=event_id, now=received.at)
+    return event_id
+
+
+def _process(transaction: Transaction, way: Process, received: Received) -> str:
+    reading = way.reading
+    registered = (
+        organizations.find(transaction, reading.organization) if reading.organization else None
+    )
+    problem = reading.problem
+    if problem is None and registered is None:
+        problem = Problem(
+            kind="input",
+            code="unknown_organization",
+            message="There is no such organization: declare it, then replay the event.",
+        )
+    if problem is not None or registered is None or reading.event is None:
+        name = registered.organization.name if registered is not None else None
+        event_id = inbox.admit(transaction, received, name).event_id
+        inbox.finish(transaction, event_id, reading.ended, now=received.at, problem=problem)
+        return event_id
+    due = replace(received, effective_at=reading.event.effective_at)
+    return workers.accept(transaction, registered, reading.event, due, number=way.number).event_id
+
+
+def _tell(transaction: Transaction, event: Event, replay_id: str, now: datetime) -> None:
+    outbox.emit(
+        transaction,
+        "event.replayed",
+        now=now,
+        organization=event.organization,
+        user_id=event.user_id,
+        event_id=event.id,
+        correlation_id=event.correlation_id,
+        source=event.source,
+        data={
+            "event": {
+                "type": event.type,
+                "door": event.door,
+                "source": event.source,
+                "sourceId": event.source_id,
+            },
+            "replay": replay_id,
+        },
+    )
+
+
+def _audit_discard(
+    transaction: Transaction,
+    action: str,
+    event: Event,
+    actor: str,
+    detail: dict[str, Any],
+    now: datetime,
+) -> None:
+    audit.record(
+        transaction,
+        actor=actor,
+        action=action,
+        now=now,
+        organization=event.organization,
+        subject=event.id,
+        detail=detail,
+    )
