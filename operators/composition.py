@@ -285,6 +285,7 @@ def _publisher(settings: Settings, database: Database, clock: Clock) -> Publishe
             connection=_kafka(settings),
             outcomes_topic=settings.kafka_outcomes_topic,
             deadletters_topic=settings.kafka_deadletters_topic,
+            create_topics=settings.kafka_create_topics,
             group=settings.kafka_group_id,
         ),
     )

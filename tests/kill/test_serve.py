@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from operators.sample.day import DAY
 from operators.sample.organizations import CLIENT_ID, CLIENT_SECRET, sample_installation
@@ -241,15 +241,13 @@ async def _require_all_published(database: Database) -> None:
 
 async def _read_all(bootstrap: str, topic: str) -> list[dict[str, str]]:
     """Every record of a topic, from the beginning: headers as text, and the key."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        partitions = [
-            TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()
-        ]
-        consumer.assign(partitions)
+    async with AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    ) as consumer:
+        partitions = consumer.assignment()
         ends = await consumer.end_offsets(partitions)
         records: list[dict[str, str]] = []
         while any([await consumer.position(p) < ends[p] for p in partitions]):
@@ -260,8 +258,6 @@ async def _read_all(bootstrap: str, topic: str) -> list[dict[str, str]]:
                     for record in batch
                 ]
         return records
-    finally:
-        await consumer.stop()
 
 
 def _require_order(published: list[dict[str, str]]) -> None:
