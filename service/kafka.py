@@ -64,18 +64,22 @@ async def create_missing_topics(
     topics: Sequence[str],
     *,
     partitions: int = 1,
-    replicas: int = -1,
+    replicas: int = 1,
+    largest: int = 1024 * 1024,
     within: float = 15.0,
 ) -> list[str]:
     """Creates those topics that are not there, for development and tests; returns their names.
 
-    ``replicas`` -1: the brokers' default. Raises KafkaError, TimeoutError.
+    ``largest``: bytes of the largest batch. Raises KafkaError, TimeoutError.
     """
     async with asyncio.timeout(within):
         admin = AIOKafkaAdminClient(**connection.arguments())
         try:
             await admin.start()
-            wanted = [NewTopic(topic, partitions, replicas) for topic in topics]
+            given = {"max.message.bytes": str(largest)}
+            wanted = [
+                NewTopic(topic, partitions, replicas, topic_configs=given) for topic in topics
+            ]
             response: Any = await admin.create_topics(wanted)
             created: list[str] = []
             for topic, code, *message in response.topic_errors:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from service.organizations import KafkaSource
 from tests.conftest import CreateTopic
 from tests.consumers.conftest import database, database_url
 from tests.consumers.support import events_of, outcomes_of
+from tests.integration.kafka_door import door_to
 
 __all__ = ["database", "database_url"]
 
@@ -542,3 +544,63 @@ async def test_brokers_that_are_away_are_waited_for_and_the_end_is_prompt(
         assert not intake.is_ready
         began = loop.time()
     assert loop.time() - began < timedelta(seconds=5).total_seconds()
+
+
+@pytest.mark.parametrize("how", ["shut", "fall_silent"])
+async def test_brokers_that_go_away_and_come_back_cost_nothing(
+    database: Database,
+    hr: Hr,
+    settings: IntakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    await declare(database, hr.topic)
+    await hr.send(event("e-1"))
+    async with door_to(settings.connection.bootstrap_servers, monkeypatch) as door:
+        through = replace(
+            settings,
+            connection=KafkaConnection(bootstrap_servers=door.address),
+            request_within=0.5,
+        )
+        async with running(intake_of(database, through)) as intake:
+            await stored(database, 1)
+            getattr(door, how)()
+            await hr.send(event("e-2"))
+
+            async def told() -> bool:
+                return not intake.is_ready and bool(intake.facts.problems)
+
+            await until(told)
+            cpu = time.process_time()
+            await asyncio.sleep(1.0)
+            assert time.process_time() - cpu < 0.5  # no busy loop
+            door.open()
+            events = await stored(database, 2)
+
+            async def well() -> bool:
+                return intake.is_ready and intake.facts.problems == ()
+
+            await until(well)
+    assert [each.source_id for each in events] == ["e-1", "e-2"]
+
+
+@pytest.mark.parametrize("how", ["shut", "fall_silent"])
+async def test_end_is_prompt_when_brokers_have_gone_away(
+    database: Database,
+    hr: Hr,
+    settings: IntakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    await declare(database, hr.topic)
+    await hr.send(event("e-1"))
+    loop = asyncio.get_running_loop()
+    async with door_to(settings.connection.bootstrap_servers, monkeypatch) as door:
+        through = replace(
+            settings, connection=KafkaConnection(bootstrap_servers=door.address), commit_every=60.0
+        )
+        async with running(intake_of(database, through)):
+            await stored(database, 1)
+            getattr(door, how)()
+            began = loop.time()
+        assert loop.time() - began < 10
