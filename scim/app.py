@@ -5,13 +5,13 @@ Mounted at ``/scim/v2``; its own paths start with the organization's name.
 
 from __future__ import annotations
 
-import logging
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scim import discovery
@@ -28,7 +28,7 @@ from service.directory.database import Database, is_unavailable
 from service.errors import NotFound, ProvisionerError, Refused, UniquenessConflict, VersionConflict
 from service.organizations import Organization
 
-_LOG: Final = logging.getLogger(__name__)
+_LOG: Final = structlog.stdlib.get_logger(__name__)
 _ID: Final = re.compile(r"[0-9A-Za-z._-]{1,100}")
 _RETRY_AFTER_SECONDS: Final = 5
 
@@ -256,12 +256,12 @@ def _of_the_core(error: ProvisionerError) -> ScimError:
 def _unexpected(error: Exception) -> ScimError:
     """Said without internals; logged without the message, which may hold a person's data."""
     if is_unavailable(error):
-        _LOG.warning("the database does not answer: %s", type(error).__name__)
+        _LOG.warning("the database does not answer", error=type(error).__name__)
         return ScimError(
             503,
             "The service cannot store anything at the moment: try again.",
             headers=(("Retry-After", str(_RETRY_AFTER_SECONDS)),),
         )
     where = "".join(traceback.format_tb(error.__traceback__))
-    _LOG.error("a request failed unexpectedly: %s\n%s", type(error).__name__, where)
+    _LOG.error("a SCIM request failed unexpectedly", error=type(error).__name__, where=where)
     return ScimError(500, "The service failed; the request may be repeated.")

@@ -14,6 +14,7 @@ from scim.resource import MEMBERS, Profile, asserts, members_in
 from service.directory import groups, search
 from service.directory.database import Transaction
 from service.directory.groups import Group, MemberChange
+from service.directory.inbox import Received
 from service.errors import NotFound
 from service.organizations import Organization
 
@@ -71,7 +72,7 @@ class Groups:
             request,
             organization,
             group_id,
-            "group.replaced",
+            self._door.received(request, "group.replaced", document),
             lambda _: (resource, change),
             wants_members=wants_members,
         )
@@ -79,14 +80,15 @@ class Groups:
 
     async def patch(self, request: Request, organization: Organization, group_id: str) -> Answer:
         profile = self._profile(organization)
-        operations = read_operations(request.json(), tolerant=profile.tolerant)
+        document = request.json()
+        operations = read_operations(document, tolerant=profile.tolerant)
         # Entra wants 204, and the members of a large group are not to be read for nothing.
         asked = "attributes" in request.query
         group, members = await self._change(
             request,
             organization,
             group_id,
-            "group.patched",
+            self._door.received(request, "group.patched", document),
             lambda group: patch_group(profile, group.resource, operations),
             wants_members=asked and requested(request, self._type).wants(MEMBERS),
         )
@@ -130,13 +132,11 @@ class Groups:
         request: Request,
         organization: Organization,
         group_id: str,
-        event: str,
+        received: Received,
         changed: Changed,
         *,
         wants_members: bool,
     ) -> tuple[Group, list[str]]:
-        received = self._door.received(request, event, request.json())
-
         def work(transaction: Transaction) -> tuple[Group, list[str]]:
             registered = registered_now(transaction, organization.name)
             group = groups.lock(transaction, organization.name, group_id)

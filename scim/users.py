@@ -13,6 +13,7 @@ from scim.representation import requested, user_document
 from scim.resource import Profile, asserts
 from service.directory import search, users
 from service.directory.database import Transaction
+from service.directory.inbox import Received
 from service.errors import NotFound
 from service.organizations import Organization
 from service.people import User
@@ -64,17 +65,20 @@ class Users:
             # Nobody is let in by leaving a word out.
             return resource if says_active else {**resource, "active": user.active}
 
-        return await self._change(request, organization, user_id, "user.replaced", changed)
+        received = self._door.received(request, "user.replaced", document)
+        return await self._change(request, organization, user_id, received, changed)
 
     async def patch(self, request: Request, organization: Organization, user_id: str) -> Answer:
         profile = self._profile(organization)
-        operations = read_operations(request.json(), tolerant=profile.tolerant)
+        document = request.json()
+        operations = read_operations(document, tolerant=profile.tolerant)
 
         def changed(user: User) -> Mapping[str, Any]:
             resource = patch_user(profile, user.resource or {}, operations)
             return {"active": user.active, **resource}
 
-        return await self._change(request, organization, user_id, "user.patched", changed)
+        received = self._door.received(request, "user.patched", document)
+        return await self._change(request, organization, user_id, received, changed)
 
     async def delete(self, request: Request, organization: Organization, user_id: str) -> Answer:
         received = self._door.received(request, "user.deleted")
@@ -114,11 +118,9 @@ class Users:
         request: Request,
         organization: Organization,
         user_id: str,
-        event: str,
+        received: Received,
         changed: Changed,
     ) -> Answer:
-        received = self._door.received(request, event, request.json())
-
         def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
             registered = registered_now(transaction, organization.name)
             user = users.lock(transaction, organization.name, user_id)

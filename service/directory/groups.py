@@ -218,7 +218,7 @@ def _add(transaction: Transaction, group: Group, ids: frozenset[str]) -> Sequenc
         .order_by(t.users.c.id)
     )
     # Held, so that nobody is deleted between this look and the commit.
-    known = set(transaction.execute(live.with_for_update(read=True)).scalars())
+    known = set(transaction.execute(live.with_for_update(key_share=True)).scalars())
     if len(known) < len(ids):
         missing = min(ids - known)
         raise Refused(f"{missing[:100]} is not the id of a user of this organization.")

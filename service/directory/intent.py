@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Text, column, func, literal, select, update
+from sqlalchemy import Row, Select, Text, bindparam, column, func, literal, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
@@ -81,7 +81,7 @@ def settle(
         return people.change(
             transaction, user.id, state="failed", detail=claim.problem.message, **changes
         )
-    if wanted != was_wanted:
+    if wanted != was_wanted and user.last_event_id is not None:
         supersede_open(transaction, user.id, by=event_id, now=now)
     if claim.account_id is None:
         told = _nothing_to_do(transaction, event_id, wanted=wanted, now=now)
@@ -153,29 +153,23 @@ def _held_by_another(
     Whoever else wants this address in the tenant waits until we have it, or not.
     """
     hold(transaction, "identifier", tenant, identifier)
-    return _problem_of(
-        transaction.execute(
-            select(t.users.c.deleted_at).where(
-                t.users.c.organization == user.organization,
-                t.users.c.identifier == identifier,
-                t.users.c.id != user.id,
-                t.users.c.account_id.is_not(None),
-            )
-        ).first()
-    )
+    known = {"organization": user.organization, "identifier": identifier, "own": user.id}
+    return _problem_of(transaction.execute(_HOLDER_OF_ADDRESS, known).first())
 
 
 def _why_held(transaction: Transaction, user: User, account_id: str) -> Problem | None:
     """Who of the organization has this account, whatever their own address is by now."""
-    return _problem_of(
-        transaction.execute(
-            select(t.users.c.deleted_at).where(
-                t.users.c.account_id == account_id,
-                t.users.c.organization == user.organization,
-                t.users.c.id != user.id,
-            )
-        ).first()
-    )
+    known = {"organization": user.organization, "account": account_id, "own": user.id}
+    return _problem_of(transaction.execute(_HOLDER_OF_ACCOUNT, known).first())
+
+
+_OTHERS: Final = select(t.users.c.deleted_at).where(
+    t.users.c.organization == bindparam("organization"), t.users.c.id != bindparam("own")
+)
+_HOLDER_OF_ADDRESS: Final = _OTHERS.where(
+    t.users.c.identifier == bindparam("identifier"), t.users.c.account_id.is_not(None)
+)
+_HOLDER_OF_ACCOUNT: Final = _OTHERS.where(t.users.c.account_id == bindparam("account"))
 
 
 def _problem_of(holder: Row[tuple[datetime | None]] | None) -> Problem | None:
@@ -214,9 +208,13 @@ def _wait(
     transaction: Transaction, event_id: str, account_id: str, user_id: str, revision: int
 ) -> None:
     transaction.execute(
-        t.waits.insert().values(
-            event_id=event_id, account_id=account_id, user_id=user_id, revision=revision
-        )
+        t.waits.insert(),
+        {
+            "event_id": event_id,
+            "account_id": account_id,
+            "user_id": user_id,
+            "revision": revision,
+        },
     )
 
 
@@ -243,16 +241,19 @@ def touch_users(
 def _touch_some(
     transaction: Transaction, user_ids: Sequence[str], event_id: str, now: datetime
 ) -> int:
-    listed = id_list(transaction, user_ids)
-    housed = (
-        select(t.users.c.id, t.users.c.account_id)
+    # Users before accounts, each in order, as everywhere: two changes do not wait for each other.
+    housed = transaction.execute(
+        select(t.users.c.id)
         .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-        .where(t.users.c.id.in_(listed), t.accounts.c.closed_at.is_(None))
+        .where(t.users.c.id.in_(id_list(transaction, user_ids)), t.accounts.c.closed_at.is_(None))
+        .order_by(t.users.c.id)
+        .with_for_update(of=t.users)
     )
-    # Locked in one order everywhere, so that two changes do not wait for each other.
+    listed = id_list(transaction, housed.scalars())
+    theirs = select(t.users.c.account_id).where(t.users.c.id.in_(listed))
     in_order = (
         select(t.accounts.c.id)
-        .where(t.accounts.c.id.in_(select(housed.subquery().c.account_id)))
+        .where(t.accounts.c.id.in_(theirs))
         .order_by(t.accounts.c.id)
         .with_for_update()
     )
@@ -273,12 +274,12 @@ def _touch_some(
             select(literal(event_id), t.accounts.c.id, t.users.c.id, t.accounts.c.revision)
             .select_from(t.users)
             .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-            .where(t.users.c.id.in_(listed), t.accounts.c.closed_at.is_(None)),
+            .where(t.users.c.id.in_(listed)),
         )
     )
     transaction.execute(
         update(t.users)
-        .where(t.users.c.id.in_(select(housed.subquery().c.id)))
+        .where(t.users.c.id.in_(listed))
         .values(state="pending", detail=None, last_event_id=event_id)
     )
     return waiting.rowcount

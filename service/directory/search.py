@@ -85,6 +85,9 @@ def _page(
     rows: Sequence[Row[Any]] = ()
     if query.limit > 0:
         order: list[ColumnElement[Any]] = [table.c.id]
+        if query.where is not None and dialect == "sqlite":
+            # An expression: else SQLite walks all ids in order, past the index that finds the few.
+            order = [table.c.id + ""]
         if query.sort is not None:
             key = compile_sort(query.sort.target, layout, dialect)
             down = query.sort.descending

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
@@ -195,3 +197,29 @@ async def test_one_account_of_two_users_is_touched_for_both(scim: Scim, people: 
         return [(row[0], row[1]) for row in rows]
 
     assert sorted(await scim.database.transact(work)) == sorted([(people[0], 0), (people[3], 0)])
+
+
+async def test_concurrent_changes_of_roles_and_people_all_come_through(
+    scim: Scim, people: list[str]
+) -> None:
+    admins = (await scim.post_group("Admins"))["id"]
+    editors = (await scim.post_group("Editors", externalId="g-7"))["id"]
+    started = time.monotonic()
+    answers = await asyncio.gather(
+        *(
+            scim.patch(
+                f"Groups/{group}",
+                {"op": name, "path": "members", "value": members(sample)},
+            )
+            for group in (admins, editors)
+            for name in ("add", "remove", "add")
+            for sample in (people, people[::-1], people[1:3])
+        ),
+        *(
+            scim.patch(f"Users/{user}", {"op": "add", "path": "title", "value": "x"})
+            for user in people * 3
+        ),
+    )
+    assert {answer.status_code for answer in answers} == {200, 204}
+    # Deadlocks would be resolved, but only after a second each.
+    assert time.monotonic() - started < 10
