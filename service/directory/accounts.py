@@ -11,7 +11,7 @@ from sqlalchemy import Row, and_, literal, or_, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, insert
+from service.directory.dialect import columns, insert_unless_known
 from service.ids import account_key, new_id
 
 
@@ -66,23 +66,20 @@ def open_account(
 
     None where this address has an open account already.
     """
-    return transaction.execute(
-        insert(transaction, t.accounts)
-        .values(
-            id=new_id(now),
-            tenant=tenant,
-            connection=connection,
-            user_id=f"auth0|{account_key()}",
-            identifier=identifier,
-            revision=1,
-            applied_revision=0,
-            observed={},
-            due_at=now,
-            modified_at=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(t.accounts.c.id)
-    ).scalar_one_or_none()
+    row = {
+        "id": new_id(now),
+        "tenant": tenant,
+        "connection": connection,
+        "user_id": f"auth0|{account_key()}",
+        "identifier": identifier,
+        "revision": 1,
+        "applied_revision": 0,
+        "observed": {},
+        "due_at": now,
+        "modified_at": now,
+    }
+    opened = insert_unless_known(transaction, t.accounts, row, [t.accounts.c.id])
+    return opened.id if opened is not None else None
 
 
 def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datetime) -> int:

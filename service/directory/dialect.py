@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Row,
+    Table,
+    TextualSelect,
+    bindparam,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -14,6 +25,35 @@ def insert(transaction: Connection, table: Table) -> postgresql.Insert | sqlite.
     if transaction.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+def insert_unless_known(
+    transaction: Connection,
+    table: Table,
+    values: Mapping[str, Any],
+    returning: Sequence[Column[Any]],
+) -> Row[Any] | None:
+    """Inserts a row and returns these columns of it; None where one of its unique values is there.
+
+    For the hot paths: what SQLAlchemy has for ON CONFLICT is compiled anew each time.
+    """
+    statement = _insert_unless_known(table, tuple(values), tuple(returning))
+    return transaction.execute(statement, values).one_or_none()
+
+
+@functools.cache
+def _insert_unless_known(
+    table: Table, names: tuple[str, ...], returning: tuple[Column[Any], ...]
+) -> TextualSelect:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    bound = ", ".join(f":{name}" for name in names)
+    told = ", ".join(f'"{column.name}"' for column in returning)
+    statement = text(
+        f"INSERT INTO {table.name} ({quoted}) VALUES ({bound})"  # noqa: S608 - our own names
+        f" ON CONFLICT DO NOTHING RETURNING {told}"
+    )
+    types = [bindparam(name, type_=table.c[name].type) for name in names]
+    return statement.bindparams(*types).columns(*returning)
 
 
 def columns(row: Row[Any]) -> Mapping[Any, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, select, update
 from service.directory import outbox
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, insert
+from service.directory.dialect import columns, insert_unless_known
 from service.ids import new_id
 from service.outcomes.catalogue import OutcomeType
 
@@ -195,8 +195,8 @@ def _row(received: Received, event_id: str, organization: str | None) -> dict[st
 
 def _insert(transaction: Transaction, row: Mapping[str, Any]) -> int | None:
     """The number of acceptance; None where the offset or the producer's id is known already."""
-    statement = insert(transaction, t.events).on_conflict_do_nothing().returning(t.events.c.number)
-    return transaction.execute(statement, row).scalar_one_or_none()
+    inserted = insert_unless_known(transaction, t.events, row, [t.events.c.number])
+    return inserted.number if inserted is not None else None
 
 
 def _at_offset(transaction: Transaction, row: Mapping[str, Any]) -> str | None:

@@ -6,29 +6,31 @@ The key is ``externalId`` = worker id, never an address.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from service.directory import intent, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.people import User
 
+_SAME_PERSON: Final = (
+    select(t.users)
+    .where(
+        t.users.c.organization == bindparam("organization"),
+        (t.users.c.external_id == bindparam("key")) & t.users.c.deleted_at.is_not(None)
+        | (t.users.c.worker_id == bindparam("key")) & t.users.c.resource.is_(None),
+    )
+    .order_by(t.users.c.deleted_at.desc().nulls_last(), t.users.c.id.desc())
+    .with_for_update()
+)
+
 
 def same_person(transaction: Transaction, organization: str, external_id: str) -> User | None:
     """Who was deleted with this ``externalId`` last, or whom HR knows by it and SCIM does not."""
     people.hold_key(transaction, organization, external_id)
-    rows = transaction.execute(
-        select(t.users)
-        .where(
-            t.users.c.organization == organization,
-            (t.users.c.external_id == external_id) & t.users.c.deleted_at.is_not(None)
-            | (t.users.c.worker_id == external_id) & t.users.c.resource.is_(None),
-        )
-        .order_by(t.users.c.deleted_at.desc().nulls_last(), t.users.c.id.desc())
-        .with_for_update()
-    ).all()
+    rows = transaction.execute(_SAME_PERSON, {"organization": organization, "key": external_id})
     candidates = [people.as_user(row) for row in rows]
     holding = [user for user in candidates if user.account_id or user.worker_id]
     return next(iter(holding or candidates), None)

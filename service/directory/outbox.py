@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, select, text, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import insert
 from service.ids import derived_id
 from service.outcomes.catalogue import OutcomeType, full_name
 
@@ -38,6 +37,12 @@ class Outcome:
     published_at: datetime | None
 
 
+_NEXT: Final = text(
+    "INSERT INTO outcome_keys (key, sequence) VALUES (:key, 1)"
+    " ON CONFLICT (key) DO UPDATE SET sequence = outcome_keys.sequence + 1 RETURNING sequence"
+)
+
+
 def emit(
     transaction: Transaction,
     outcome: OutcomeType,
@@ -53,28 +58,24 @@ def emit(
 ) -> str:
     """Writes an outcome and returns its id. Keyed by user, else by organization, else by source."""
     key = f"{organization}:{user_id}" if user_id else (organization or source or "installation")
-    statement = insert(transaction, t.outcome_keys).values(key=key, sequence=1)
-    sequence = transaction.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"], set_={"sequence": t.outcome_keys.c.sequence + 1}
-        ).returning(t.outcome_keys.c.sequence)
-    ).scalar_one()
+    sequence: int = transaction.execute(_NEXT, {"key": key}).scalar_one()
     outcome_id = derived_id("outcome", key, str(sequence))
     transaction.execute(
-        t.outcomes.insert().values(
-            id=outcome_id,
-            key=key,
-            sequence=sequence,
-            shard=zlib.crc32(key.encode()) % SHARDS,
-            type=full_name(outcome),
-            organization=organization,
-            user_id=user_id,
-            event_id=event_id,
-            correlation_id=correlation_id,
-            traceparent=traceparent,
-            data=dict(data or {}),
-            created_at=now,
-        )
+        t.outcomes.insert(),
+        {
+            "id": outcome_id,
+            "key": key,
+            "sequence": sequence,
+            "shard": zlib.crc32(key.encode()) % SHARDS,
+            "type": full_name(outcome),
+            "organization": organization,
+            "user_id": user_id,
+            "event_id": event_id,
+            "correlation_id": correlation_id,
+            "traceparent": traceparent,
+            "data": dict(data or {}),
+            "created_at": now,
+        },
     )
     return outcome_id
 

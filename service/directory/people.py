@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, hold
 from service.people import User
 
+# Built once: building a statement costs more than SQLite takes to run it.
+_ONE: Final = select(t.users).where(t.users.c.id == bindparam("of"))
+_STORE: Final = update(t.users).where(t.users.c.id == bindparam("of"))
+_LOCK: Final = _ONE.with_for_update()
+_CHANGE: Final = _STORE.returning(t.users)
+
 
 def get(transaction: Transaction, user_id: str) -> User | None:
-    row = transaction.execute(select(t.users).where(t.users.c.id == user_id)).one_or_none()
+    row = transaction.execute(_ONE, {"of": user_id}).one_or_none()
     return as_user(row) if row is not None else None
 
 
 def lock(transaction: Transaction, user_id: str) -> User | None:
     """The user, held against other transactions until this one ends."""
-    row = transaction.execute(
-        select(t.users).where(t.users.c.id == user_id).with_for_update()
-    ).one_or_none()
+    row = transaction.execute(_LOCK, {"of": user_id}).one_or_none()
     return as_user(row) if row is not None else None
 
 
@@ -40,15 +44,12 @@ def of_account(transaction: Transaction, account_id: str) -> list[User]:
 
 def store(transaction: Transaction, user_id: str, **values: Any) -> None:
     """Writes columns of a user."""
-    transaction.execute(update(t.users).where(t.users.c.id == user_id).values(**values))
+    transaction.execute(_STORE, {"of": user_id, **values})
 
 
 def change(transaction: Transaction, user_id: str, **values: Any) -> User:
     """Writes columns of a user, and returns the user as it is then."""
-    row = transaction.execute(
-        update(t.users).where(t.users.c.id == user_id).values(**values).returning(t.users)
-    ).one()
-    return as_user(row)
+    return as_user(transaction.execute(_CHANGE, {"of": user_id, **values}).one())
 
 
 def as_user(row: Row[Any]) -> User:

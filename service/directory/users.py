@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from service.directory import inbox, intent, joins, people
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import insert
+from service.directory.dialect import insert_unless_known
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.errors import NotFound, UniquenessConflict, VersionConflict
@@ -198,20 +198,16 @@ _NAME_TAKEN: Final = "Another user of this organization has this userName."
 def _insert(
     transaction: Transaction, organization: str, resource: Mapping[str, Any], now: datetime
 ) -> User:
-    row = transaction.execute(
-        insert(transaction, t.users)
-        .values(
-            id=new_id(now),
-            organization=organization,
-            state="pending",
-            version=1,
-            created_at=now,
-            modified_at=now,
-            **_columns(resource),
-        )
-        .on_conflict_do_nothing()
-        .returning(t.users)
-    ).one_or_none()
+    values = {
+        "id": new_id(now),
+        "organization": organization,
+        "state": "pending",
+        "version": 1,
+        "created_at": now,
+        "modified_at": now,
+        **_columns(resource),
+    }
+    row = insert_unless_known(transaction, t.users, values, list(t.users.c))
     if row is None:
         raise UniquenessConflict(_NAME_TAKEN)
     return people.as_user(row)
