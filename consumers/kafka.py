@@ -28,7 +28,8 @@ class IntakeSettings:
     connection: KafkaConnection
     group_id: str = "auth0-provisioner"
     group_instance_id: str | None = None
-    max_poll_records: int = 500
+    max_poll_records: int = 100
+    """Also the most in one transaction: it holds locks, and on SQLite the only writer, for as long."""
     poll_timeout: float = 0.25
     commit_every: float = 1.0
     refresh_sources_every: float = 10.0
