@@ -481,6 +481,18 @@ async def test_two_members_share_the_topic_and_one_takes_over_from_the_other(
     assert {each.state for each in events} == {"accepted"}
 
 
+async def test_static_member_goes_on_after_a_restart(
+    database: Database, hr: Hr, settings: IntakeSettings
+) -> None:
+    await declare(database, hr.topic)
+    static = replace(settings, group_instance_id="intake-0")
+    for number in (1, 2):
+        await hr.send(event(f"e-{number}", f"w-{number}"))
+        async with running(intake_of(database, static)):
+            events = await stored(database, number)
+    assert {each.state for each in events} == {"accepted"}
+
+
 async def test_lag_is_told(database: Database, hr: Hr, settings: IntakeSettings) -> None:
     await declare(database, hr.topic)
     for _ in range(3):
