@@ -138,7 +138,22 @@ def live(transaction: Transaction, account_ids: Collection[str]) -> frozenset[st
 
 
 def lock(transaction: Transaction, account_id: str) -> Account | None:
-    """The account, held against other transactions until this one ends."""
+    """The account and its users, held against other transactions until this one ends.
+
+    Users first, as the doors do who hold a user and then want the account.
+    """
+    if transaction.dialect.name == "postgresql":
+        transaction.execute(
+            select(t.users.c.id)
+            .where(t.users.c.account_id == account_id)
+            .order_by(t.users.c.id)
+            .with_for_update()
+        )
+    return hold(transaction, account_id)
+
+
+def hold(transaction: Transaction, account_id: str) -> Account | None:
+    """The account alone, for one who holds its user already."""
     row = transaction.execute(
         select(t.accounts).where(t.accounts.c.id == account_id).with_for_update()
     ).one_or_none()

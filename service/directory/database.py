@@ -10,7 +10,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,8 +253,26 @@ class PostgresDatabase:
         self._reading = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def transact(self, work: Work[T]) -> T:
+        return await self._to_its_end(self._transact(work))
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._to_its_end(self._read(work))
+
+    async def _to_its_end(self, running: Coroutine[Any, Any, T]) -> T:
+        """A caller that goes away does not tear down a connection in the middle of a statement."""
+        if self._closed:
+            running.close()
+            raise RuntimeError("the database is closed")
+        task = asyncio.create_task(running)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _transact(self, work: Work[T]) -> T:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_worth_repeating),
             stop=stop_after_attempt(8),
@@ -266,12 +284,15 @@ class PostgresDatabase:
                     return await connection.run_sync(work)
         raise AssertionError("tenacity ends with a result or an error")
 
-    async def read(self, work: Work[T]) -> T:
+    async def _read(self, work: Work[T]) -> T:
         with _plain_errors():
             async with self._reading.connect() as connection:
                 return await connection.run_sync(work)
 
     async def close(self) -> None:
+        """Ends when everything that was asked for before has been done."""
+        self._closed = True
+        await asyncio.gather(*self._running, return_exceptions=True)
         await self._engine.dispose()
 
 

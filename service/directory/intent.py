@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Text, bindparam, column, func, literal, select, update
+from sqlalchemy import ARRAY, Row, Select, Text, bindparam, column, func, literal, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
@@ -104,7 +104,7 @@ def _account_of(
 ) -> _Claim:
     account = None
     if user.account_id is not None:
-        account = accounts.lock(transaction, user.account_id)
+        account = accounts.hold(transaction, user.account_id)
         assert account is not None
     kept = account.id if account is not None and account.closed_at is None else None
     if not wanted or identifier is None:
@@ -287,11 +287,12 @@ def _touch_some(
 
 def id_list(transaction: Transaction, ids: Iterable[str]) -> Select[tuple[str]]:
     """Ids as a sub-query of one bound value, however many they are."""
-    listed = literal(list(ids), t.Document)
     if transaction.dialect.name == "postgresql":
-        rows = func.jsonb_array_elements_text(listed).table_valued(column("value", Text))
+        # Of an array the planner knows the length, of a JSON list it guesses a hundred.
+        unnested = func.unnest(literal(list(ids), ARRAY(Text)))
+        rows = unnested.table_valued(column("value", Text)).render_derived()
     else:
-        rows = func.json_each(listed).table_valued(column("value", Text))
+        rows = func.json_each(literal(list(ids), t.Document)).table_valued(column("value", Text))
     return select(rows.c.value)
 
 

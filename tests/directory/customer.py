@@ -174,6 +174,8 @@ class Customer:
                 accounts.store(
                     tx, account_id, self.now, due_at=None, applied_revision=account.revision
                 )
+                for user in people.of_account(tx, account_id):
+                    people.store(tx, user.id, state="applied", last_applied_at=self.now)
                 for event_id in accounts.stop_waiting(tx, account_id, account.revision):
                     inbox.finish(tx, event_id, "succeeded", now=self.now, result="applied")
             return done

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import text
 
-from service.directory import accounts, inbox, intent, users, workers
+from service.directory import accounts, inbox, intent, people, users, workers
 from service.directory.database import Transaction
 from service.errors import UniquenessConflict
 from service.people import User
@@ -55,7 +55,7 @@ async def test_of_many_who_create_one_user_name_one_wins(hoekstra: Customer) -> 
 
 
 async def test_of_many_who_take_one_user_name_one_wins(hoekstra: Customer) -> None:
-    people = [await hoekstra.create(f"user{n}") for n in range(4)]
+    everyone = [await hoekstra.create(f"user{n}") for n in range(4)]
 
     def renaming(user: User) -> Callable[[Transaction], User]:
         def work(tx: Transaction) -> User:
@@ -66,7 +66,7 @@ async def test_of_many_who_take_one_user_name_one_wins(hoekstra: Customer) -> No
         return lingering(work)
 
     ended = await asyncio.gather(
-        *(hoekstra.database.transact(renaming(user)) for user in people), return_exceptions=True
+        *(hoekstra.database.transact(renaming(user)) for user in everyone), return_exceptions=True
     )
     assert sorted(type(end).__name__ for end in ended) == ["UniquenessConflict"] * 3 + ["User"]
 
@@ -194,12 +194,12 @@ async def test_a_planned_event_is_carried_out_by_one_process(hoekstra: Customer)
 async def test_an_event_ends_with_the_last_of_its_accounts_even_if_two_end_at_once(
     hoekstra: Customer,
 ) -> None:
-    people = [await hoekstra.create(f"user{n}@hoekstra.example") for n in range(2)]
+    everyone = [await hoekstra.create(f"user{n}@hoekstra.example") for n in range(2)]
     await hoekstra.apply()
 
     def touch(tx: Transaction) -> str:
         event_id = inbox.admit(tx, hoekstra.from_hr("group"), hoekstra.name).event_id
-        ids = [user.id for user in people]
+        ids = [user.id for user in everyone]
         intent.touch_users(tx, ids, event_id=event_id, now=hoekstra.now)
         return event_id
 
@@ -215,20 +215,46 @@ async def test_an_event_ends_with_the_last_of_its_accounts_even_if_two_end_at_on
 
         return lingering(work)
 
-    await together(hoekstra, *map(turn, people))
+    await together(hoekstra, *map(turn, everyone))
     assert (await hoekstra.states())[-1] == "succeeded"
+
+
+async def test_a_door_and_a_lane_on_one_user_do_not_wait_for_each_other_in_a_circle(
+    hoekstra: Customer,
+) -> None:
+    user = await hoekstra.create(ANN)
+    attempts: list[str] = []
+
+    def lane(tx: Transaction) -> None:
+        attempts.append("lane")
+        assert user.account_id is not None
+        accounts.lock(tx, user.account_id)
+        if tx.dialect.name == "postgresql":
+            tx.execute(text("SELECT pg_sleep(0.1)"))
+        people.store(tx, user.id, state="applied")
+
+    def door(tx: Transaction) -> None:
+        attempts.append("door")
+        held = users.lock(tx, hoekstra.name, user.id)
+        if tx.dialect.name == "postgresql":
+            tx.execute(text("SELECT pg_sleep(0.1)"))
+        resource = {**(held.resource or {}), "displayName": "Ann"}
+        users.replace(tx, hoekstra.registered, held, resource, hoekstra.scim("replaced"))
+
+    await together(hoekstra, lane, door)
+    assert sorted(attempts) == ["door", "lane"]
 
 
 async def test_doors_and_lanes_that_work_on_the_same_people_all_get_through(
     hoekstra: Customer,
 ) -> None:
-    people = [
+    everyone = [
         await hoekstra.create(f"user{n}@hoekstra.example", externalId=f"w{n}") for n in range(3)
     ]
 
     async def door(n: int) -> None:
         for turn in range(6):
-            await hoekstra.change(people[(n + turn) % 3], displayName=f"{n}.{turn}")
+            await hoekstra.change(everyone[(n + turn) % 3], displayName=f"{n}.{turn}")
             await hoekstra.hr("changed", f"w{(n + turn) % 3}", title=f"{n}.{turn}")
 
     async def lanes() -> None:
