@@ -14,7 +14,6 @@ from typing import Final, Literal
 
 import structlog
 import uvicorn
-from service.outcomes.publisher import Publisher, PublisherSettings
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
@@ -35,10 +34,12 @@ from service.kafka import KafkaConnection
 from service.mail import FolderMailer, Mailer, SmtpMailer
 from service.metrics import Metrics
 from service.organizations import Tenant
+from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.effects import Effect
 from service.provisioning.fleet import Calendar, Fleet
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
+from service.version import VERSION
 
 log = structlog.get_logger(__name__)
 
@@ -287,6 +288,7 @@ def _publisher(settings: Settings, database: Database, clock: Clock) -> Publishe
             deadletters_topic=settings.kafka_deadletters_topic,
             create_topics=settings.kafka_create_topics,
             group=settings.kafka_group_id,
+            service_version=VERSION,
         ),
     )
 
