@@ -248,7 +248,7 @@ def _timeline(transaction: Transaction, found: User) -> list[Moment]:
     moments = [
         Moment(
             at=each.accepted_at,
-            what=f"{each.door} {each.type}",
+            what=each.type if each.type.startswith(each.door) else f"{each.door} {each.type}",
             detail=each.state if each.error is None else f"{each.state}: {each.error['code']}",
             event_id=each.id,
         )

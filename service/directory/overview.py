@@ -174,17 +174,24 @@ def _open_events(transaction: Transaction) -> dict[str, int]:
 
 
 def _trouble(transaction: Transaction) -> tuple[Trouble, ...]:
-    code = t.events.c.error["code"].as_string()
-    rows = transaction.execute(
+    # The code as a column of its own: Postgres does not see that two bound paths are the same.
+    ended = (
         select(
-            code.label("code"),
-            func.count().label("events"),
-            func.min(t.events.c.accepted_at).label("first_at"),
-            func.max(t.events.c.accepted_at).label("last_at"),
+            t.events.c.error["code"].as_string().label("code"),
+            t.events.c.accepted_at.label("accepted_at"),
         )
         .where(replays.unattended())
-        .group_by(code)
-        .order_by(func.count().desc(), code)
+        .subquery()
+    )
+    rows = transaction.execute(
+        select(
+            ended.c.code,
+            func.count().label("events"),
+            func.min(ended.c.accepted_at).label("first_at"),
+            func.max(ended.c.accepted_at).label("last_at"),
+        )
+        .group_by(ended.c.code)
+        .order_by(func.count().desc(), ended.c.code)
     )
     return tuple(
         Trouble(code=row.code or "", count=row.events, first_at=row.first_at, last_at=row.last_at)

@@ -38,8 +38,12 @@ class Ended:
     """How a command ended."""
 
     status: int
-    out: str
+    raw: bytes
     err: str
+
+    @property
+    def out(self) -> str:
+        return self.raw.decode()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -175,7 +179,7 @@ def run(*arguments: str) -> Ended:
     with _captured() as (out, err):
         status = main(list(arguments))
         sys.stdout.flush()
-    return Ended(status, out.getvalue().decode(), err.getvalue())
+    return Ended(status, out.getvalue(), err.getvalue())
 
 
 def acme(**more: Any) -> Organization:

@@ -1,0 +1,228 @@
+"""``provisioner org``: declaring is idempotent, names its mistakes, and leaves a trace."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from service.directory import accounts, audit, credentials
+from service.directory.credentials import TokenDoor
+from tests.operators.house import Ended, House, run
+
+DECLARED = """
+[[organizations]]
+name = "initech"
+display_name = "Initech"
+verified_domains = ["initech.example"]
+connections = [{ name = "initech-users" }]
+roles = { Admins = "admin" }
+
+[[sources]]
+name = "hr"
+topic = "hr.initech"
+organizations = ["initech"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "organizations.toml"
+    path.write_text(DECLARED)
+    return path
+
+
+def apply(house: House, path: Path, text: str | None = None, *options: str) -> Ended:
+    if text is not None:
+        path.write_text(text)
+    return house.run("org", "apply", str(path), "--json", *options)
+
+
+def verdicts(ended: Ended) -> dict[str, str]:
+    return {row["name"]: row["verdict"] for row in ended.rows}
+
+
+def test_apply_declares_and_applying_again_changes_nothing(house: House, file: Path) -> None:
+    first, second = apply(house, file), apply(house, file)
+
+    assert verdicts(first) == {"initech": "new", "hr": "new"}
+    assert verdicts(second) == {"initech": "unchanged", "hr": "unchanged"}
+    listed = house.run("org", "list", "--json").rows
+    assert [(row["name"], row["version"]) for row in listed] == [
+        ("acme", 1),
+        ("globex", 1),
+        ("initech", 1),
+    ]
+
+
+def test_dry_run_names_the_keys_that_differ_and_stores_nothing(house: House, file: Path) -> None:
+    apply(house, file)
+    changed = DECLARED.replace('Admins = "admin"', 'Admins = "owner"')
+
+    ended = apply(house, file, changed, "--dry-run")
+
+    assert ended.rows[0]["keys"] == ["roles.Admins"]
+    assert ended.rows[0]["applied"] is False
+    assert house.run("org", "show", "initech", "--json").rows[0]["roles"] == {"Admins": "admin"}
+
+
+def test_yaml_is_read_as_well(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "organizations.yaml"
+
+    ended = apply(house, path, "organizations: [{name: umbrella, connections: [{name: u}]}]")
+
+    assert verdicts(ended) == {"umbrella": "new"}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (DECLARED.replace("display_name", "displayname"), "organizations[initech].displayname"),
+        (DECLARED.replace('[{ name = "initech-users" }]', "[]"), "connections"),
+        (DECLARED.replace('["initech"]', '["nobody"]'), "sources[hr].organizations"),
+        (DECLARED.replace("[[sources]]", "[[surces]]"), "surces"),
+        (DECLARED + "\n[[", "not TOML"),
+        (
+            DECLARED.replace("display_name =", 'tenant = "elsewhere"\ndisplay_name ='),
+            "organizations[initech].tenant",
+        ),
+    ],
+)
+def test_mistakes_are_named_by_key_and_nothing_is_stored(
+    house: House, file: Path, text: str, place: str
+) -> None:
+    ended = apply(house, file, text)
+
+    assert ended.status == 1
+    assert place in ended.err
+    assert "Traceback" not in ended.err
+    assert house.run("org", "show", "initech").status == 1
+
+
+def test_changed_roles_make_the_accounts_due(house: House, file: Path) -> None:
+    apply(house, file)
+    user = house.create("peter@initech.example", "initech")
+    assert user.account_id is not None
+    house.refuse(user)
+
+    apply(house, file, DECLARED.replace('Admins = "admin"', 'Admins = "owner"'))
+
+    account = house.transact(lambda tx: accounts.get(tx, str(user.account_id)))
+    assert account is not None
+    assert account.due_at is not None
+    event = house.events()[-1]
+    assert (event.type, event.state) == ("operator.declare", "accepted")
+
+
+def test_organization_with_accounts_cannot_move(house: House, file: Path) -> None:
+    apply(house, file)
+    house.create("peter@initech.example", "initech")
+
+    ended = apply(
+        house, file, DECLARED.replace("roles =", 'tenant = "main"\nmodel = "shared"\nroles =')
+    )
+
+    assert ended.status == 1
+    assert "organizations[initech].model" in ended.err
+
+
+def is_valid(house: House, token: str, door: TokenDoor, organization: str = "acme") -> bool:
+    pepper = (house.data_dir / "pepper").read_bytes()
+    return house.transact(
+        lambda tx: credentials.is_valid(
+            tx, token, organization=organization, door=door, pepper=pepper, now=datetime.now(UTC)
+        )
+    )
+
+
+def test_token_opens_its_door_until_it_is_revoked(house: House) -> None:
+    made = house.run("org", "token", "create", "acme", "--door", "scim")
+    token = made.out.strip()
+    assert is_valid(house, token, "scim")
+    assert not is_valid(house, token, "events")
+    assert not is_valid(house, token, "scim", "globex")
+    (row,) = house.run("org", "token", "list", "acme", "--json").rows
+    assert token not in str(row)
+
+    ended = house.run("org", "token", "revoke", "acme", row["id"])
+
+    assert ended.status == 0
+    assert not is_valid(house, token, "scim")
+    assert house.run("org", "token", "revoke", "acme", row["id"]).status == 1
+
+
+def test_token_expires_when_asked(house: House) -> None:
+    made = house.run(
+        "org", "token", "create", "acme", "--door", "events", "--expires-in-days", "1", "--json"
+    )
+    (row,) = made.rows
+    assert row["expires_at"] > datetime.now(UTC).isoformat()
+
+
+def test_token_is_in_no_audit_entry(house: House) -> None:
+    token = house.run("org", "token", "create", "acme", "--door", "scim").out.strip()
+    house.run("org", "token", "revoke", "acme", token, "--actor", "ops@example.com")
+
+    entries = house.run("audit", "--json").rows
+
+    assert [(e["action"], e["organization"]) for e in entries] == [
+        ("token.create", "acme"),
+        ("token.revoke", "acme"),
+    ]
+    assert entries[1]["actor"] == "ops@example.com"
+    assert token.rpartition("_")[2] not in str(entries)
+
+
+def test_decommissioned_organization_locks_everybody_out(house: House) -> None:
+    token = house.run("org", "token", "create", "acme", "--door", "scim").out.strip()
+    ada, other = house.create("ada@acme.example"), house.create("x@globex.example", "globex")
+    house.refuse(ada)
+
+    ended = house.run("org", "decommission", "acme", "--yes", "--json")
+
+    (row,) = ended.rows
+    assert (row["accounts"], row["tokens"]) == (1, 1)
+    event = house.event(row["event_id"])
+    assert (event.type, event.state) == ("operator.decommission", "accepted")
+    assert not is_valid(house, token, "scim")
+    shown = house.run("user", "show", "acme", ada.id, "--json").rows[0]
+    assert shown["causes"] == ["organization-decommissioned"]
+    assert house.user(other.id).state == "pending"
+    assert house.run("org", "token", "create", "acme", "--door", "scim").status == 1
+
+
+def test_decommissioning_twice_is_one_event(house: House) -> None:
+    house.run("org", "decommission", "acme", "--yes")
+    before = house.events()
+
+    again = house.run("org", "decommission", "acme", "--yes")
+
+    assert (again.status, house.events()) == (0, before)
+    assert len(house.transact(lambda tx: audit.listing(tx))) == 1
+
+
+def test_decommission_asks_where_nobody_can_answer(house: House) -> None:
+    ended = house.run("org", "decommission", "acme")
+
+    assert ended.status == 2
+    assert "--yes" in ended.err
+
+
+def test_unknown_organization_fails(house: House) -> None:
+    for command in (
+        ("show", "nobody"),
+        ("decommission", "nobody", "--yes"),
+        ("token", "list", "nobody"),
+        ("token", "create", "nobody", "--door", "scim"),
+    ):
+        ended = house.run("org", *command)
+        assert (ended.status, "no organization nobody" in ended.err) == (1, True)
+
+
+def test_data_dir_without_an_installation_is_wrong_usage(tmp_path: Path) -> None:
+    ended = run("org", "list", "--data-dir", str(tmp_path / "nothing"))
+
+    assert ended.status == 2
+    assert "provisioner dev" in ended.err
+    assert not (tmp_path / "nothing").exists()
