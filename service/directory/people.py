@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Row, bindparam, select, update
 
@@ -10,6 +10,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, hold
 from service.people import User
+from service.workers import Employment, Status
 
 # Built once: building a statement costs more than SQLite takes to run it.
 _ONE: Final = select(t.users).where(t.users.c.id == bindparam("of"))
@@ -55,3 +56,12 @@ def change(transaction: Transaction, user_id: str, **values: Any) -> User:
 def as_user(row: Row[Any]) -> User:
     known = columns(row)
     return User(**{name: known[name] for name in User.__slots__})
+
+
+def employment_of(user: User) -> Employment:
+    """What HR has said so far of a user's employment."""
+    return Employment(
+        status=cast("Status | None", user.employment),
+        order=user.employment_order,
+        leave=user.leave,
+    )

@@ -1,0 +1,141 @@
+"""What HR has planned for later: put on the calendar, moved, taken back. Says nothing of today.
+
+Whoever changes a worker's calendar holds the worker's key (people.hold_key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from service.directory import inbox, people
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.people import User
+from service.workers import Order, WorkerEvent, displaces, is_newer, rescinds
+
+
+def plan(
+    transaction: Transaction,
+    organization: str,
+    user: User | None,
+    event: WorkerEvent,
+    event_id: str,
+    order: Order,
+    now: datetime,
+) -> None:
+    """Plans an event, in the place of what it displaces; or ends it where a newer one counts."""
+    assert event.effective_at is not None
+    if user is not None:
+        inbox.attribute(transaction, event_id, user.id)
+    planned = _scheduled(transaction, organization, event)
+    newer = [
+        row
+        for row in planned
+        if not is_newer(order, row.worker_event["order"])
+        and displaces(event_of(row), event, row.due_at)
+    ]
+    heard = people.employment_of(user).after(event, order) if user is not None else None
+    if newer or (user is not None and event.kind != "attributes" and heard is None):
+        data = {"supersededBy": newer[0].event_id} if newer else None
+        inbox.finish(transaction, event_id, "superseded", now=now, data=data)
+        return
+    for row in planned:
+        if is_newer(order, row.worker_event["order"]) and displaces(
+            event, event_of(row), event.effective_at
+        ):
+            _displace(transaction, row, event, event_id, now)
+    transaction.execute(
+        t.schedule.insert().values(
+            organization=organization,
+            worker_id=event.worker_id,
+            kind=event.kind,
+            event_id=event_id,
+            type=event.type,
+            due_at=event.effective_at,
+            worker_event={"event": _to_document(event), "order": order},
+        )
+    )
+    data = {"effectiveAt": event.effective_at.isoformat()}
+    inbox.pass_through(transaction, event_id, "scheduled", now=now, data=data)
+
+
+def displace_planned(
+    transaction: Transaction,
+    organization: str,
+    event: WorkerEvent,
+    event_id: str,
+    order: Order,
+    now: datetime,
+) -> bool:
+    """Takes what an event displaces off the calendar.
+
+    True where the event was the rescission of just that: then the status stays as it is.
+    """
+    older = [
+        row
+        for row in _scheduled(transaction, organization, event)
+        if is_newer(order, row.worker_event["order"])
+    ]
+    rescinded = [row for row in older if rescinds(event, event_of(row))]
+    for row in rescinded or [row for row in older if displaces(event, event_of(row), now)]:
+        _displace(transaction, row, event, event_id, now)
+    return bool(rescinded)
+
+
+def _displace(
+    transaction: Transaction, row: Row[Any], event: WorkerEvent, event_id: str, now: datetime
+) -> None:
+    remove(transaction, row.event_id)
+    ended = "cancelled" if rescinds(event, event_of(row)) else "superseded"
+    data = {"supersededBy": event_id}
+    inbox.finish(transaction, row.event_id, ended, now=now, data=data)
+
+
+def _scheduled(
+    transaction: Transaction, organization: str, event: WorkerEvent
+) -> Sequence[Row[Any]]:
+    """What is planned of this kind for this worker."""
+    return transaction.execute(
+        select(t.schedule)
+        .where(
+            t.schedule.c.organization == organization,
+            t.schedule.c.worker_id == event.worker_id,
+            t.schedule.c.kind == event.kind,
+        )
+        .order_by(t.schedule.c.due_at, t.schedule.c.event_id)
+    ).all()
+
+
+def remove(transaction: Transaction, event_id: str) -> bool:
+    """Takes an event off the calendar; False where it was no longer there."""
+    done = transaction.execute(t.schedule.delete().where(t.schedule.c.event_id == event_id))
+    return done.rowcount == 1
+
+
+def _to_document(event: WorkerEvent) -> dict[str, Any]:
+    return {
+        "type": event.type,
+        "worker_id": event.worker_id,
+        "sequence": event.sequence,
+        "attributes": dict(event.attributes),
+        "groups": list(event.groups) if event.groups is not None else None,
+        "immediate": event.immediate,
+    }
+
+
+def event_of(row: Row[Any]) -> WorkerEvent:
+    document = row.worker_event["event"]
+    groups = document["groups"]
+    return WorkerEvent(
+        type=document["type"],
+        worker_id=document["worker_id"],
+        effective_at=row.due_at,
+        sequence=document["sequence"],
+        attributes=document["attributes"],
+        groups=tuple(groups) if groups is not None else None,
+        immediate=document["immediate"],
+    )
