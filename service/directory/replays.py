@@ -274,6 +274,8 @@ def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | No
             return f"Its replay {known.id} ended as {known.state}: replay that one."
         if not force:
             return f"Its replay {known.id} ended as {known.state}."
+    if (event.error or {}).get("code") == "id_reuse_conflict" and not force:
+        return "Its id was taken by another body: --force has it read as an event of its own."
     if event.state in TROUBLE or (event.state == "succeeded" and force):
         return None
     return _WHY_NOT[event.state].format(cause=event.causation_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -227,6 +228,23 @@ def test_replayed_bytes_of_a_replay_are_those_of_the_first(house: House) -> None
 
     assert second["verdict"] == "replayed"
     assert house.event(second["replay_id"]).user_id is not None
+
+
+def test_body_under_a_reused_id_is_read_by_force_only(house: House) -> None:
+    hire = replace(house.received("http", "worker.hired", hired("7")), source_id="one")
+    house.tell(WorkerEvent(type="worker.hired", worker_id="7"), received=hire)
+    other = hired("7").replace(b"worker.hired", b"worker.terminated")
+    end = WorkerEvent(type="worker.terminated", worker_id="7")
+    rejected = house.tell(end, received=replace(hire, type="worker.terminated", body=other))
+    assert house.event(rejected).state == "rejected"
+
+    bulk = house.run("events", "replay", "--organization", "acme", "--json")
+    forced = house.run("events", "replay", rejected, "--force", "--json")
+
+    assert [(row["event_id"], row["verdict"]) for row in bulk.rows] == [(rejected, "skipped")]
+    assert forced.rows[0]["verdict"] == "replayed"
+    user_id = house.event(forced.rows[0]["replay_id"]).user_id
+    assert house.user(str(user_id)).employment == "terminated"
 
 
 def test_older_event_does_not_win_by_being_replayed(house: House) -> None:
