@@ -154,9 +154,7 @@ def decommission(
     return Decommissioned(event_id=event_id, accounts=accounts, tokens=revoked.rowcount)
 
 
-def touch_organization(
-    transaction: Transaction, name: str, *, event_id: str, now: datetime
-) -> int:
+def touch_organization(transaction: Transaction, name: str, *, event_id: str, now: datetime) -> int:
     """Lets an event wait until every account of an organization has been looked at again."""
     ids = transaction.execute(
         select(t.users.c.id)
