@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from scim.http import Answer, Request, etag
-from scim.resource import Profile, without_passwords
+from scim.passwords import without_passwords
+from scim.resource import Profile
 from scim.schema import Catalogue, ResourceType
 from service.clock import Clock
 from service.directory import organizations

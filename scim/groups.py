@@ -8,9 +8,11 @@ from typing import Any
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request, etag
 from scim.listing import Asked, Found
-from scim.patch import patch_group, read_operations
+from scim.members import asserts, members_in
+from scim.operations import read_operations
+from scim.patch import patch_group
 from scim.representation import group_document, requested
-from scim.resource import MEMBERS, Profile, asserts, members_in
+from scim.resource import MEMBERS, Profile
 from service.directory import groups, search
 from service.directory.database import Transaction
 from service.directory.groups import Group, MemberChange
@@ -31,10 +33,10 @@ class Groups:
 
     async def create(self, request: Request, organization: Organization) -> Answer:
         document = request.json()
+        received = self._door.received(request, "group.created", document)
         profile = self._profile(organization)
         resource = profile.normalise(document)
         members = members_in(profile, document)
-        received = self._door.received(request, "group.created", document)
 
         def work(transaction: Transaction) -> Group:
             registered = registered_now(transaction, organization.name)
@@ -61,6 +63,7 @@ class Groups:
 
     async def replace(self, request: Request, organization: Organization, group_id: str) -> Answer:
         document = request.json()
+        received = self._door.received(request, "group.replaced", document)
         profile = self._profile(organization)
         resource = profile.normalise(document)
         # A body that says nothing of members leaves them; null and [] empty the group.
@@ -72,7 +75,7 @@ class Groups:
             request,
             organization,
             group_id,
-            self._door.received(request, "group.replaced", document),
+            received,
             lambda _: (resource, change),
             wants_members=wants_members,
         )

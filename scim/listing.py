@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from scim.comparisons import target_of
 from scim.errors import ScimError, invalid_filter, invalid_value
-from scim.filter import parse_filter, target_of
+from scim.filter import parse_filter
 from scim.representation import Projection, projection_of
 from scim.resource import Profile
 from service.directory.search import Query, Sort

@@ -7,63 +7,22 @@ nothing. Members of a group are not looked at; what becomes of them is told as a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
+from scim.entries import demote_others, is_described, is_same, says_something
 from scim.errors import ScimError, invalid_path, invalid_value
 from scim.filter import PatchPath, parse_path
 from scim.matching import matches, named_values, template
-from scim.resource import CLEAR, MEMBERS, MOST_ENTRIES, Profile, member_ids, set_part
+from scim.members import member_ids
+from scim.operations import Operation, OperationName
+from scim.resource import CLEAR, MEMBERS, MOST_ENTRIES, Profile, set_part
 from scim.schema import Attribute, Path
 from service.directory.groups import MemberChange
 from service.directory.predicates import Predicate
 
-PATCH_SCHEMA: Final = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _MOST_OPERATIONS: Final = 1000
-OperationName = Literal["add", "replace", "remove"]
-_NAMES: Final[dict[str, OperationName]] = {"add": "add", "replace": "replace", "remove": "remove"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One operation as sent. ``given``: whether it has a value, be it null."""
-
-    name: OperationName
-    path: str | None = None
-    value: Any = None
-    given: bool = False
-
-
-def read_operations(document: object, *, tolerant: bool) -> list[Operation]:
-    """The operations of a PATCH body. Raises ScimError 400 where it is none."""
-    if not isinstance(document, dict):
-        raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
-    known = {key.casefold(): value for key, value in document.items()}
-    listed = known.get("operations")
-    if not tolerant and PATCH_SCHEMA not in (known.get("schemas") or ()):
-        raise ScimError(400, f"schemas must hold {PATCH_SCHEMA}.", "invalidSyntax")
-    if not isinstance(listed, list) or not listed:
-        raise ScimError(400, "Operations must be a list with entries.", "invalidSyntax")
-    return [_operation(entry) for entry in listed]
-
-
-def _operation(entry: object) -> Operation:
-    if not isinstance(entry, dict):
-        raise ScimError(400, "An operation must be a JSON object.", "invalidSyntax")
-    known = {key.casefold(): value for key, value in entry.items()}
-    name = known.get("op")
-    found = _NAMES.get(name.lower()) if isinstance(name, str) else None
-    if found is None:
-        raise ScimError(400, "op must be add, replace or remove.", "invalidSyntax")
-    path = known.get("path")
-    if path is not None and not isinstance(path, str):
-        raise invalid_path("path must be a string.")
-    path = path.strip() if path else None
-    return Operation(
-        name=found, path=path or None, value=known.get("value"), given="value" in known
-    )
 
 
 def patch_user(
@@ -112,7 +71,7 @@ class _Draft:
             if self._type.schema_of(key) == self._type.core.id and isinstance(inner, dict):
                 self._merge(name, inner)
             else:
-                part = Operation(name=name, path=key, value=inner, given=True)
+                part = Operation(name=name, path=key, value=inner)
                 self._at(part, key, explicit=False)
 
     def _at(self, operation: Operation, text: str, *, explicit: bool) -> None:
@@ -172,7 +131,7 @@ class _Draft:
                 continue
             found = Path(extension=urn, attribute=attribute, sub=part)
             if not _is_read_only(found):
-                step = Operation(name=operation.name, value=inner, given=True)
+                step = Operation(name=operation.name, value=inner)
                 self.change(step, attribute, PatchPath(path=found))
 
     # Without brackets
@@ -195,14 +154,14 @@ class _Draft:
             return
         entries = self._entries(path)
         for entry in added:
-            same = next((known for known in entries if _is_same(attribute, known, entry)), None)
+            same = next((known for known in entries if is_same(attribute, known, entry)), None)
             if same is None:
                 entries.append(entry)
                 same = entry
             elif attribute.is_complex:
                 same.update(entry)
             if attribute.is_complex and entry.get("primary") is True:
-                _demote_others(entries, [same])
+                demote_others(entries, [same])
         self._store(attribute, path, entries)
 
     def _remove(self, operation: Operation, attribute: Attribute, path: Path) -> None:
@@ -222,7 +181,7 @@ class _Draft:
         left = [
             entry
             for entry in self._entries(path)
-            if not any(_is_described(attribute, entry, wanted) for wanted in listed)
+            if not any(is_described(attribute, entry, wanted) for wanted in listed)
         ]
         self._store(attribute, path, left)
 
@@ -245,7 +204,7 @@ class _Draft:
             for entry in chosen:
                 if path.sub is not None:
                     entry.pop(path.sub.name, None)
-                if path.sub is None or not _says_something(attribute, entry):
+                if path.sub is None or not says_something(attribute, entry):
                     entries[:] = [other for other in entries if other is not entry]
             self._store(attribute, path, entries)
             return
@@ -253,7 +212,7 @@ class _Draft:
             chosen = [self._created(entries, where)]
         self._write(operation, attribute, path, chosen)
         if any(entry.get("primary") is True for entry in chosen):
-            _demote_others(entries, chosen[:1])
+            demote_others(entries, chosen[:1])
         self._store(attribute, path, entries)
 
     def _created(self, entries: list[dict[str, Any]], where: Predicate) -> dict[str, Any]:
@@ -365,42 +324,3 @@ def _is_read_only(path: Path) -> bool:
     return attribute is not None and not (
         attribute.writable and (path.sub is None or path.sub.writable)
     )
-
-
-def _is_same(attribute: Attribute, known: Any, entry: Any) -> bool:
-    """Whether adding this entry means one that is there: by ``value``, and ``type`` where both tell."""
-    if not attribute.is_complex or "value" not in attribute.sub:
-        return known == entry
-    first, second = known.get("type"), entry.get("type")
-    if first and second and first.casefold() != second.casefold():
-        return False
-    return _equal(attribute.sub["value"], known.get("value"), entry.get("value"))
-
-
-def _is_described(attribute: Attribute, entry: Any, wanted: Any) -> bool:
-    if not attribute.is_complex:
-        return entry == wanted
-    return all(
-        _equal(attribute.sub[name.casefold()], entry.get(name), value)
-        for name, value in wanted.items()
-    )
-
-
-def _equal(attribute: Attribute, first: Any, second: Any) -> bool:
-    if isinstance(first, str) and isinstance(second, str) and not attribute.exact:
-        return first.casefold() == second.casefold()
-    return first == second
-
-
-def _says_something(attribute: Attribute, entry: Mapping[str, Any]) -> bool:
-    """An e-mail entry without its value is none; an address needs more than its type."""
-    if "value" in attribute.sub:
-        return "value" in entry
-    return bool(entry.keys() - {"type", "primary"})
-
-
-def _demote_others(entries: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> None:
-    """A new primary entry takes that from the others (RFC 7644 section 3.5.2)."""
-    for entry in entries:
-        if entry.get("primary") is True and not any(entry is one for one in kept):
-            entry["primary"] = False

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from scim.comparisons import parse_instant
 from scim.errors import ScimError, invalid_value
-from scim.filter import parse_instant
 from scim.schema import Attribute, Path, ResourceType
 
 CLEAR: Final = object()
 """What a value becomes that takes the attribute away: null, an empty string, an empty list."""
 _LONGEST_KEY: Final = 2000
 _INDEXED: Final = frozenset(("userName", "externalId", "displayName"))
-_DEEPEST: Final = 32
 MOST_ENTRIES: Final = 1000
 MEMBERS: Final = "members"
 
@@ -122,7 +121,7 @@ class Profile:
         if not attribute.writable or (path.sub is not None and not path.sub.writable):
             return
         if attribute.name == MEMBERS and path.extension is None:
-            return  # a set of its own, however large: see member_ids
+            return  # a set of its own, however large: see scim.members
         if path.sub is None:
             made = self.value(attribute, value)
         else:
@@ -251,70 +250,3 @@ def _require_short(name: str, value: str) -> None:
     """These are indexed, and an index takes no longer keys."""
     if len(value.casefold().encode()) > _LONGEST_KEY:
         raise invalid_value(f"{name} is longer than {_LONGEST_KEY} bytes.")
-
-
-def without_passwords(document: object, depth: int = 0) -> Any:
-    """A body as it may be stored: passwords gone wherever they stand, in PATCH operations too.
-
-    Raises ScimError 400 for a body that nests too deep for any resource.
-    """
-    if depth > _DEEPEST:
-        raise ScimError(400, f"The body nests deeper than {_DEEPEST} levels.", "invalidSyntax")
-    if isinstance(document, dict):
-        paths = [value for key, value in document.items() if key.casefold() == "path"]
-        hidden = any(_is_password(path) for path in paths)
-        return {
-            key: without_passwords(value, depth + 1)
-            for key, value in document.items()
-            if not _is_password(key) and not (hidden and key.casefold() == "value")
-        }
-    if isinstance(document, list):
-        return [without_passwords(value, depth + 1) for value in document]
-    return document
-
-
-def _is_password(name: object) -> bool:
-    return isinstance(name, str) and "password" in name.casefold()
-
-
-def asserts(profile: Profile, document: Mapping[str, Any], name: str) -> bool:
-    """Whether a body says anything of this core attribute, null included."""
-    for key, value in document.items():
-        path = profile.resource_type.resolve(key, tolerant=profile.tolerant)
-        if path is not None and path.extension is None and path.attribute is not None:
-            if path.attribute.name == name:
-                return True
-        elif profile.resource_type.schema_of(key) == profile.resource_type.core.id:
-            return isinstance(value, dict) and asserts(profile, value, name)
-    return False
-
-
-def members_in(profile: Profile, document: Mapping[str, Any]) -> frozenset[str]:
-    """The ids of the members in a group's body. Raises ScimError ``invalidValue``."""
-    found: set[str] = set()
-    for key, value in document.items():
-        path = profile.resource_type.resolve(key, tolerant=profile.tolerant)
-        if path is not None and path.attribute is not None and path.attribute.name == MEMBERS:
-            found |= member_ids(value)
-        elif profile.resource_type.schema_of(key) == profile.resource_type.core.id:
-            found |= members_in(profile, value) if isinstance(value, dict) else frozenset()
-    return frozenset(found)
-
-
-def member_ids(value: object) -> frozenset[str]:
-    """Ids of a ``members`` value: a list of objects, one object, or bare ids."""
-    if value is None or value == "":
-        return frozenset()
-    return frozenset(_member_id(entry) for entry in (value if isinstance(value, list) else [value]))
-
-
-def _member_id(entry: object) -> str:
-    found, kind = entry, None
-    if isinstance(entry, dict):
-        known = {key.casefold(): value for key, value in entry.items()}
-        found, kind = known.get("value"), known.get("type")
-    if not isinstance(found, str) or not found or "\x00" in found:
-        raise invalid_value("A member is an object whose value is the id of a user.")
-    if isinstance(kind, str) and kind.casefold() not in ("", "user"):
-        raise invalid_value("The members of a group are users: groups in groups are not kept.")
-    return found

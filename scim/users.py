@@ -8,9 +8,11 @@ from typing import Any
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request
 from scim.listing import Asked, Found
-from scim.patch import patch_user, read_operations
+from scim.members import asserts
+from scim.operations import read_operations
+from scim.patch import patch_user
 from scim.representation import requested, user_document
-from scim.resource import Profile, asserts
+from scim.resource import Profile
 from service.directory import search, users
 from service.directory.database import Transaction
 from service.directory.inbox import Received
@@ -31,8 +33,8 @@ class Users:
 
     async def create(self, request: Request, organization: Organization) -> Answer:
         document = request.json()
-        resource = {"active": True, **self._profile(organization).normalise(document)}
         received = self._door.received(request, "user.created", document)
+        resource = {"active": True, **self._profile(organization).normalise(document)}
 
         def work(transaction: Transaction) -> User:
             registered = registered_now(transaction, organization.name)
@@ -57,6 +59,7 @@ class Users:
 
     async def replace(self, request: Request, organization: Organization, user_id: str) -> Answer:
         document = request.json()
+        received = self._door.received(request, "user.replaced", document)
         profile = self._profile(organization)
         resource = profile.normalise(document)
         says_active = asserts(profile, document, "active") and "active" in resource
@@ -65,7 +68,6 @@ class Users:
             # Nobody is let in by leaving a word out.
             return resource if says_active else {**resource, "active": user.active}
 
-        received = self._door.received(request, "user.replaced", document)
         return await self._change(request, organization, user_id, received, changed)
 
     async def patch(self, request: Request, organization: Organization, user_id: str) -> Answer:

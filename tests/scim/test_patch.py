@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scim.errors import ScimError
-from scim.patch import PATCH_SCHEMA, patch_group, patch_user, read_operations
+from scim.operations import PATCH_SCHEMA, read_operations
+from scim.patch import patch_group, patch_user
 from scim.resource import Profile
 from scim.schema import ENTERPRISE, PROVISIONING, load_catalogue
 from service.directory.groups import MemberChange

@@ -371,9 +371,12 @@ async def test_wrong_types_are_refused(embedded: Scim, wrong: Any, scim_type: st
 
 
 async def test_deeply_nested_body_is_refused(embedded: Scim) -> None:
-    body = b'{"userName": "x", "title": ' + b"[" * 900 + b"]" * 900 + b"}"
-    answer = await embedded.http.post("Users", content=body)
-    assert answer.status_code == 400
+    core = b'{"urn:ietf:params:scim:schemas:core:2.0:User": '
+    for nested in (b"[" * 900 + b"]" * 900, core * 900 + b"{}" + b"}" * 900):
+        body = b'{"userName": "x", "urn:scim:schemas:core:1.0": ' + nested + b"}"
+        for method, path in (("POST", "Users"), ("PUT", "Users/x"), ("POST", "Groups")):
+            answer = await embedded.http.request(method, path, content=body)
+            assert_error(answer, 400, "invalidSyntax")
 
 
 async def test_body_over_a_mebibyte_is_refused(embedded: Scim) -> None:

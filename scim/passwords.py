@@ -1,0 +1,33 @@
+"""Bodies as they may be stored: without passwords."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from scim.errors import ScimError
+
+_DEEPEST: Final = 32
+
+
+def without_passwords(document: object, depth: int = 0) -> Any:
+    """A body as it may be stored: passwords gone wherever they stand, in PATCH operations too.
+
+    Raises ScimError 400 for a body that nests too deep for any resource.
+    """
+    if depth > _DEEPEST:
+        raise ScimError(400, f"The body nests deeper than {_DEEPEST} levels.", "invalidSyntax")
+    if isinstance(document, dict):
+        paths = [value for key, value in document.items() if key.casefold() == "path"]
+        hidden = any(_is_password(path) for path in paths)
+        return {
+            key: without_passwords(value, depth + 1)
+            for key, value in document.items()
+            if not _is_password(key) and not (hidden and key.casefold() == "value")
+        }
+    if isinstance(document, list):
+        return [without_passwords(value, depth + 1) for value in document]
+    return document
+
+
+def _is_password(name: object) -> bool:
+    return isinstance(name, str) and "password" in name.casefold()
