@@ -19,18 +19,22 @@ def intend(
     organization: str,
     user_id: str,
     kind: str,
+    intent: str,
     now: datetime,
 ) -> bool:
-    """Records that a mail is about to go out; False where one was intended before."""
+    """Records that a mail is about to go out; False where it was intended before.
+
+    ``intent``: what it is for, so that a new reason may send a new mail.
+    """
     written = transaction.execute(
         insert(transaction, t.effects)
         .values(
-            id=derived_id("effect", account_id, user_id, kind),
+            id=derived_id("effect", account_id, user_id, kind, intent),
             account_id=account_id,
             organization=organization,
             user_id=user_id,
             kind=kind,
-            intent="first",
+            intent=intent,
             state="intended",
             at=now,
         )
@@ -60,10 +64,11 @@ def doubt(transaction: Transaction, account_id: str, now: datetime) -> list[tupl
     return [(row.organization, row.user_id) for row in rows]
 
 
-def invited(transaction: Transaction, account_id: str) -> set[str]:
-    """Users of the account to whom an invitation has gone out, or may have."""
-    return set(
-        transaction.execute(
-            select(t.effects.c.user_id).where(t.effects.c.account_id == account_id)
-        ).scalars()
+def intended(transaction: Transaction, account_id: str, intent: str) -> bool:
+    """Whether a mail for this has gone out from the account, or may have, to whichever user."""
+    found = transaction.execute(
+        select(t.effects.c.id).where(
+            t.effects.c.account_id == account_id, t.effects.c.intent == intent
+        )
     )
+    return found.first() is not None

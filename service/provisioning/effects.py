@@ -5,8 +5,8 @@ Every trait of an operation that needs a decision is decided here, beside its re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from service.auth0.answers import Answer
@@ -81,7 +81,8 @@ class Setting:
     connection: str
     desired: Desired
     observed: Observed
-    doubted: str | None = None
+    doubted: frozenset[str] = frozenset()
+    """Kinds of operations whose answers were lost."""
     live_accounts: frozenset[str] = frozenset()
     """Account ids that we answer for, among those that candidates are marked with."""
 
@@ -177,20 +178,50 @@ def _told(operation: Operation, setting: Setting, answer: Answer) -> tuple[Told,
 def _read(user: Mapping[str, Any], setting: Setting) -> Effect:
     """What GET by id shows. Only our own id is ever asked for, so it is ours if it is marked."""
     before = setting.observed
-    origin = before.origin or "created"
-    observed = seen(before, user, origin=origin, doubted=setting.doubted)
-    created = setting.doubted == "create-user" and before.origin is None
-    told = (Told(outcome="user.created", data={"auth0UserId": setting.user_id}),) if created else ()
-    if created:
+    observed = seen(
+        before,
+        user,
+        account_id=setting.account_id,
+        origin=before.origin or "created",
+        doubted=setting.doubted,
+    )
+    if "create-user" in setting.doubted and before.origin is None:
         observed = replace(observed, foreign=())
-    if before.presence == "unknown" and before.blocked_by_us and not observed.blocked:
-        told += (Told(outcome="drift.detected", data={"blocked": False}),)
-    return Done(observed=observed, told=told)
+    return Done(observed=observed, told=tuple(_discovered(before, observed, setting)))
+
+
+def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[Told]:
+    """What a read shows to have happened: the outcomes of calls whose answers were lost."""
+    about: dict[str, Any] = {"auth0UserId": setting.user_id}
+    doubted = setting.doubted
+    if "create-user" in doubted and before.origin is None:
+        yield Told(outcome="user.created", data=about)
+        return
+    if "mark-account" in doubted and now.marked and not before.marked:
+        yield Told(outcome="user.adopted", data=about)
+    if "change-email" in doubted and now.email != before.email:
+        yield Told(outcome="user.updated", data=about | {"changed": ["email"]})
+    if "update-profile" in doubted and now.profile != before.profile:
+        known, seen_now = asdict(before.profile), asdict(now.profile)
+        changed = [name for name, value in seen_now.items() if value != known[name]]
+        yield Told(outcome="user.updated", data=about | {"changed": changed})
+    if "block" in doubted and now.blocked and not before.blocked:
+        yield Told(outcome="user.blocked", data=about)
+    if before.presence == "unknown" and before.blocked_by_us and not now.blocked:
+        if "unblock" in doubted:
+            yield Told(outcome="user.unblocked", data=about)
+        else:
+            yield Told(outcome="drift.detected", data={"blocked": False})
 
 
 def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     """Who holds the address in our connection: ourselves, one of ours, one to adopt, or a stranger."""
     here = [user for user in users if _in_connection(user, setting.connection)]
+    if here and _is_ours(here[0], setting):
+        return _read(here[0], replace(setting, doubted=setting.doubted | {"create-user"}))
+    if not setting.desired.wanted:
+        # Whoever it is was never ours, and we want nobody any more.
+        return Done(observed=gone(setting.observed))
     if not here:
         if setting.desired.connection.is_database:
             return Refused(
@@ -205,8 +236,6 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
         return NotThereYet()
     user = here[0]
     mark, user_id = marker(user), str(user.get("user_id"))
-    if user_id == setting.user_id and mark == setting.account_id:
-        return _read(user, replace(setting, doubted="create-user"))
     enterprise = not setting.desired.connection.is_database
     if mark is not None and mark not in setting.live_accounts:
         origin = "joined"
@@ -224,9 +253,14 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
                 409,
             )
         )
-    observed = seen(replace(setting.observed, origin=None), user, origin=origin)
+    before = replace(setting.observed, origin=None)
+    observed = seen(before, user, account_id=setting.account_id, origin=origin)
     # The marker is written again: it must name this account.
     return Done(observed=replace(observed, marked=False, foreign=None), user_id=user_id)
+
+
+def _is_ours(user: Mapping[str, Any], setting: Setting) -> bool:
+    return user.get("user_id") == setting.user_id and marker(user) == setting.account_id
 
 
 def _in_connection(user: Mapping[str, Any], connection: str) -> bool:
@@ -272,14 +306,16 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         drift = Told(outcome="drift.detected", data={"deleted": True})
         return Done(observed=gone(setting.observed), told=(drift,))
     told: tuple[Told, ...] = ()
-    if setting.doubted == "delete-user":
+    if "delete-user" in setting.doubted:
         told = (Told(outcome="user.deleted", data={"auth0UserId": setting.user_id}),)
     return Done(observed=gone(setting.observed), told=told)
 
 
 def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
     if isinstance(operation, op.CreateUser) and answer.code != "custom_domain_conflict":
-        return Done(observed=replace(setting.observed, presence="conflicting"))
+        return Done(
+            observed=replace(setting.observed, presence="conflicting", email=operation.email)
+        )
     if isinstance(operation, op.ChangeEmail):
         return _refused(operation, answer, "identifier_in_use")
     return _refused(operation, answer, answer.code or "conflict")

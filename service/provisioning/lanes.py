@@ -305,6 +305,7 @@ class Lanes:
                 organization=subject.organization,
                 user_id=subject.user_id,
                 kind="invitation",
+                intent=step.account.user_id,
                 now=now,
             )
 

@@ -5,7 +5,7 @@ Kept as a document beside the account, so that planning costs no call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -38,6 +38,10 @@ class Observed:
     sessions: Sessions = "possible"
     memberships: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Memberships that we made, with the roles that we granted in each."""
+    unsure_members: tuple[str, ...] = ()
+    """Organizations whose membership an answer was lost for: it may be there or not."""
+    unsure_roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Roles that may have been granted or not, by Organization."""
     foreign: tuple[str, ...] | None = None
     """Organizations that others made the person a member of; None where not read."""
     refused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -52,9 +56,9 @@ class Observed:
         if not known:
             return cls()
         known["profile"] = Profile(**known.get("profile", {}))
-        known["memberships"] = {
-            name: tuple(roles) for name, roles in known.get("memberships", {}).items()
-        }
+        for named in ("memberships", "unsure_roles"):
+            known[named] = {name: tuple(roles) for name, roles in known.get(named, {}).items()}
+        known["unsure_members"] = tuple(known.get("unsure_members", ()))
         if known.get("foreign") is not None:
             known["foreign"] = tuple(known["foreign"])
         return cls(**known)
@@ -76,6 +80,8 @@ def after(observed: Observed, operation: Operation) -> Observed:
                 blocked_by_us=False,
                 sessions="possible",
                 memberships={},
+                unsure_members=(),
+                unsure_roles={},
                 foreign=(),
             )
         case op.MarkAccount():
@@ -94,23 +100,23 @@ def after(observed: Observed, operation: Operation) -> Observed:
             ended: Sessions = "revoked" if observed.blocked else "possible"
             return replace(observed, sessions=ended)
         case op.AddMember():
-            return _with_membership(observed, operation.organization, ())
+            sure = _without(observed.unsure_members, operation.organization)
+            joined = _with_membership(observed, operation.organization, ())
+            return replace(joined, unsure_members=sure)
         case op.RemoveMember():
-            left = {
-                name: roles
-                for name, roles in observed.memberships.items()
-                if name != operation.organization
-            }
-            sessions: Sessions = observed.sessions if observed.blocked else "owed"
-            return replace(observed, memberships=left, sessions=sessions, foreign=None)
+            name = operation.organization
+            return replace(
+                observed,
+                memberships=_without_key(observed.memberships, name),
+                unsure_members=_without(observed.unsure_members, name),
+                unsure_roles=_without_key(observed.unsure_roles, name),
+                sessions=observed.sessions if observed.blocked else "owed",
+                foreign=None,
+            )
         case op.AddRoles():
-            have = set(observed.memberships.get(operation.organization, ()))
-            roles = tuple(sorted(have | set(operation.roles)))
-            return _with_membership(observed, operation.organization, roles)
+            return _with_roles(observed, operation.organization, add=operation.roles)
         case op.RemoveRoles():
-            have = set(observed.memberships.get(operation.organization, ()))
-            roles = tuple(sorted(have - set(operation.roles)))
-            return _with_membership(observed, operation.organization, roles)
+            return _with_roles(observed, operation.organization, remove=operation.roles)
         case op.DeleteUser():
             return Observed()
         case op.SendTicket() | op.ReadUser() | op.FindByEmail() | op.ReadMemberships():
@@ -123,16 +129,21 @@ def gone(observed: Observed) -> Observed:
 
 
 def seen(
-    observed: Observed, user: Mapping[str, Any], *, origin: Origin, doubted: str | None = None
+    observed: Observed,
+    user: Mapping[str, Any],
+    *,
+    account_id: str,
+    origin: Origin,
+    doubted: Collection[str] = (),
 ) -> Observed:
-    """The picture after reading the user. ``doubted``: the kind of operation in doubt.
+    """The picture after reading the user. ``doubted``: the kinds of operations in doubt.
 
     A block that we had recorded as about to be placed is ours; any other that appears is not.
     """
     blocked = bool(user.get("blocked"))
-    ours = blocked and (observed.blocked_by_us or doubted == "block")
+    ours = blocked and (observed.blocked_by_us or "block" in doubted)
     sessions = observed.sessions
-    if blocked and not observed.blocked:
+    if blocked and not observed.blocked and sessions != "owed":
         sessions = "owed" if ours else "possible"
     if not blocked and sessions == "revoked":
         sessions = "possible"
@@ -147,7 +158,7 @@ def seen(
             family_name=user.get("family_name"),
             name=user.get("name"),
         ),
-        marked=marker(user) is not None,
+        marked=marker(user) == account_id,
         blocked=blocked,
         blocked_by_us=ours,
         sessions=sessions,
@@ -158,6 +169,49 @@ def marker(user: Mapping[str, Any]) -> str | None:
     """The id of the account that a user in Auth0 is marked as, None where it is not ours."""
     mark = (user.get("app_metadata") or {}).get(MARKER)
     return mark.get("account") if isinstance(mark, Mapping) else None
+
+
+def unsure(observed: Observed, doubts: Iterable[Mapping[str, Any]]) -> Observed:
+    """The picture once the answers to these operations were lost: the user is to be read, and what
+    cannot be read reliably, memberships and their roles, may be either way.
+
+    ``doubts``: operations as they were recorded before the call.
+    """
+    members = set(observed.unsure_members)
+    roles = {name: set(some) for name, some in observed.unsure_roles.items()}
+    for doubt in doubts:
+        name = doubt.get("organization", "")
+        if doubt["kind"] in ("add-member", "remove-member"):
+            members.add(name)
+            roles.setdefault(name, set()).update(observed.memberships.get(name, ()))
+        elif doubt["kind"] in ("add-roles", "remove-roles"):
+            roles.setdefault(name, set()).update(doubt.get("roles", ()))
+    return replace(
+        observed,
+        presence="unknown",
+        unsure_members=tuple(sorted(members)),
+        unsure_roles={name: tuple(sorted(some)) for name, some in roles.items() if some},
+    )
+
+
+def _with_roles(
+    observed: Observed, organization: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+) -> Observed:
+    have = set(observed.memberships.get(organization, ()))
+    maybe = set(observed.unsure_roles.get(organization, ())) - {*add, *remove}
+    left = _without_key(observed.unsure_roles, organization)
+    return replace(
+        _with_membership(observed, organization, tuple(sorted((have | {*add}) - {*remove}))),
+        unsure_roles=left | ({organization: tuple(sorted(maybe))} if maybe else {}),
+    )
+
+
+def _without(names: tuple[str, ...], gone: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name != gone)
+
+
+def _without_key(known: Mapping[str, tuple[str, ...]], gone: str) -> dict[str, tuple[str, ...]]:
+    return {name: roles for name, roles in known.items() if name != gone}
 
 
 def _with_membership(observed: Observed, organization: str, roles: tuple[str, ...]) -> Observed:

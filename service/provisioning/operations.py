@@ -24,8 +24,11 @@ class _Operation:
     def as_document(self) -> dict[str, Any]:
         """What is recorded before the call: which operation, on what. No personal data."""
         document: dict[str, Any] = {"kind": self.kind}
-        organization = getattr(self, "organization", None)
-        return document | ({"organization": organization} if organization else {})
+        if organization := getattr(self, "organization", None):
+            document["organization"] = organization
+        if roles := getattr(self, "roles", None):
+            document["roles"] = list(roles)
+        return document
 
     def __str__(self) -> str:
         shown = [

@@ -7,6 +7,7 @@ and plans again, so a wish that changes half-way is followed at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
@@ -23,6 +24,9 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     match observed.presence:
         case "unknown":
             return (op.ReadUser(subject=desired.principal),)
+        case "conflicting" if observed.email not in (None, desired.email):
+            # The address has changed since: whoever holds the former one is no matter of ours.
+            return _create(desired, replace(observed, presence="absent"))
         case "conflicting":
             return (op.FindByEmail(subject=desired.principal, email=desired.email),)
         case "absent":
@@ -92,13 +96,18 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
 
 
 def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    for name in sorted(set(observed.memberships) - set(desired.memberships)):
-        if name not in observed.refused:
-            yield op.RemoveMember(subject=_whose(desired, name), organization=name)
+    for name in sorted(_surplus(desired, observed)):
+        yield op.RemoveMember(subject=_whose(desired, name), organization=name)
 
 
 def _will_lose(desired: Desired, observed: Observed) -> bool:
-    return bool(set(observed.memberships) - set(desired.memberships) - set(observed.refused))
+    return bool(_surplus(desired, observed))
+
+
+def _surplus(desired: Desired, observed: Observed) -> set[str]:
+    """Organizations to leave. A membership in doubt is taken away again: it may be there."""
+    held = {*observed.memberships, *observed.unsure_members}
+    return held - set(desired.memberships) - set(observed.refused)
 
 
 def _whose(desired: Desired, organization: str) -> Subject:
@@ -127,10 +136,11 @@ def _memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
     for name, wish in sorted(desired.memberships.items()):
         if name in observed.refused:
             continue
-        if name not in observed.memberships:
-            yield op.AddMember(subject=wish.subject, organization=name)
         have = set(observed.memberships.get(name, ()))
-        if missing := tuple(sorted(wish.roles - have)):
+        maybe = set(observed.unsure_roles.get(name, ()))
+        if name not in observed.memberships or name in observed.unsure_members:
+            yield op.AddMember(subject=wish.subject, organization=name)
+        if missing := tuple(sorted(wish.roles - (have - maybe))):
             yield op.AddRoles(subject=wish.subject, organization=name, roles=missing)
-        if surplus := tuple(sorted(have - wish.roles)):
+        if surplus := tuple(sorted((have | maybe) - wish.roles)):
             yield op.RemoveRoles(subject=wish.subject, organization=name, roles=surplus)

@@ -4,7 +4,7 @@ says what to do next. Knows the directory and the plan; makes no call itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -18,9 +18,13 @@ from service.organizations import Organization
 from service.people import State, User, is_wanted
 from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting, Told
-from service.provisioning.observed import Observed
+from service.provisioning.observed import Observed, unsure
 from service.provisioning.operations import Operation, Subject
 from service.provisioning.plan import plan
+
+Doubt = Mapping[str, Any]
+"""What is recorded before a call, and stays while its answer is lost: the operation's document.
+``also``: further operations in doubt. ``late``: those of a former owner, not yet taken up."""
 
 LOOK_AGAIN: Final = timedelta(minutes=5)
 """How long until an enterprise profile that has not appeared is looked for again."""
@@ -34,7 +38,8 @@ class Step:
     operation: Operation
     desired: Desired
     observed: Observed
-    doubted: str | None
+    doubted: frozenset[str]
+    """Kinds of operations whose answers were lost; not empty where this step reads because of it."""
     organization: str
     """Display name of the customer, for mails."""
 
@@ -65,14 +70,11 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
     if account is None or account.due_at is None or account.due_at > now:
         return None
     observed = Observed.from_document(account.observed)
-    if account.revision > account.applied_revision:
-        observed = replace(observed, refused={})  # a newer wish may go where the older could not
-    doubted = None
+    doubts: list[Doubt] = []
     if account.doubt is not None:
-        doubted = str(account.doubt["kind"])
-        observed = replace(observed, presence="unknown")
+        doubts = _doubts(account.doubt)
         _flag_doubtful_mails(transaction, account, now)
-    return _next(transaction, account, observed, doubted, now)
+    return _next(transaction, account, observed, doubts, now)
 
 
 def advance(
@@ -86,10 +88,12 @@ def advance(
     leases.require(transaction, owner.tenant, owner.fence)
     account = accounts.lock(transaction, step.account.id)
     assert account is not None
-    if isinstance(effect, Done) and (account.doubt or {}).get("late"):
-        # A former owner's call landed after all: what we know of the user may be old by now.
-        effect = replace(effect, observed=replace(effect.observed, presence="unknown"))
+    # A former owner's call may have landed meanwhile: then what we know of the user is old by now.
+    doubts = _late(account)
+    moved = account.revision != step.account.revision
     match effect:
+        case NotThereYet() if moved or doubts:
+            return _next(transaction, account, step.observed, doubts, now)
         case NotThereYet():
             return _settle(
                 transaction,
@@ -100,10 +104,9 @@ def advance(
                 waiting=True,
             )
         case Refused():
-            kind, code, message, status = effect.problem
-            problem = Problem(kind=kind, code=code, message=message, status=status).as_document()
-            refused = {**step.observed.refused, effect.scope: problem}
-            return _next(transaction, account, replace(step.observed, refused=refused), None, now)
+            if step.doubted:  # a read that was refused answers no doubt
+                doubts = _doubts(account.doubt or {})
+            return _next(transaction, account, _refused(step, effect), doubts, now)
         case Done():
             _tell(transaction, step, effect.told, now)
             if effect.user_id is not None and effect.user_id != account.user_id:
@@ -115,7 +118,36 @@ def advance(
                 account = _gone(transaction, step, account, now)
             if account.closed_at is not None:
                 return _close(transaction, account, effect.observed, now)
-            return _next(transaction, account, effect.observed, None, now)
+            return _next(transaction, account, effect.observed, doubts, now)
+
+
+def _refused(step: Step, effect: Refused) -> Observed:
+    """The picture with a refusal. It holds for the wish that was refused, not for a newer one."""
+    kind, code, message, status = effect.problem
+    problem = Problem(kind=kind, code=code, message=message, status=status).as_document()
+    problem["revision"] = step.account.revision
+    observed = step.observed
+    if observed.presence == "conflicting":
+        # Whoever comes next looks anew: the other user may be gone by then.
+        observed = replace(observed, presence="unknown")
+    return replace(observed, refused={**observed.refused, effect.scope: problem})
+
+
+def _doubts(recorded: Doubt) -> list[Doubt]:
+    """The operations in a record of doubt, one document each."""
+    first = {name: value for name, value in recorded.items() if name not in ("also", "late")}
+    return [*([first] if first else []), *recorded.get("also", ()), *recorded.get("late", ())]
+
+
+def _late(account: Account) -> list[Doubt]:
+    """Calls of a former owner that this turn has not taken up."""
+    return list((account.doubt or {}).get("late", ()))
+
+
+def _recorded(doubts: Sequence[Doubt]) -> Doubt | None:
+    if not doubts:
+        return None
+    return {**doubts[0], **({"also": list(doubts[1:])} if len(doubts) > 1 else {})}
 
 
 def postpone(
@@ -140,7 +172,7 @@ def postpone(
         due_at=min(until, account.due_at) if moved and account.due_at else until,
         attempts=account.attempts + counted,
         error={"class": "transient", "code": "retrying", "message": effect.reason},
-        doubt=account.doubt if effect.doubt or _still_doubted(step) else None,
+        doubt=account.doubt if effect.doubt or step.doubted else _recorded(_late(account)),
     )
     for user in people.of_account(transaction, account.id):
         if user.state == "pending":
@@ -150,15 +182,17 @@ def postpone(
 def abandon(transaction: Transaction, step: Step, owner: Owner, now: datetime) -> None:
     """Gives a step back that was recorded and not begun, as when the process stops."""
     leases.require(transaction, owner.tenant, owner.fence)
-    if step.doubted is None:
-        accounts.store(transaction, step.account.id, now, doubt=None)
+    account = accounts.lock(transaction, step.account.id)
+    if account is not None and not step.doubted:
+        accounts.store(transaction, account.id, now, doubt=_recorded(_late(account)))
 
 
 def doubt_late(transaction: Transaction, step: Step, now: datetime) -> None:
     """A result came after the lease was lost: whoever owns the account now must read it."""
     account = accounts.lock(transaction, step.account.id)
     if account is not None and account.closed_at is None:
-        doubt = step.operation.as_document() | {"late": True}
+        late = [*_late(account), step.operation.as_document()]
+        doubt = {**(account.doubt or {}), "late": late}
         accounts.store(transaction, account.id, now, doubt=doubt, due_at=now)
 
 
@@ -189,25 +223,35 @@ def give_up(transaction: Transaction, account_id: str, owner: Owner, now: dateti
         observed = Observed.from_document(account.observed)
     except (TypeError, ValueError, AttributeError):
         observed = Observed(presence="unknown")  # the picture itself may be what crashed us
-    observed = replace(observed, refused={"": problem.as_document()})
-    _settle(transaction, account, observed, residents_of(transaction, account), now)
-
-
-def _still_doubted(step: Step) -> bool:
-    """A read that failed answers no doubt."""
-    return step.doubted is not None and step.observed.presence == "unknown"
+    refused = {"": problem.as_document() | {"revision": account.revision}}
+    observed = replace(observed, refused=refused)
+    doubts = _doubts(account.doubt or {})
+    residents = residents_of(transaction, account)
+    _settle(transaction, account, observed, residents, now, doubts=doubts)
 
 
 def _next(
     transaction: Transaction,
     account: Account,
     observed: Observed,
-    doubted: str | None,
+    doubts: Sequence[Doubt],
     now: datetime,
 ) -> Step | None:
+    """Plans on today's wishes and records the first call; where there is none, the turn ends."""
+    observed = replace(observed, refused=_current(observed, account.revision))
+    if doubts:
+        observed = unsure(observed, doubts)
+        account = replace(account, doubt=_recorded(doubts))
     residents = residents_of(transaction, account)
     if not residents:
-        accounts.store(transaction, account.id, now, due_at=None, observed=observed.as_document())
+        accounts.store(
+            transaction,
+            account.id,
+            now,
+            due_at=None,
+            observed=observed.as_document(),
+            doubt=_recorded(doubts),
+        )
         return None
     desired = desire(
         residents,
@@ -217,7 +261,9 @@ def _next(
     )
     operations = plan(desired, observed)
     if not operations:
-        return _settle(transaction, account, observed, residents, now, desired=desired)
+        return _settle(
+            transaction, account, observed, residents, now, desired=desired, doubts=doubts
+        )
     operation = operations[0]
     accounts.store(
         transaction,
@@ -225,7 +271,7 @@ def _next(
         now,
         observed=observed.as_document(),
         # While doubt is being resolved, what is in doubt stays recorded; a read adds none.
-        doubt=account.doubt if doubted is not None else operation.as_document(),
+        doubt=_recorded(doubts) or operation.as_document(),
     )
     display = {r.organization.auth0_name: r.organization.display_name for r in residents}
     named = getattr(operation, "organization", "")
@@ -234,9 +280,18 @@ def _next(
         operation=operation,
         desired=desired,
         observed=observed,
-        doubted=doubted,
+        doubted=frozenset(str(doubt["kind"]) for doubt in doubts),
         organization=display.get(named) or named,
     )
+
+
+def _current(observed: Observed, revision: int) -> dict[str, Mapping[str, Any]]:
+    """Refusals of what is wanted now: a newer wish may go where the older one could not."""
+    return {
+        scope: problem
+        for scope, problem in observed.refused.items()
+        if problem.get("revision") == revision
+    }
 
 
 def _settle(
@@ -248,6 +303,7 @@ def _settle(
     *,
     desired: Desired | None = None,
     waiting: bool = False,
+    doubts: Sequence[Doubt] = (),
 ) -> None:
     """The account is as it should be, or as near as it gets: everyone who waits for it is told."""
     held = desired is not None and desired.delete_at is not None and not desired.delete
@@ -256,7 +312,7 @@ def _settle(
         account.id,
         now,
         observed=observed.as_document(),
-        doubt=None,
+        doubt=_recorded(doubts),
         applied_revision=account.revision,
         attempts=0,
         error=observed.refused.get("") or next(iter(observed.refused.values()), None),
@@ -347,7 +403,7 @@ def _gone(transaction: Transaction, step: Step, account: Account, now: datetime)
     where somebody is wanted in it (again).
     """
     residents = residents_of(transaction, account)
-    deleted = "delete-user" in (step.operation.kind, step.doubted)
+    deleted = "delete-user" in {step.operation.kind, *step.doubted}
     if deleted and not any(resident.wanted for resident in residents):
         return replace(account, closed_at=now)
     fresh = f"auth0|{account_key()}"
@@ -399,7 +455,8 @@ def _flag_doubtful_mails(transaction: Transaction, account: Account, now: dateti
 
 def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
     """Everyone who lives in an account, with what decides on their being in."""
-    invited = ledger.invited(transaction, account.id)
+    # A user who is made anew has a password that nobody knows, and needs a link of their own.
+    invited = ledger.intended(transaction, account.id, account.user_id)
     found: list[Resident] = []
     for user in people.of_account(transaction, account.id):
         registered = organizations.find(transaction, user.organization)
@@ -413,7 +470,7 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
                 organization=organization,
                 decommissioned=registered.decommissioned,
                 roles=roles.of_user(transaction, user, organization) if wanted else frozenset(),
-                invited=user.id in invited,
+                invited=invited,
             )
         )
     return found

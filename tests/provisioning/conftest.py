@@ -10,6 +10,8 @@ import pytest
 
 from service.directory import tables
 from service.directory.database import Database, open_database
+from service.people import User
+from tests.provisioning.hand import Hand, TakeOver, take_over
 from tests.provisioning.world import Simulator, World
 
 
@@ -50,3 +52,16 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
 async def postgres_world(postgres: Database, tmp_path: Path) -> AsyncIterator[World]:
     async for made in _world(postgres, tmp_path):
         yield made
+
+
+@pytest.fixture
+async def hand(world: World) -> AsyncIterator[TakeOver]:
+    taken: list[Hand] = []
+
+    async def take(user: User) -> Hand:
+        taken.append(await take_over(world, user))
+        return taken[-1]
+
+    yield take
+    for one in taken:
+        await one.performer.client.close()

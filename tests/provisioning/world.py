@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from sqlalchemy import select
 
 from operators.sample.organizations import CLIENT_SECRET, sample_installation
 from service.auth0.client import Auth0Client, http_client
@@ -21,6 +22,7 @@ from service.auth0.simulator.lag import NO_LAG
 from service.auth0.simulator.limits import UNLIMITED, Limits
 from service.clock import SystemClock
 from service.directory import accounts, inbox, organizations, outbox, people, users, workers
+from service.directory import tables as t
 from service.directory.database import Database
 from service.directory.inbox import Event, Filter, Received
 from service.directory.organizations import Registered
@@ -176,6 +178,17 @@ class World:
             [f"{e.type} {e.state} {e.result} {e.error}" for e in events]
             + [f"{c['method']} {c['path']} {c['status']}" for c in calls[-20:]]
         )
+
+    async def hired(self, worker_id: str) -> User:
+        """The user whom HR knows by this number."""
+
+        def find(tx: Any) -> User | None:
+            found = tx.execute(select(t.users.c.id).where(t.users.c.worker_id == worker_id))
+            return people.get(tx, found.scalar_one())
+
+        user = await self.database.read(find)
+        assert user is not None
+        return user
 
     async def user(self, user: User) -> User:
         found = await self.database.read(lambda tx: people.get(tx, user.id))
