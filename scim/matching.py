@@ -61,6 +61,17 @@ def _compares(leaf: Compare, actual: Any) -> bool:
             return actual <= wanted
 
 
+def terms_of(predicate: Predicate) -> int:
+    """How many comparisons a filter has."""
+    match predicate:
+        case And(terms) | Or(terms):
+            return sum(terms_of(term) for term in terms)
+        case Not(term):
+            return terms_of(term)
+        case _:
+            return 1
+
+
 def template(predicate: Predicate) -> dict[str, Any] | None:
     """The entry that equalities describe; None where the filter says more than that."""
     match predicate:

@@ -27,7 +27,8 @@ def read_operations(document: object, *, tolerant: bool) -> list[Operation]:
         raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
     known = {key.casefold(): value for key, value in document.items()}
     listed = known.get("operations")
-    if not tolerant and PATCH_SCHEMA not in (known.get("schemas") or ()):
+    schemas = known.get("schemas")
+    if not tolerant and not (isinstance(schemas, list) and PATCH_SCHEMA in schemas):
         raise ScimError(400, f"schemas must hold {PATCH_SCHEMA}.", "invalidSyntax")
     if not isinstance(listed, list) or not listed:
         raise ScimError(400, "Operations must be a list with entries.", "invalidSyntax")

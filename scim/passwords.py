@@ -19,11 +19,14 @@ def without_passwords(document: object, depth: int = 0) -> Any:
     if isinstance(document, dict):
         paths = [value for key, value in document.items() if key.casefold() == "path"]
         hidden = any(_is_password(path) for path in paths)
-        return {
+        kept = {
             key: without_passwords(value, depth + 1)
             for key, value in document.items()
             if not _is_password(key) and not (hidden and key.casefold() == "value")
         }
+        if hidden:  # brackets in a path may compare with a password
+            kept |= {key: "password" for key in kept if key.casefold() == "path"}
+        return kept
     if isinstance(document, list):
         return [without_passwords(value, depth + 1) for value in document]
     return document

@@ -14,7 +14,7 @@ import orjson
 from scim.entries import demote_others, is_described, is_same, says_something
 from scim.errors import ScimError, invalid_path, invalid_value
 from scim.filter import PatchPath, parse_path
-from scim.matching import matches, named_values, template
+from scim.matching import matches, named_values, template, terms_of
 from scim.members import member_ids
 from scim.operations import Operation, OperationName
 from scim.resource import CLEAR, MEMBERS, MOST_ENTRIES, Profile, set_part
@@ -23,6 +23,8 @@ from service.directory.groups import MemberChange
 from service.directory.predicates import Predicate
 
 _MOST_OPERATIONS: Final = 1000
+_MOST_COMPARISONS: Final = 1_000_000
+"""Of entries, in one request: about half a second, for which a transaction is held."""
 
 
 def patch_user(
@@ -54,6 +56,7 @@ class _Draft:
         self.resource: dict[str, Any] = orjson.loads(orjson.dumps(resource))
         self._profile = profile
         self._type = profile.resource_type
+        self._comparisons = 0
 
     def apply(self, operation: Operation) -> None:
         if operation.path is not None:
@@ -153,6 +156,7 @@ class _Draft:
         if added is CLEAR:
             return
         entries = self._entries(path)
+        self._compare(len(entries) + len(added), len(added))
         for entry in added:
             same = next((known for known in entries if is_same(attribute, known, entry)), None)
             if same is None:
@@ -178,9 +182,11 @@ class _Draft:
         listed = self._profile.value(attribute, value)
         if listed is CLEAR:
             return
+        entries = self._entries(path)
+        self._compare(len(entries), len(listed))
         left = [
             entry
-            for entry in self._entries(path)
+            for entry in entries
             if not any(is_described(attribute, entry, wanted) for wanted in listed)
         ]
         self._store(attribute, path, left)
@@ -197,6 +203,7 @@ class _Draft:
         removes: bool,
     ) -> None:
         entries = self._entries(path)
+        self._compare(len(entries), terms_of(where))
         chosen = [entry for entry in entries if matches(where, entry)]
         if not chosen and not self._profile.tolerant:
             raise ScimError(400, "No entry matches the filter of the path.", "noTarget")
@@ -243,6 +250,14 @@ class _Draft:
         made = self._profile.entry(attribute, value)
         for entry in chosen:
             entry.update(made if made is not CLEAR else {})
+
+    def _compare(self, entries: int, each_with: int) -> None:
+        """Counts what a step is about to compare: nobody else writes while we do."""
+        self._comparisons += entries * each_with
+        if self._comparisons > _MOST_COMPARISONS:
+            raise ScimError(
+                400, "The operations look at too many entries: send them in parts.", "tooMany"
+            )
 
     def _entries(self, path: Path) -> list[Any]:
         holder = self.resource.get(path.extension, {}) if path.extension else self.resource

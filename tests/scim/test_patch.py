@@ -341,3 +341,19 @@ def test_wrong_operations_on_groups_are_refused(operation: dict[str, Any]) -> No
     with pytest.raises(ScimError) as refused:
         members_after(operation)
     assert refused.value.status == 400
+
+
+def test_a_patch_that_compares_without_end_is_refused() -> None:
+    """Nobody else can write while it does."""
+    many = {**LENA, "emails": [{"value": f"a{number}@h.example"} for number in range(1000)]}
+    terms = " or ".join(f'value co "none{number}"' for number in range(150))
+    selecting = op("remove", f"emails[{terms}].display")
+    with pytest.raises(ScimError) as refused:
+        after(*[selecting] * 20, resource=many)
+    assert (refused.value.status, refused.value.scim_type) == (400, "tooMany")
+    adding = op("add", "emails", [entry["value"] for entry in many["emails"]])
+    with pytest.raises(ScimError) as refused:
+        after(*[adding] * 20, resource=many)
+    assert refused.value.scim_type == "tooMany"
+    taking = op("remove", "emails", [{"value": "none"}] * 1000)
+    assert after(taking, resource=many)["emails"] == many["emails"]

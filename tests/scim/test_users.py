@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from service.directory import inbox, people, tables
-from tests.scim.client import CORE_USER, ENTERPRISE, PROVISIONING, Scim
+from tests.scim.client import CORE_USER, ENTERPRISE, PATCH_OP, PROVISIONING, Scim
 
 
 async def test_created_user_is_answered_in_full_with_its_place(scim: Scim) -> None:
@@ -147,11 +147,16 @@ async def test_deleted_user_is_gone_and_its_name_is_free(scim: Scim) -> None:
 
 async def test_passwords_are_neither_kept_nor_shown(scim: Scim) -> None:
     user = await scim.post_user("lena", password="hunter2-a", PassWord="hunter2-b")
-    await scim.patch(
+    patched = await scim.patch(
         f"Users/{user['id']}",
         {"op": "Replace", "path": f"{CORE_USER}:password", "value": "hunter2-c"},
         {"op": "add", "value": {"password": "hunter2-d", f"{CORE_USER}:password": "hunter2-e"}},
+        {"op": "replace", "path": 'nosuch[password eq "hunter2-g"]', "value": "hunter2-h"},
+        {"op": "add", "PATH": "nosuch.Password", "VALUE": {"value": "hunter2-i"}},
+        {"op": "add", "path": ENTERPRISE, "value": {"password": {"value": ["hunter2-j"]}}},
+        {"op": "add", "path": "emails", "value": [{"value": "a@x.example", "PASSWORD": "hunter2"}]},
     )
+    assert patched.status_code == 200, patched.text
     await scim.http.put(
         f"Users/{user['id']}", json={"userName": "lena", CORE_USER: {"password": "hunter2-f"}}
     )
@@ -204,6 +209,16 @@ async def test_strict_profile_refuses_what_the_rfc_does_not_know(strict: Scim) -
         answer = await strict.http.post("Users", json={**good, "userName": "mira", **wrong})
         assert answer.status_code == 400, wrong
         assert answer.json()["scimType"] == "invalidValue"
+
+
+@pytest.mark.parametrize("schemas", [5, True, {}, PATCH_OP, None, [], [5]])
+async def test_strict_profile_refuses_a_patch_without_its_schema(
+    strict: Scim, schemas: object
+) -> None:
+    user = await strict.post_user("lena")
+    body = {"schemas": schemas, "Operations": [{"op": "remove", "path": "title"}]}
+    answer = await strict.http.patch(f"Users/{user['id']}", json=body)
+    assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidSyntax")
 
 
 async def test_stored_resource_has_canonical_names(embedded: Scim) -> None:
