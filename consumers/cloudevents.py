@@ -22,6 +22,8 @@ from consumers.unusable import Unusable
 
 MAX_BYTES: Final = 1024 * 1024
 """Longest value or body that is read, in bytes."""
+MAX_BATCH: Final = 1000
+"""Most events in one batch: they are taken in together, and others wait for that long."""
 MAX_DEPTH: Final = 64
 """Deepest nesting of JSON that is read."""
 
@@ -140,6 +142,12 @@ def read_request(content_type: str, headers: Mapping[str, str], body: bytes) -> 
     raise _not_a_cloudevent()
 
 
+def content_of(envelope: Envelope) -> bytes:
+    """What an event says of its subject: the same bytes for every mode that it may be sent in."""
+    said = [envelope.subject, envelope.sequence, envelope.data]
+    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+
+
 def rfc_3339(text: str) -> datetime | None:
     """The instant that an RFC 3339 timestamp names, None where it is none. ``+0000`` is read too."""
     if not _RFC_3339.fullmatch(text):
@@ -153,6 +161,8 @@ def rfc_3339(text: str) -> datetime | None:
 def _batch(document: Any) -> list[Item]:
     if not isinstance(document, list):
         raise Unusable("invalid_batch", "A batch is a JSON array of CloudEvents.")
+    if len(cast("list[Any]", document)) > MAX_BATCH:
+        raise Unusable("batch_too_large", f"A batch has {MAX_BATCH} events at most.")
     items: list[Item] = []
     for index, element in enumerate(cast("list[Any]", document)):
         try:

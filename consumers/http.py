@@ -16,6 +16,7 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from consumers.admission import Input, Taken, Understood, must_wait, take, transact
 from consumers.cloudevents import (
@@ -23,8 +24,10 @@ from consumers.cloudevents import (
     InvalidItem,
     Item,
     UnsupportedMediaType,
+    content_of,
     read_request,
 )
+from consumers.faults import place_of
 from consumers.mapping import Mapper, canonical
 from consumers.unusable import Unusable
 from service.clock import Clock
@@ -35,6 +38,7 @@ from service.errors import Refused
 from service.organizations import SLUG
 
 _SLUG: Final = re.compile(SLUG)
+_BEARER: Final = re.compile(r"bearer +(ap_[0-9a-f]{1,64}_[A-Za-z0-9_-]{1,200}) *", re.IGNORECASE)
 _RETRY_AFTER: Final = "5"
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -85,7 +89,8 @@ def event_routes(
     document, and nothing is stored: a batch is taken in whole or not at all.
     """
     door = EventDoor(database=database, clock=clock, pepper=pepper, mapper=mapper)
-    return [Route("/events/{organization}", door.receive, methods=["POST"])]
+    # Every method, and everything below: refusals have this door's own form, too.
+    return [Route(f"/events/{{organization{rest}}}", endpoint=door) for rest in ("", ":path")]
 
 
 class EventDoor:
@@ -99,8 +104,19 @@ class EventDoor:
         self._pepper = pepper
         self._mapper = mapper
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.receive(Request(scope, receive))
+        await response(scope, receive, send)
+
     async def receive(self, request: Request) -> Response:
         try:
+            if request.method != "POST":
+                raise Refusal(
+                    HTTPStatus.METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    "Events are sent by POST.",
+                    headers={"Allow": "POST"},
+                )
             return await self._receive(request)
         except Refusal as refusal:
             return refusal.as_response()
@@ -110,7 +126,13 @@ class EventDoor:
             return Refusal(HTTPStatus.BAD_REQUEST, "cannot_be_stored", str(refused)).as_response()
         except Exception as error:
             if not must_wait(error):
-                raise
+                # Without its message, which may hold a person's data.
+                _log.error("events.failed", error=place_of(error))
+                return Refusal(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    "failed",
+                    "The service failed and nothing was stored: send the event again.",
+                ).as_response()
             _log.warning("events.database_unavailable", error=type(error).__name__)
             return Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -134,20 +156,21 @@ class EventDoor:
 
     async def _authorize(self, request: Request, organization: str) -> None:
         """One answer to every wrong token, so that nobody learns which organizations there are."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = _BEARER.fullmatch(request.headers.get("authorization", ""))
+        token = given[1] if given is not None else ""
         now = self._clock.now()
 
         def work(transaction: Transaction) -> bool:
             return credentials.is_valid(
                 transaction,
-                token.strip(),
+                token,
                 organization=organization,
                 door="events",
                 pepper=self._pepper,
                 now=now,
             )
 
-        known = scheme.lower() == "bearer" and _SLUG.fullmatch(organization)
+        known = given is not None and _SLUG.fullmatch(organization)
         if not known or not await self._database.read(work):
             raise Refusal(
                 HTTPStatus.UNAUTHORIZED,
@@ -183,6 +206,7 @@ class EventDoor:
             at=now,
             body=item.body,
             headers=list(item.headers),
+            content=content_of(envelope),
             effective_at=mapped.event.effective_at,
             traceparent=envelope.traceparent,
         )
@@ -198,7 +222,7 @@ async def _body(request: Request) -> bytes:
         headers={"Connection": "close"},
     )
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > MAX_BYTES:
+    if announced.isdecimal() and int(announced[:20]) > MAX_BYTES:
         raise too_long
     body = bytearray()
     async for chunk in request.stream():

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import structlog
 
 from consumers.admission import Input, NotUnderstood, Understood, input_problem
-from consumers.cloudevents import read_record
+from consumers.cloudevents import content_of, read_record
 from consumers.faults import place_of
 from consumers.mapping import MAPPINGS, Mapped, Mapper, checked_worker_id
 from consumers.unusable import Unusable
@@ -96,6 +96,7 @@ def read(record: Record, route: Route, now: datetime) -> Input:
         source=envelope.source,
         source_id=envelope.id,
         type=envelope.type,
+        content=content_of(envelope),
         traceparent=envelope.traceparent,
     )
     try:

@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
-from consumers.cloudevents import BATCH, MAX_BYTES, STRUCTURED
+from consumers.cloudevents import BATCH, MAX_BATCH, MAX_BYTES, STRUCTURED, Envelope
 from consumers.http import event_routes
+from consumers.mapping import Mapped
 from service.directory import credentials
 from service.directory.database import Database, open_database
 from tests.consumers.support import START, SetClock, events_of, outcomes_of
@@ -281,3 +283,75 @@ async def test_samples_of_internal_producers_do_what_they_say(
     }
     ended = {each.source_id: each.state for each in await events_of(database)}
     assert (ended["ev-0020"], ended["ev-0021"]) == ("superseded", "cancelled")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+async def test_every_other_method_is_refused_in_the_same_form(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    response = await client.request(method, "/events/acme")
+    assert problem_of(response, 405)["code"] == "method_not_allowed"
+    assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/events/", "/events/acme/", "/events/a/b", "/events/%00"])
+async def test_every_other_path_is_refused_as_a_wrong_token_is(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    response = await client.post(path, content=b"{}")
+    assert problem_of(response, 401)["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize("authorization", [b"Bearer ap_\x00_a", b"Bearer ap_\xff_a", b"ap_1_a"])
+async def test_odd_tokens_are_wrong_tokens(client: httpx.AsyncClient, authorization: bytes) -> None:
+    response = await client.post("/events/acme", headers={b"authorization": authorization})
+    problem_of(response, 401)
+
+
+@pytest.mark.parametrize("length", [b"\xb2", b"9" * 5000, b"-1"])
+async def test_odd_lengths_are_answered(client: httpx.AsyncClient, length: bytes) -> None:
+    response = await client.post(
+        "/events/acme", content=b"", headers={b"content-length": length, b"content-type": b"a/b"}
+    )
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.status_code in (413, 415)
+
+
+async def test_a_batch_that_would_hold_up_others_is_refused_whole(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    response = await send(client, [event(str(number)) for number in range(MAX_BATCH + 1)])
+    assert problem_of(response, 400)["code"] == "batch_too_large"
+    assert await events_of(database) == []
+
+
+async def test_a_fault_of_ours_is_told_and_logged_without_what_was_sent(
+    database: Database, clock: SetClock, token: str
+) -> None:
+    def broken(envelope: Envelope) -> Mapped:
+        raise LookupError(f"what to do with {envelope.data}?")
+
+    routes = event_routes(database=database, clock=clock, pepper=PEPPER, mapper=broken)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://events.test"
+    ) as client:
+        with capture_logs() as logged:
+            response = await send(client, event(), Authorization=f"Bearer {token}")
+    assert problem_of(response, 500)["code"] == "failed"
+    assert [entry["log_level"] for entry in logged] == ["error"]
+    assert "ada@" not in repr(logged) + response.text
+
+
+async def test_an_event_sent_in_two_modes_is_one_event(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    told = event()
+    await send(client, told)
+    headers = {f"ce-{name}": str(told[name]) for name in ("specversion", "id", "source", "type")}
+    response = await client.post(
+        "/events/acme",
+        content=json.dumps(told["data"], indent=2),
+        headers=headers | {"ce-subject": "w-1", "Content-Type": "application/json"},
+    )
+    assert response.json()["accepted"][0]["state"] == "duplicate"
+    assert [each.state for each in await events_of(database)] == ["accepted", "duplicate"]

@@ -112,3 +112,28 @@ async def test_a_body_is_kept_to_the_byte(hoekstra: Customer) -> None:
     kept = await hoekstra.database.read(lambda tx: inbox.get(tx, admission.event_id))
     assert kept is not None
     assert kept.body == body
+
+
+async def test_a_topic_made_anew_may_say_of_another_worker_what_was_said_of_one(
+    hoekstra: Customer,
+) -> None:
+    """Tombstones have no bytes, and binary CloudEvents keep their type and id in headers."""
+    gone = WorkerEvent(type="worker.deleted", worker_id="w1")
+    tombstone = replace(record(7, b"", type=gone.type), body=None, key=b"w1")
+    for received in (tombstone, replace(tombstone, key=b"w2")):
+        event = replace(gone, worker_id=(received.key or b"").decode())
+        assert (await hoekstra.deliver(event, received)).verdict == "new"
+    assert (await hoekstra.deliver(gone, tombstone)).verdict == "redelivery"
+    first = record(8, source_id="e1")
+    assert (await hoekstra.deliver(HIRED, first)).verdict == "new"
+    for source_id, kind in (("e2", "worker.hired"), ("e3", "worker.terminated")):
+        event = replace(HIRED, type=kind)
+        again = replace(first, source_id=source_id, type=kind)
+        assert (await hoekstra.deliver(event, again)).verdict == "new"
+
+
+async def test_an_event_is_the_same_in_whichever_form_it_was_sent(hoekstra: Customer) -> None:
+    binary = replace(record(7, b'{"a":1}', source_id="e1"), content=b"what it says")
+    structured = replace(record(8, b'{"data":{"a": 1}}', source_id="e1"), content=b"what it says")
+    verdicts = [(await hoekstra.deliver(HIRED, each)).verdict for each in (binary, structured)]
+    assert verdicts == ["new", "duplicate"]
