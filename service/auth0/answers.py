@@ -22,6 +22,7 @@ Verdict = Literal[
     "conflict",
     "refused",  # any other 4xx: the same call will be refused again
     "unreachable",  # nothing was sent: again later
+    "withheld",  # we did not make the call: we are stopping, or no longer own the tenant
     "doubtful",  # it may have been done: read before repeating
 ]
 
@@ -39,6 +40,13 @@ class Answer:
     retry_after: float | None = None
     headers: Mapping[str, str] | None = None
 
+    @property
+    def lacks_scope(self) -> bool:
+        """Our credentials are good and do not reach this far. ``errorCode`` may be missing."""
+        return self.verdict == "forbidden" and (
+            self.code == "insufficient_scope" or self.message.startswith("Insufficient scope")
+        )
+
 
 def ok(status: int, data: Any, headers: Mapping[str, str]) -> Answer:
     return Answer(verdict="ok", status=status, data=data, headers=headers)
@@ -54,7 +62,7 @@ def failed(error: Exception) -> Answer:
             return Answer(verdict="doubtful", message="unreadable success")
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return Answer(verdict="unreachable", message=_said(error))
-        case httpx.TransportError():
+        case httpx.RequestError() | TimeoutError():
             return Answer(verdict="doubtful", message=_said(error))
         case _:
             raise error

@@ -5,6 +5,7 @@ Over auth0-python's AsyncAuth0 with its own retries off: who repeats what is dec
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,13 +20,15 @@ from service.clock import Clock
 from service.organizations import Tenant
 
 TIMEOUT: Final = 15.0
-"""Seconds that one call may take at most; connecting at most 3."""
+"""Seconds that one call may take at most, from connecting to its last byte; connecting 3."""
 
 
 def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         timeout=httpx.Timeout(TIMEOUT, connect=3.0),
-        limits=httpx.Limits(max_connections=16),
+        # As many as there are turns: a call that waited for a connection would wait for calls
+        # that hang, leavers too. The pacer bounds how many there are.
+        limits=httpx.Limits(max_connections=100, max_keepalive_connections=16),
     )
 
 
@@ -45,6 +48,7 @@ class Auth0Client:
         self._clock = clock
         self._pacer = pacer
         self._http = http
+        self._may_call: Callable[[], bool] = lambda: True
         self._token = Token(tenant, client_secret, http, clock)
         self._api = AsyncAuth0(
             base_url=f"{tenant.url}/api/v2",
@@ -54,12 +58,21 @@ class Auth0Client:
             max_retries=0,
         )
 
+    def only_while(self, may_call: Callable[[], bool]) -> None:
+        """Asks this before each call, after its wait for a turn; where it is False, none is made."""
+        self._may_call = may_call
+
+    def hurry(self, task: asyncio.Task[Any]) -> None:
+        """Puts the call for which this task waits before everyone else's: its account leaves."""
+        self._pacer.hurry(task)
+
     def stop(self) -> None:
         """Makes no further call; those under way go on."""
         self._pacer.close()
 
     async def close(self) -> None:
         self.stop()
+        self._token.close()
         await self._http.aclose()
 
     async def probe(self) -> Answer:
@@ -125,9 +138,12 @@ class Auth0Client:
                 break
         return Answer(verdict="ok", status=200, data=names)
 
-    async def organization_by_name(self, name: str) -> Answer:
+    async def organization_by_name(self, name: str, *, leaver: bool = False) -> Answer:
         return await self._call(
-            "organizations-read", self._api.organizations.with_raw_response.get_by_name, name
+            "organizations-read",
+            self._api.organizations.with_raw_response.get_by_name,
+            name,
+            leaver=leaver,
         )
 
     async def roles(self, page: int) -> Answer:
@@ -201,9 +217,8 @@ class Auth0Client:
         **named: Any,
     ) -> Answer:
         answer = await self._once(group, method, leaver, arguments, named)
-        if answer.verdict == "unauthorized":
+        if answer.verdict == "unauthorized" and answer.code != "token":
             # A token may have been rotated away: one fresh one, then it is a refusal.
-            self._token.invalidate()
             answer = await self._once(group, method, leaver, arguments, named)
         return answer
 
@@ -217,21 +232,26 @@ class Auth0Client:
     ) -> Answer:
         try:
             # Before the turn: a call whose token is late must not hold a place in the bucket.
-            await self._token()
+            token = await self._token()
         except TokenRefused as error:
             return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
         try:
             await self._pacer.turn(group, leaver=leaver)
         except PacerClosed:
-            return Answer(verdict="unreachable", message="stopping")
+            return Answer(verdict="withheld", message="stopping")
+        if not self._may_call():
+            return Answer(verdict="withheld", message="the lease is too short for a call")
         try:
-            answer = _success(await method(*arguments, **named))
+            async with asyncio.timeout(TIMEOUT):
+                answer = _success(await method(*arguments, **named))
         except TokenRefused as error:
             return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
         except Exception as error:
             answer = failed(error)
+        if answer.verdict == "unauthorized":
+            self._token.invalidate(token)
         if answer.headers is not None:
             self._pacer.learn(
                 group,

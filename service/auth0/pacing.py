@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from service.clock import Clock
 
@@ -88,6 +89,7 @@ class _Waiter:
     rank: tuple[int, int]
     buckets: tuple[str, ...] = field(compare=False)
     turn: asyncio.Future[None] = field(compare=False)
+    task: asyncio.Task[Any] | None = field(compare=False)
 
 
 class PacerClosed(Exception):
@@ -109,6 +111,7 @@ class Pacer:
         self._number = 0
         self._closed = False
         self._pump: asyncio.Task[None] | None = None
+        self._wakes_at = 0.0
 
     def buckets_of(self, group: Group) -> tuple[str, ...]:
         """The buckets that a call of this group takes a token from."""
@@ -126,14 +129,26 @@ class Pacer:
             (0 if leaver else 1, self._number),
             self.buckets_of(group),
             asyncio.get_running_loop().create_future(),
+            asyncio.current_task(),
         )
         heapq.heappush(self._waiting, waiter)
-        delay = self._serve()
-        if delay is not None and (self._pump is None or self._pump.done() or leaver):
-            if self._pump is not None:
-                self._pump.cancel()
-            self._pump = asyncio.create_task(self._keep_serving(delay))
-        await waiter.turn
+        self._go_on()
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            if not waiter.turn.cancelled():  # given, and not used
+                for name in waiter.buckets:
+                    self._buckets[name].tokens += 1
+                self._go_on()
+            raise
+
+    def hurry(self, task: asyncio.Task[Any]) -> None:
+        """Treats what this task waits for as a leaver's from now on."""
+        for waiter in self._waiting:
+            if waiter.task is task:
+                waiter.rank = (0, waiter.rank[1])
+        heapq.heapify(self._waiting)
+        self._go_on()
 
     def learn(
         self, group: Group, headers: Mapping[str, str], *, limited: bool, epoch: float
@@ -159,7 +174,7 @@ class Pacer:
             bucket.closed_until = now + min(max(wait, 0.05), 60.0)
         elif remaining is not None and bucket.rate.burst == limit:
             # Somebody else spends from this budget too: believe the smaller number.
-            bucket.tokens = min(bucket.tokens, remaining)
+            bucket.tokens = min(bucket.tokens, max(remaining, 0.0))
 
     def close(self) -> None:
         """Lets nobody go any more: who waits gets PacerClosed."""
@@ -171,8 +186,23 @@ class Pacer:
                 waiter.turn.set_exception(PacerClosed())
         self._waiting.clear()
 
+    def _go_on(self) -> None:
+        """Lets go whoever may, and sees to it that the next one is let go in time."""
+        delay = self._serve()
+        if delay is None or self._closed:
+            return
+        asleep = self._pump is not None and not self._pump.done()
+        wakes_at = self._clock.monotonic() + delay
+        if asleep and self._wakes_at <= wakes_at:
+            return
+        if self._pump is not None:
+            self._pump.cancel()
+        self._wakes_at = wakes_at
+        self._pump = asyncio.create_task(self._keep_serving(delay))
+
     async def _keep_serving(self, delay: float | None) -> None:
         while delay is not None:
+            self._wakes_at = self._clock.monotonic() + delay
             await self._clock.sleep(delay)
             delay = self._serve()
 
@@ -193,14 +223,17 @@ class Pacer:
                 if len(taken) == len(self._buckets):
                     break
                 continue
-            delay = max(self._wait(name, now, waiter) for name in waiter.buckets)
+            waits = {name: self._wait(name, now, waiter) for name in waiter.buckets}
+            delay = max(waits.values())
             if delay <= 0:
                 for name in waiter.buckets:
                     self._buckets[name].tokens -= 1
                 waiter.turn.set_result(None)
                 continue
             soonest = delay if soonest is None else min(soonest, delay)
-            taken.update(name for name in waiter.buckets if self._wait(name, now, waiter) > 0)
+            # It comes first in the bucket that it waits for longest; the others may be used up to
+            # then, or a group that is closed would close the whole tenant.
+            taken.update(name for name, wait in waits.items() if wait >= delay)
             left.append(waiter)
         for waiter in left:
             heapq.heappush(self._waiting, waiter)
@@ -215,6 +248,7 @@ class Pacer:
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:
     try:
-        return float(headers[name])
+        number = float(headers[name])
     except (KeyError, ValueError):
         return None
+    return number if math.isfinite(number) else None

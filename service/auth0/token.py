@@ -19,10 +19,12 @@ class Token:
     """An async callable that gives a valid access token.
 
     auth0-python's own provider blocks the event loop, so the grant is made here, through the same
-    httpx client as every other call. Raises TokenRefused and httpx.TransportError.
+    httpx client as every other call. Raises TokenRefused and httpx.RequestError: to everyone who
+    waited for the same grant, since asking again for each would keep them all waiting.
     """
 
     _MARGIN: Final = 60.0
+    _TIMEOUT: Final = 15.0
 
     def __init__(
         self, tenant: Tenant, client_secret: str, http: httpx.AsyncClient, clock: Clock
@@ -35,20 +37,35 @@ class Token:
         """What was granted, parted by spaces; None before the first fetch, or where not told."""
         self._value: str | None = None
         self._until = 0.0
-        self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[str] | None = None
 
     async def __call__(self) -> str:
-        async with self._lock:  # one caller fetches, the others wait for it
-            if self._value is None or self._clock.monotonic() >= self._until:
-                await self._fetch()
-            assert self._value is not None
+        if self._value is not None and self._clock.monotonic() < self._until:
             return self._value
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch())
+            # Whoever asked may be gone by the time that it fails.
+            self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._fetching)
 
-    def invalidate(self) -> None:
-        """Forgets the token, as after a 401."""
-        self._value = None
+    def invalidate(self, used: str | None = None) -> None:
+        """Forgets the token, as after a 401; not where ``used`` is an older one than ours."""
+        if used is None or used == self._value:
+            self._value = None
 
-    async def _fetch(self) -> None:
+    def close(self) -> None:
+        """Gives up a grant under way."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+
+    async def _fetch(self) -> str:
+        try:
+            async with asyncio.timeout(self._TIMEOUT):
+                return await self._grant()
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("/oauth/token took too long") from error
+
+    async def _grant(self) -> str:
         audience = self._tenant.domain or self._tenant.url.partition("//")[2]
         answer = await self._http.post(
             f"{self._tenant.url}/oauth/token",
@@ -66,7 +83,13 @@ class Token:
             )
         if answer.status_code != 200:
             raise httpx.RemoteProtocolError(f"/oauth/token answered {answer.status_code}")
-        granted = answer.json()
-        self._value = granted["access_token"]
+        try:
+            granted = answer.json()
+            value, seconds = str(granted["access_token"]), float(granted["expires_in"])
+        except (ValueError, LookupError, TypeError) as error:
+            # As from a proxy in between. No detail: it could show the token.
+            raise httpx.RemoteProtocolError("/oauth/token answered without a token") from error
+        self._value = value
         self.scope = granted.get("scope")
-        self._until = self._clock.monotonic() + float(granted["expires_in"]) - self._MARGIN
+        self._until = self._clock.monotonic() + seconds - self._MARGIN
+        return value

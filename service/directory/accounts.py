@@ -126,6 +126,21 @@ def due(
     ]
 
 
+def leavers_among(transaction: Transaction, account_ids: Collection[str]) -> list[str]:
+    """Which of these accounts have somebody who leaves, and are due for it."""
+    if not account_ids:
+        return []
+    return list(
+        transaction.execute(
+            select(t.accounts.c.id).where(
+                t.accounts.c.id.in_(list(account_ids)),
+                t.accounts.c.leaver,
+                t.accounts.c.due_at.is_not(None),
+            )
+        ).scalars()
+    )
+
+
 def live(transaction: Transaction, account_ids: Collection[str]) -> frozenset[str]:
     """Which of these accounts are ours and open."""
     return frozenset(

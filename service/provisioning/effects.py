@@ -98,6 +98,8 @@ def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
             )
         case "unreachable":
             return Later(reason=f"Auth0 could not be reached: {answer.message}")
+        case "withheld":
+            return Later(reason=f"put off: {answer.message}", after=0.0, counted=False)
         case "doubtful":
             return Later(
                 reason=f"no clear answer from Auth0 ({answer.status or answer.message})",
@@ -282,6 +284,9 @@ def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect
             observed = after(setting.observed, operation)
             return Done(observed=observed, told=(Told(outcome="access.revoked", data=data),))
         return _refused(operation, answer, "insufficient_entitlement")
+    if answer.lacks_scope:
+        # One scope is missing, and other calls need others: leavers must not wait for this one.
+        return _refused(operation, answer, "insufficient_scope", kind="tenant")
     return TenantRefused(reason=answer.message or "Auth0 forbids this call: check the scopes")
 
 
@@ -321,7 +326,9 @@ def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
     return _refused(operation, answer, answer.code or "conflict")
 
 
-def _refused(operation: Operation, answer: Answer, code: str) -> Refused:
+def _refused(
+    operation: Operation, answer: Answer, code: str, *, kind: str = "permanent"
+) -> Refused:
     """A membership that is refused stops that membership; anything else stops the account."""
     scope = (
         operation.organization
@@ -329,4 +336,4 @@ def _refused(operation: Operation, answer: Answer, code: str) -> Refused:
         else ""
     )
     message = f"Auth0 refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
-    return Refused(problem=("permanent", code, message, answer.status), scope=scope)
+    return Refused(problem=(kind, code, message, answer.status), scope=scope)

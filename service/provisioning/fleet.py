@@ -31,6 +31,7 @@ class Fleet:
         self._database = database
         self._lanes_of = lanes_of
         self._running: dict[str, _Running] = {}
+        self._broken: dict[str, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -49,9 +50,21 @@ class Fleet:
                 await self._end(name)
         for name, tenant in tenants.items():
             if name not in self._running and (tenant.domain or tenant.base_url):
-                stop = asyncio.Event()
-                task = asyncio.create_task(self._lanes_of(tenant).run(stop), name=f"lanes-{name}")
-                self._running[name] = _Running(tenant, stop, task)
+                self._start(tenant)
+
+    def _start(self, tenant: Tenant) -> None:
+        """A tenant that is not set up rightly keeps no other from being worked."""
+        try:
+            lanes = self._lanes_of(tenant)
+        except Exception as error:
+            if self._broken.get(tenant.name) != (told := str(error)):
+                self._broken[tenant.name] = told
+                log.exception("fleet.tenant_not_started", tenant=tenant.name)
+            return
+        self._broken.pop(tenant.name, None)
+        stop = asyncio.Event()
+        task = asyncio.create_task(lanes.run(stop), name=f"lanes-{tenant.name}")
+        self._running[tenant.name] = _Running(tenant, stop, task)
 
     async def _end(self, name: str) -> None:
         running = self._running.pop(name)

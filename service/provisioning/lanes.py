@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from tenacity import RetryCallState, wait_exponential_jitter
@@ -27,6 +27,9 @@ from service.provisioning.perform import Performer
 from service.provisioning.turn import Owner, Step
 
 log = structlog.get_logger(__name__)
+
+_PROBE: Final = "probe"
+"""Stands among the accounts at work for the trial of a paused tenant."""
 
 _backoff: Final = wait_exponential_jitter(initial=1, max=300, jitter=1)
 
@@ -51,6 +54,8 @@ class LaneSettings:
     most_crashes: int = 5
     probe: float = 15.0
     """How long a paused tenant is left alone before it is tried again."""
+    drain: float = 7.0
+    """How long calls under way may take once the process stops; longer ones are left in doubt."""
 
 
 @dataclass(slots=True)
@@ -123,6 +128,7 @@ class Lanes:
     async def _own(self, lease: _Lease, stop: asyncio.Event) -> None:
         renewing = asyncio.create_task(self._renew(lease))
         self._stopping = False
+        self._performer.client.only_while(lambda: self._may_call(lease))
         try:
             while not stop.is_set() and not lease.lost.is_set():
                 await self._start_due(lease)
@@ -131,7 +137,7 @@ class Lanes:
             self._stopping = True
             if stop.is_set():
                 self._performer.client.stop()
-            await self._drain()
+            await self._drain(stopping=stop.is_set())
             renewing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewing
@@ -168,16 +174,28 @@ class Lanes:
                 lambda tx: leases.release(tx, self._tenant, self._owner, lease.owner.fence)
             )
 
-    async def _drain(self) -> None:
-        """Waits for the calls under way; each ends within its own timeout."""
-        if self._busy:
-            await asyncio.wait(self._busy.values(), timeout=TIMEOUT)
+    async def _drain(self, *, stopping: bool) -> None:
+        """Waits for the calls under way; each ends within its own timeout. A process that stops
+        has less time: what it gives up stays recorded as in doubt, and is read by the next owner.
+        """
+        if not self._busy:
+            return
+        within = self._settings.drain if stopping else TIMEOUT
+        _, hanging = await asyncio.wait(self._busy.values(), timeout=within)
+        if stopping and hanging:
+            log.warning("lanes.calls_given_up", tenant=self._tenant, calls=len(hanging))
+            for task in hanging:
+                task.cancel()
+            await asyncio.wait(hanging, timeout=1.0)
 
     async def _start_due(self, lease: _Lease) -> None:
+        if not self._may_call(lease):
+            return
+        await self._hurry_leavers()
         paused = await self._database.read(lambda tx: leases.paused(tx, self._tenant))
         if paused is not None:
             if paused.resume_at is not None and paused.resume_at <= self._clock.now():
-                await self._probe(lease)
+                self._start(_PROBE, self._probe(lease))
             return
         width = self._settings.width
         room = 2 * width - len(self._busy)
@@ -191,11 +209,28 @@ class Lanes:
             normal = len(self._busy) - len(self._leavers)
             if not account.leaver and normal >= width:
                 continue
-            task = asyncio.create_task(self._turn(account.id, lease, leaver=account.leaver))
-            self._busy[account.id] = task
             if account.leaver:
                 self._leavers.add(account.id)
-            task.add_done_callback(lambda _, gone=account.id: self._leave(gone))
+            self._start(account.id, self._turn(account.id, lease))
+
+    async def _hurry_leavers(self) -> None:
+        """Whoever leaves in the middle of their turn does not wait among the joiners any more."""
+        others = [one for one in self._busy if one not in self._leavers and one != _PROBE]
+        if not others:
+            return
+        leaving = await self._database.read(lambda tx: accounts.leavers_among(tx, others))
+        for account_id in leaving:
+            if (task := self._busy.get(account_id)) is not None:
+                self._leavers.add(account_id)
+                self._performer.client.hurry(task)
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._busy:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._busy[name] = task
+        task.add_done_callback(lambda _: self._leave(name))
 
     def _leave(self, account_id: str) -> None:
         self._busy.pop(account_id, None)
@@ -203,13 +238,23 @@ class Lanes:
 
     async def _probe(self, lease: _Lease) -> None:
         """Tries a paused tenant again; resumes it where it accepts us."""
-        answer = await self._performer.client.probe()
-        now = self._clock.now()
-        if answer.verdict in ("ok", "rate-limited", "not-found"):
-            await self._database.transact(lambda tx: leases.resume_tenant(tx, self._tenant, now))
-        else:
-            reason = answer.message or f"Auth0 answered {answer.status}"
-            await self._pause_tenant(reason, lease)
+        try:
+            answer = await self._performer.client.probe()
+            if answer.verdict == "withheld":
+                return
+            now = self._clock.now()
+            if answer.verdict in ("ok", "rate-limited", "not-found") or answer.lacks_scope:
+                await self._database.transact(
+                    lambda tx: leases.resume_tenant(tx, self._tenant, now)
+                )
+            else:
+                reason = answer.message or f"Auth0 answered {answer.status}"
+                await self._pause_tenant(reason, lease)
+        except LostLease:
+            lease.lost.set()
+        except Exception as error:
+            if not is_unavailable(error):
+                log.exception("lanes.probe_failed", tenant=self._tenant)
 
     async def _pause_tenant(self, reason: str, lease: _Lease) -> None:
         now = self._clock.now()
@@ -221,7 +266,7 @@ class Lanes:
 
         await self._database.transact(record)
 
-    async def _turn(self, account_id: str, lease: _Lease, *, leaver: bool) -> None:
+    async def _turn(self, account_id: str, lease: _Lease) -> None:
         step: Step | None = None
         try:
             now = self._clock.now()
@@ -234,7 +279,7 @@ class Lanes:
                 if self._stopping or not self._may_call(lease):
                     await self._abandon(step, lease)
                     return
-                step = await self._step(step, lease, leaver=leaver)
+                step = await self._step(step, lease)
             raise RuntimeError("the plan does not come to an end")
         except LostLease:
             lease.lost.set()
@@ -251,8 +296,9 @@ class Lanes:
         """No call starts with less lease left than it may take."""
         return lease.until - self._clock.monotonic() > TIMEOUT
 
-    async def _step(self, step: Step, lease: _Lease, *, leaver: bool) -> Step | None:
+    async def _step(self, step: Step, lease: _Lease) -> Step | None:
         """Makes one call and records what came of it; the next step, or None at the turn's end."""
+        leaver = step.account.leaver or step.account.id in self._leavers
         answer = await self._performer.perform(
             step, lambda: self._before_mail(step, lease), leaver=leaver
         )

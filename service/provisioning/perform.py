@@ -34,10 +34,10 @@ class Names:
         self._organizations: dict[str, str] = {}
         self._roles: dict[str, str] = {}
 
-    async def organization(self, name: str) -> str | Answer:
+    async def organization(self, name: str, *, leaver: bool) -> str | Answer:
         """The id, or the answer that says why there is none."""
         if name not in self._organizations:
-            answer = await self._client.organization_by_name(name)
+            answer = await self._client.organization_by_name(name, leaver=leaver)
             if answer.verdict != "ok":
                 return answer
             self._organizations[name] = answer.data["id"]
@@ -132,7 +132,7 @@ class Performer:
         *,
         leaver: bool,
     ) -> Answer:
-        organization = await self._names.organization(operation.organization)
+        organization = await self._names.organization(operation.organization, leaver=leaver)
         if isinstance(organization, Answer):
             return organization
         match operation:

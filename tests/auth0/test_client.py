@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -167,3 +167,73 @@ async def test_none_is_sent_as_null_and_what_is_left_out_is_not_sent() -> None:
 async def test_the_secret_and_tokens_show_in_no_answer() -> None:
     answer, _ = await ask(always(401, {"message": "Invalid token"}))
     assert "token-" not in repr(answer)
+
+
+async def test_a_burst_of_refused_tokens_costs_one_new_token() -> None:
+    def reply(request: httpx.Request) -> httpx.Response:
+        fresh = request.headers["authorization"] == "Bearer token-2"
+        return httpx.Response(200 if fresh else 401, json=[] if fresh else {"message": "expired"})
+
+    wire = Wire(reply)
+    auth0 = client(wire)
+    answers = await asyncio.gather(*(auth0.users_by_email(f"{n}@x.example") for n in range(10)))
+    await auth0.close()
+    assert {answer.verdict for answer in answers} == {"ok"}
+    assert wire.grants == 2
+
+
+@pytest.mark.parametrize("content", [b"<html>proxy</html>", b"{}", b"[]", b'{"access_token":"x"}'])
+async def test_a_grant_that_cannot_be_read_is_no_crash(content: bytes) -> None:
+    class Proxy(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, content=content)
+
+    tenant = Tenant(name="main", base_url="http://auth0.test", client_id="c", plan="enterprise")
+    clock = SystemClock()
+    http = httpx.AsyncClient(transport=Proxy())
+    auth0 = Auth0Client(tenant, "s", clock=clock, pacer=Pacer("enterprise", clock), http=http)
+    answer = await auth0.get_user("auth0|x")
+    await auth0.close()
+    assert answer.verdict == "unreachable"
+
+
+async def test_an_answer_that_drips_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx counts its timeouts anew for each piece; a call must end within one lease's margin."""
+    monkeypatch.setattr("service.auth0.client.TIMEOUT", 0.2)
+
+    class Dripping(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                await asyncio.sleep(0.05)
+                yield b" "
+
+    answer, _ = await asyncio.wait_for(
+        ask(lambda _: httpx.Response(201, stream=Dripping())), timeout=5
+    )
+    assert answer.verdict == "doubtful"
+
+
+async def test_an_answer_that_cannot_be_decoded_is_doubt() -> None:
+    garbled = {"content-encoding": "gzip", "content-type": "application/json"}
+    answer, _ = await ask(lambda _: httpx.Response(201, stream=_Bytes(b"no gzip"), headers=garbled))
+    assert answer.verdict == "doubtful"
+
+
+class _Bytes(httpx.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+async def test_no_call_is_made_once_the_lease_has_become_too_short_in_the_queue() -> None:
+    wire = Wire(always(200, {"user_id": "auth0|x"}))
+    auth0 = client(wire)
+    held = True
+    auth0.only_while(lambda: held)
+    assert (await auth0.get_user("auth0|x")).verdict == "ok"
+    held = False
+    assert (await auth0.get_user("auth0|x")).verdict == "withheld"
+    await auth0.close()
+    assert len(wire.requests) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 import httpx
@@ -172,3 +173,74 @@ async def test_stopping_finishes_the_call_under_way_and_leaves_no_doubt(world: W
     world.work()
     await world.settled()
     assert len(await world.writes("POST", "/users")) == 1
+
+
+async def test_a_call_that_hangs_is_given_up_at_the_end_and_read_by_the_next_owner(
+    world: World,
+) -> None:
+    await world.fault("hang", "POST", "/users", seconds=5, times=1)
+    world.work(world.lanes(settings=LaneSettings(poll=0.02, drain=0.3)))
+    user = await world.join("hoekstra", ADA)
+    account_id = (await world.user(user)).account_id
+    assert account_id is not None
+
+    async def called() -> bool:
+        account = await world.database.read(lambda tx: accounts.get(tx, account_id))
+        return account is not None and account.doubt is not None
+
+    await world.until(called)
+    await asyncio.sleep(0.3)
+    started = world.clock.monotonic()
+    await world.rest()
+    assert world.clock.monotonic() - started < 3
+    assert await called(), "what was given up is in doubt"
+    world.work()
+    await world.settled()
+    assert len((await world.state())["users"]) == 1
+    assert (await world.told(user)).count("user.created") == 1
+
+
+async def test_whoever_leaves_in_the_middle_of_a_turn_does_not_wait_among_joiners(
+    world: World,
+) -> None:
+    """Her roles wait for a bucket that is closed for long; her block must not."""
+    await world.declare(hoekstra={"roles": {"Chiefs": "admin"}})
+    limited = {"x-ratelimit-limit": "20", "x-ratelimit-reset": str(int(time.time()) + 4)}
+    await world.fault(
+        "status",
+        "POST",
+        "/organizations/*/members/*/roles",
+        status=429,
+        headers=limited,
+        times=1,
+    )
+    world.work()
+    await world.worker("hoekstra", "hired", "w-1", attributes={"email": ADA}, groups=("Chiefs",))
+    crowd = [
+        await world.worker(
+            "hoekstra",
+            "hired",
+            f"x-{n}",
+            attributes={"email": f"x{n}@hoekstra.example"},
+            groups=("Chiefs",),
+        )
+        for n in range(60)
+    ]
+    assert len(crowd) == 60
+    last = await world.hired("x-59")
+
+    async def created() -> bool:
+        return await world.auth0_user("x59@hoekstra.example") is not None
+
+    await world.until(created)
+    started = world.clock.monotonic()
+    await world.worker("hoekstra", "terminated", "x-59", immediate=True)
+
+    async def blocked() -> bool:
+        person = await world.auth0_user("x59@hoekstra.example")
+        return person is not None and bool(person["blocked"])
+
+    await world.until(blocked)
+    took = world.clock.monotonic() - started
+    assert took < 2, took
+    assert last.account_id is not None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.auth0.pacing import PLANS, Group, Pacer, Plan
+from service.auth0.pacing import PLANS, Group, Pacer, PacerClosed, Plan
+from service.clock import SystemClock
 
 
 class _Time:
@@ -26,6 +28,13 @@ class _Time:
     async def sleep(self, seconds: float) -> None:
         self.at += seconds
         await asyncio.sleep(0)
+
+
+class _Still(_Time):
+    """Time that passes only when the test says so."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
 
 
 GROUPS: list[Group] = ["users-write", "users-read", "members-write", "member-roles-write", "other"]
@@ -113,3 +122,73 @@ async def test_a_group_that_waits_does_not_hold_up_another() -> None:
     assert time.at < 0.5
     await asyncio.gather(*waiting)
     pacer.close()
+
+
+async def test_a_long_wait_for_one_bucket_does_not_oversleep_another() -> None:
+    """Members are closed for a minute; whoever needs the global bucket goes on meanwhile."""
+    pacer = Pacer("enterprise", SystemClock())
+    closed = {"x-ratelimit-limit": "20", "x-ratelimit-reset": str(1000 + 60)}
+    pacer.learn("members-write", closed, limited=True, epoch=1000.0)
+    held = asyncio.create_task(pacer.turn("members-write"))
+    await asyncio.sleep(0)
+    drained = {"x-ratelimit-limit": "50", "x-ratelimit-remaining": "10"}
+    pacer.learn("users-write", drained, limited=False, epoch=1000.0)
+    await asyncio.wait_for(pacer.turn("users-write"), 2)
+    assert not held.done()
+    held.cancel()
+    pacer.close()
+
+
+async def test_a_turn_that_is_given_to_a_cancelled_call_is_not_lost() -> None:
+    time = _Still()
+    pacer = Pacer("free", time)
+    await pacer.turn("other", leaver=True)
+    await pacer.turn("other", leaver=True)
+    waiting = asyncio.create_task(pacer.turn("other", leaver=True))
+    await asyncio.sleep(0)
+    time.at += 1.0  # two tokens: one for whoever waits, one for us
+    await pacer.turn("other", leaver=True)
+    waiting.cancel()  # before it could go on
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.wait_for(pacer.turn("other", leaver=True), 1)
+    pacer.close()
+
+
+async def test_whoever_leaves_while_waiting_overtakes() -> None:
+    time = _Time()
+    pacer = Pacer("enterprise", time)
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        await pacer.turn("users-write")
+        order.append(number)
+
+    waiting = [asyncio.create_task(one(number)) for number in range(80)]
+    await asyncio.sleep(0)
+    pacer.hurry(waiting[79])
+    await asyncio.gather(*waiting)
+    pacer.close()
+    assert order.index(79) <= 41
+
+
+@pytest.mark.parametrize("odd", ["nan", "inf", "-1e300", "", "soon"])
+async def test_odd_headers_stop_nobody(odd: str) -> None:
+    time = _Time()
+    pacer = Pacer("enterprise", time)
+    for limited in (False, True):
+        headers = {f"x-ratelimit-{name}": odd for name in ("remaining", "reset")}
+        pacer.learn(
+            "users-write", {"x-ratelimit-limit": "50", **headers}, limited=limited, epoch=0.0
+        )
+    await pacer.turn("users-write")
+    pacer.close()
+    assert time.at < 62
+
+
+async def test_closing_lets_nobody_go_any_more() -> None:
+    time = _Time()
+    pacer = Pacer("free", time)
+    waiting = [asyncio.create_task(pacer.turn("other")) for _ in range(10)]
+    pacer.close()
+    came = await asyncio.gather(*waiting, pacer.turn("other"), return_exceptions=True)
+    assert all(isinstance(one, PacerClosed) for one in came)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from service.errors import ConfigurationError
+from service.organizations import Tenant
+from service.provisioning.fleet import Fleet
+from service.provisioning.lanes import Lanes
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
@@ -52,3 +58,37 @@ async def test_a_token_that_was_rotated_away_is_renewed_unseen(world: World) -> 
     await world.settled()
     assert "tenant.paused" not in await world.told()
     assert await world.auth0_user("bob@hoekstra.example") is not None
+
+
+async def test_a_missing_scope_fails_what_needs_it_and_stops_nobody_else(world: World) -> None:
+    world.work()
+    ada = await world.join("hoekstra", ADA)
+    await world.settled()
+    scope = {
+        "statusCode": 403,
+        "error": "Forbidden",
+        "message": "Insufficient scope, expected any of: create:users",
+    }
+    await world.fault("status", "POST", "/users", status=403, body=scope)
+    await world.join("hoekstra", "bob@hoekstra.example")
+    await world.settled()
+    await world.change(ada, active=False)
+    await world.settled()
+    person = await world.auth0_user(ADA)
+    assert person is not None
+    assert person["blocked"] is True
+    assert "tenant.paused" not in await world.told()
+    assert (await world.endings())[1] == ("deadlettered", None, "insufficient_scope")
+
+
+async def test_a_tenant_that_is_not_set_up_keeps_no_other_from_its_work(world: World) -> None:
+    def lanes_of(tenant: Tenant) -> Lanes:
+        if tenant.name == "conglomerate":
+            raise ConfigurationError("no secret")
+        return world.lanes(tenant.name)
+
+    fleet = Fleet(database=world.database, lanes_of=lanes_of)
+    world.running.append(asyncio.create_task(fleet.run(world.stop)))
+    await world.join("hoekstra", ADA)
+    await world.settled()
+    assert await world.endings() == [("succeeded", "applied", None)]
