@@ -369,7 +369,7 @@ def _emit(
         event_id=event_id,
         correlation_id=row.correlation_id,
         traceparent=row.traceparent,
-        source=row.source,
+        source=outbox.producer_key(row.source),
         data=data,
     )
 

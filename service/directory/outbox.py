@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from service.ids import derived_id
 from service.outcomes.catalogue import OutcomeType, full_name
 
 SHARDS: Final = 16
+_LIKE_OURS: Final = re.compile(r"[a-z0-9_:-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,14 @@ def emit(
         },
     )
     return outcome_id
+
+
+def producer_key(source: str) -> str:
+    """The key for what belongs to no organization, of a source that names itself.
+
+    It may call itself like an organization, a user or a tenant, and shares no sequence with them.
+    """
+    return f"source/{source}" if _LIKE_OURS.fullmatch(source) else source
 
 
 def unpublished(transaction: Transaction, shards: Sequence[int], limit: int) -> list[Outcome]:

@@ -368,7 +368,7 @@ def _tell(transaction: Transaction, event: Event, replay_id: str, now: datetime)
         user_id=event.user_id,
         event_id=event.id,
         correlation_id=event.correlation_id,
-        source=event.source,
+        source=outbox.producer_key(event.source),
         data={
             "event": {
                 "type": event.type,

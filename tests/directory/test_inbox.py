@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from service.directory import inbox
+from service.directory import inbox, outbox
+from service.directory.database import Transaction, Work
 from service.directory.inbox import Received
 from service.workers import WorkerEvent
 from tests.directory.customer import START, Customer
@@ -137,3 +138,28 @@ async def test_an_event_is_the_same_in_whichever_form_it_was_sent(hoekstra: Cust
     structured = replace(record(8, b'{"data":{"a": 1}}', source_id="e1"), content=b"what it says")
     verdicts = [(await hoekstra.deliver(HIRED, each)).verdict for each in (binary, structured)]
     assert verdicts == ["new", "duplicate"]
+
+
+async def test_a_source_that_calls_itself_like_a_customer_does_not_write_in_their_sequence(
+    clinics: tuple[Customer, Customer],
+) -> None:
+    """Outcomes of what no organization may answer for are keyed by source, and a source may lie."""
+    user = await clinics[1].create("ann@clinics.example")
+    known = {outcome.key for outcome in await clinics[1].outcomes()} | {
+        *("clinic-b", f"clinic-b:{user.id}", "tenant:main", "installation")
+    }
+
+    def refuse(source: str) -> Work[str]:
+        def work(tx: Transaction) -> str:
+            received = Received(door="kafka", source=source, type="x", at=START, body=b"")
+            admission = inbox.admit(tx, received, None)
+            inbox.finish(tx, admission.event_id, "rejected", now=START)
+            return outbox.listing(tx, event_id=admission.event_id)[0].key
+
+        return work
+
+    database = clinics[0].database
+    told = {await database.transact(refuse(source)) for source in sorted(known)}
+    assert not told & known
+    assert await database.transact(refuse("hr.events")) == "hr.events"
+    assert await database.transact(refuse("//hr.example/x")) == "//hr.example/x"
