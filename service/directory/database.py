@@ -109,6 +109,7 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
         f"sqlite:///{path}",
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
+        hide_parameters=True,  # an error's text must not hold what we store
         connect_args={"check_same_thread": False, "timeout": 10.0},
     )
     pragmas = [
@@ -248,6 +249,7 @@ class PostgresDatabase:
             pool_pre_ping=True,
             json_serializer=_dumps,
             json_deserializer=orjson.loads,
+            hide_parameters=True,
         )
         # A reader sees one moment, as it does on SQLite, and cannot write by mistake.
         self._reading = self._engine.execution_options(

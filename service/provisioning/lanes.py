@@ -309,7 +309,7 @@ class Lanes:
             "lanes.called",
             tenant=self._tenant,
             account=step.account.id,
-            operation=str(step.operation),
+            operation=step.operation.kind,
             verdict=answer.verdict,
             status=answer.status,
         )

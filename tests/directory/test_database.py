@@ -268,3 +268,12 @@ def test_a_postgres_url_as_other_tools_write_it_is_understood(scheme: str) -> No
         postgres_url(given)
         == "postgresql+asyncpg://u:p%40ss@db.example:5433/provisioner?ssl=require"
     )
+
+
+async def test_an_error_of_a_statement_does_not_tell_what_was_to_be_stored(
+    database: Database,
+) -> None:
+    await database.transact(write("a"))
+    with pytest.raises(IntegrityError) as stopped:
+        await database.transact(write("a", {"email": "ada@hoekstra.example"}))
+    assert "ada@" not in str(stopped.value)
