@@ -28,6 +28,7 @@ from service.provisioning.plan import plan
 from service.provisioning.turn import residents_of
 
 _MOST = 200
+_SESSIONS = {"possible": "may be open", "owed": "still to be revoked", "revoked": "revoked"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ def user(transaction: Transaction, found: User, now: datetime) -> ShownUser:
         neighbours=neighbours,
         aspects=list(_aspects(wanted, observed)) if wanted and observed else [],
         plan=[str(step) for step in plan(wanted, observed)] if wanted and observed else [],
-        timeline=_timeline(transaction, found),
+        timeline=_timeline(transaction, found, account),
     )
 
 
@@ -163,7 +164,7 @@ def sections(shown: ShownEvent) -> Iterator[tuple[str, list[str]]]:
         ),
         (
             "operators",
-            (f"{_instant(e.at)}  {e.actor}  {e.action}  {_compact(e.detail)}" for e in shown.audit),
+            (f"{_instant(e.at)}  {e.actor}  {e.action}  {compact(e.detail)}" for e in shown.audit),
         ),
     ]
     for heading, rows in parts:
@@ -186,17 +187,17 @@ def short(outcome_type: str) -> str:
     return outcome_type.removeprefix(PREFIX).removesuffix(SUFFIX)
 
 
-def detail_of(outcome: Outcome) -> str:
-    """What an outcome says beyond its type, in few words."""
+def detail_of(outcome: Outcome, *, known_user: str | None = None) -> str:
+    """What an outcome says beyond its type, in few words. ``known_user``: the Auth0 id told anyway."""
     told = {
         name: value
         for name, value in outcome.data.items()
-        if name not in ("event", "error", "latencyMs") and value not in (None, [], {})
+        if name not in ("event", "error", "latencyMs") and value not in (None, [], {}, known_user)
     }
     error = outcome.data.get("error")
     if error:
         told = {"error": error.get("code")} | told
-    return _compact(told)
+    return compact(told)
 
 
 def _aspects(wanted: Desired, observed: Observed) -> Iterator[Aspect]:
@@ -228,7 +229,7 @@ def _aspects(wanted: Desired, observed: Observed) -> Iterator[Aspect]:
     yield Aspect(
         name="sessions",
         desired="revoked" if not wanted.wanted and wanted.model != "shared" else "",
-        observed=observed.sessions if here else "",
+        observed=_SESSIONS[observed.sessions] if here else "",
     )
     if wanted.delete_at is not None:
         yield Aspect(name="deletion", desired=_instant(wanted.delete_at), observed="")
@@ -244,7 +245,7 @@ def _membership(roles: tuple[str, ...] | None) -> str:
     return f"yes: {', '.join(sorted(roles))}" if roles else "yes"
 
 
-def _timeline(transaction: Transaction, found: User) -> list[Moment]:
+def _timeline(transaction: Transaction, found: User, account: Account | None) -> list[Moment]:
     moments = [
         Moment(
             at=each.accepted_at,
@@ -258,10 +259,16 @@ def _timeline(transaction: Transaction, found: User) -> list[Moment]:
         Moment(
             at=each.created_at,
             what=f"→ {short(each.type)}",
-            detail=detail_of(each),
+            detail=detail_of(each, known_user=account.user_id if account else None),
             event_id=each.event_id,
         )
-        for each in outbox.listing(transaction, user_id=found.id, limit=_MOST, newest=True)
+        for each in outbox.listing(
+            transaction,
+            organization=found.organization,
+            user_id=found.id,
+            limit=_MOST,
+            newest=True,
+        )
     ]
     return sorted(moments, key=lambda moment: moment.at)
 
@@ -279,7 +286,8 @@ def _instant(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """A mapping in one line: ``name=value name=value``."""
     return " ".join(f"{name}={_scalar(item)}" for name, item in dict(value).items())
 
 

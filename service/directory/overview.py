@@ -63,6 +63,8 @@ def matching_people(
     """Users whom a key names: our id, ``userName``, ``externalId``, worker id, or an address."""
     folded = key.casefold()
     addressed = select(t.user_emails.c.user_id).where(t.user_emails.c.value_key == folded)
+    if organization is not None:
+        addressed = addressed.where(t.user_emails.c.organization == organization)
     query = select(t.users).where(
         or_(
             t.users.c.id == key,

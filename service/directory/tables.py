@@ -263,8 +263,15 @@ events = Table(
     Column("finished_at", Instant),
     # With the body: a topic made anew counts its offsets from the start again.
     UniqueConstraint("topic", "partition", "offset", "body_hash"),
-    Index(None, "organization", "state"),
+    Index(None, "state", "organization"),  # what is open or in trouble, of all or of one
+    Index(None, "organization", "number"),
     Index(None, "user_id"),
+    Index(
+        "ix_events_causation_id",  # few have one: replays and duplicates
+        "causation_id",
+        sqlite_where=text("causation_id IS NOT NULL"),
+        postgresql_where=text("causation_id IS NOT NULL"),
+    ),
     Index(
         "uq_events_source_id",
         "organization",
@@ -378,4 +385,5 @@ audit = Table(
     Column("organization", String(50)),
     Column("subject", Text),
     Column("detail", Document, nullable=False),
+    Index(None, "subject"),
 )
