@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import os
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -13,7 +15,7 @@ from service.auth0.client import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock
-from service.configuration import Settings
+from service.configuration import PREFIX, Settings
 from service.directory import migrate, organizations
 from service.directory.database import Database, check, is_unavailable, open_database
 from service.errors import ConfigurationError
@@ -26,7 +28,7 @@ _KAFKA_WITHIN = 10.0
 
 async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     """Every finding, one after the other; what needs a database is left out where there is none."""
-    for finding in _configuration(settings):
+    for finding in _configuration(settings, os.environ.keys()):
         yield finding
     url = settings.database_url.get_secret_value()
     usable = True
@@ -49,6 +51,8 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             )
     async for finding in _kafka(settings, sources):
         yield finding
+    for finding in _mail(settings, declared):
+        yield finding
     known = [tenant for tenant in tenants if tenant is not None]
     if not known:
         yield Finding(
@@ -63,8 +67,13 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             yield finding
 
 
-def _configuration(settings: Settings) -> Iterable[Finding]:
-    yield Finding(check="configuration", verdict="ok", detail="every variable is understood")
+def _configuration(settings: Settings, environment: Collection[str]) -> Iterable[Finding]:
+    unknown = unknown_variables(environment)
+    for name, meant in unknown.items():
+        advice = f"Did you mean {meant}?" if meant else "Remove it, or see docs/operations.md."
+        yield Finding(check=name, verdict="failed", detail="is no setting", advice=advice)
+    if not unknown:
+        yield Finding(check="configuration", verdict="ok", detail="every variable is understood")
     try:
         short = len(settings.pepper()) < 32
     except ConfigurationError as error:
@@ -75,6 +84,33 @@ def _configuration(settings: Settings) -> Iterable[Finding]:
         verdict="failed" if short else "ok",
         detail="shorter than 32 bytes" if short else "",
         advice="Give 32 random bytes or more; tokens have to be made anew." if short else "",
+    )
+
+
+def unknown_variables(environment: Collection[str]) -> dict[str, str]:
+    """Variables with our prefix that are no setting, each with the one that it resembles, or ``""``."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known |= {f"{name}_FILE" for name in known}
+    return {
+        name: (difflib.get_close_matches(name.upper(), sorted(known), 1) or [""])[0]
+        for name in sorted(environment)
+        if name.upper().startswith(PREFIX) and name.upper() not in known
+    }
+
+
+def _mail(settings: Settings, declared: Sequence[Organization]) -> Iterable[Finding]:
+    inviting = [each.name for each in declared if each.policies.invite == "ticket"]
+    if not inviting:
+        return
+    if settings.mail_folder or settings.smtp_host:
+        through = settings.mail_folder or f"{settings.smtp_host}:{settings.smtp_port}"
+        yield Finding(check="mail", verdict="ok", detail=f"through {through}")
+        return
+    yield Finding(
+        check="mail",
+        verdict="failed",
+        detail=f"no mail server for the invitations of {', '.join(inviting)}",
+        advice='Set PROVISIONER_SMTP_HOST, or declare policies.invite as "none".',
     )
 
 

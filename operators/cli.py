@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.main import get_command
 
 from operators.commands import audit, doctor, events, org, outcomes, processes, user
+from service.version import VERSION
 
 _CANCELLED: Final = 130
 _FAILED: Final = 1
@@ -37,6 +38,24 @@ app.add_typer(user.app, name="user")
 app.command("doctor")(doctor.doctor)
 app.add_typer(processes.db, name="db")
 app.command("audit")(audit.audit)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"provisioner {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_tell_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version  # its callback has seen to it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +90,9 @@ def _expected(error: Exception) -> int:
     if isinstance(error, ProvisionerError):
         sys.stderr.write(f"provisioner: {error}\n")
         return 2 if isinstance(error, NoInstallation) else 1
+    if isinstance(error, OSError) and error.filename is not None:
+        sys.stderr.write(f"provisioner: {error.filename}: {error.strerror}\n")
+        return _FAILED
     from service.directory.database import is_unavailable
 
     if is_unavailable(error):

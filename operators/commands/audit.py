@@ -14,7 +14,9 @@ from operators.commands.running import AsJson, DataDir, now, opened, run
 
 
 def audit(
-    organization: Annotated[str | None, typer.Option("--organization", metavar="ORG")] = None,
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="ORG", help="Only this organization's.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option(help="RFC 3339, or an age: 15m, 2h, 3d.", metavar="WHEN")
     ] = None,
@@ -37,9 +39,13 @@ async def _audit(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
+    from operators.declaring import the_organization
+    from operators.showing import compact
     from service.directory import audit as entries
 
     async with opened(data_dir) as here:
+        if organization is not None:
+            await here.database.read(lambda tx: the_organization(tx, organization))
         found = await here.database.read(
             lambda tx: entries.listing(tx, organization=organization, since=since, limit=limit)
         )
@@ -49,5 +55,5 @@ async def _audit(
         return
     table(
         ("time", "actor", "action", "organization", "subject", "detail"),
-        ((e.at, e.actor, e.action, e.organization, e.subject, dict(e.detail) or "") for e in found),
+        ((e.at, e.actor, e.action, e.organization, e.subject, compact(e.detail)) for e in found),
     )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Accepted events: list, show, replay, discard.", no_args_is_help=True)
 
-Organization = Annotated[str | None, typer.Option("--organization", metavar="ORG")]
+Organization = Annotated[
+    str | None, typer.Option("--organization", metavar="ORG", help="Only this organization's.")
+]
 State = Annotated[
     str | None,
     typer.Option("--state", help="accepted, scheduled, staged, succeeded, deadlettered, …"),
@@ -77,7 +79,7 @@ async def _list(chosen: Chosen, limit: int | None, data_dir: Path | None, as_jso
             json_line(_brief(event))
         return
     table(
-        ("accepted", "id", "organization", "door", "type", "user", "state", "error"),
+        ("accepted", "id", "organization", "door", "type", "state", "error", "user"),
         (
             (
                 event.accepted_at,
@@ -85,9 +87,9 @@ async def _list(chosen: Chosen, limit: int | None, data_dir: Path | None, as_jso
                 event.organization,
                 event.door,
                 event.type,
-                event.user_id,
                 f"{event.state} ({event.result})" if event.result else event.state,
                 (event.error or {}).get("code"),
+                event.user_id,
             )
             for event in found
         ),
@@ -255,7 +257,9 @@ def map_(
     file: Annotated[
         Path, typer.Option("--file", help="JSON Lines, one payload a line; - reads standard input.")
     ],
-    mapping: Annotated[str, typer.Option("--mapping", metavar="NAME|FILE")] = "canonical",
+    mapping: Annotated[
+        str, typer.Option("--mapping", metavar="NAME|FILE", help="What reads the payloads.")
+    ] = "canonical",
 ) -> None:
     """Show the canonical worker events that payloads map to. Nothing is stored."""
     from operators import mapping_preview

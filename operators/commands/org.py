@@ -175,7 +175,9 @@ async def _decommission(name: str, data_dir: Path | None, actor: str, as_json: b
 def create_token(
     name: Name,
     door: Annotated[Door, typer.Option(help="What the token opens.")],
-    expires_in_days: Annotated[int | None, typer.Option(min=1, max=3650)] = None,
+    expires_in_days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Without it, the token does not expire.")
+    ] = None,
     data_dir: DataDir = None,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -223,18 +225,8 @@ async def _list_tokens(name: str, data_dir: Path | None, as_json: bool) -> None:
             json_line(document(each))
         return
     table(
-        ("id", "door", "created", "expires", "revoked", "last used"),
-        (
-            (
-                each.id,
-                each.door,
-                each.created_at,
-                each.expires_at,
-                each.revoked_at,
-                each.last_used_at,
-            )
-            for each in found
-        ),
+        ("id", "door", "created", "expires", "revoked"),
+        ((each.id, each.door, each.created_at, each.expires_at, each.revoked_at) for each in found),
     )
 
 

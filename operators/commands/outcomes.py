@@ -27,7 +27,9 @@ def outcomes(
     since: Annotated[
         str | None, typer.Option(help="RFC 3339, or an age: 15m, 2h, 3d.", metavar="WHEN")
     ] = None,
-    organization: Annotated[str | None, typer.Option("--organization", metavar="ORG")] = None,
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="ORG", help="Only this organization's.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="CloudEvents in JSON, one a line.")
@@ -48,11 +50,14 @@ async def _outcomes(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
+    from operators.declaring import the_organization
     from operators.following import Following
     from service.directory import outbox
 
     following = Following()
     async with opened(data_dir) as here:
+        if organization is not None:
+            await here.database.read(lambda tx: the_organization(tx, organization))
         while True:
             after = following.settled
             while after is not None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from operators import declaring
 from service.directory import inbox, overview
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Event, Filter
@@ -50,6 +51,7 @@ async def every(database: Database, chosen: Chosen) -> AsyncIterator[Event]:
             if event is not None:
                 yield event
         return
+    await database.read(lambda tx: _people(tx, chosen))
     after = 0
     while True:
         wanted = chosen.filter(None, after)
@@ -114,7 +116,12 @@ async def each(
 
 
 def _people(transaction: Transaction, chosen: Chosen) -> list[str | None]:
-    """Ids of the users that are meant; ``[None]`` where nobody is named. Raises NotFound."""
+    """Ids of the users that are meant; ``[None]`` where nobody is named. Raises NotFound.
+
+    A misspelt organization is no empty answer: nobody would see the mistake.
+    """
+    if chosen.organization is not None:
+        declaring.the_organization(transaction, chosen.organization)
     if chosen.user is None:
         return [None]
     found = overview.matching_people(transaction, chosen.user, chosen.organization)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="One user: look, lock out, let back in.", no_args_is_help=True)
 
-Organization = Annotated[str, typer.Argument(metavar="ORG")]
+Organization = Annotated[str, typer.Argument(metavar="ORG", help="The organization's name.")]
 Key = Annotated[
     str,
     typer.Argument(metavar="USER", help="Our id, userName, externalId, worker id or address."),
@@ -84,6 +84,7 @@ def _print(shown: ShownUser) -> None:
             (each.name, each.desired, each.observed, "≠" if each.differs else "")
             for each in shown.aspects
         ),
+        fold=True,
     )
     line(f"plan          {'; '.join(shown.plan) or 'nothing to do'}\n")
     table(
