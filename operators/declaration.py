@@ -32,12 +32,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What the directory knows, for comparing. ``housed``: organizations that have accounts."""
+    """What the directory knows, for comparing. ``housed``: organizations that have accounts;
+    ``ended``: those that are decommissioned.
+    """
 
     tenants: Mapping[str, Tenant]
     organizations: Mapping[str, Organization]
     sources: Mapping[str, KafkaSource]
     housed: Collection[str]
+    ended: Collection[str] = ()
 
 
 def read(path: Path) -> Installation:
@@ -75,6 +78,7 @@ def compare(
     _check_names(declared, stored, known_tenants)
     for organization in declared.organizations:
         _check_fixed(organization, stored)
+    _check_own_connections(declared, stored)
     return [
         *_changes("tenant", declared.tenants, stored.tenants),
         *_changes("organization", declared.organizations, stored.organizations),
@@ -143,6 +147,24 @@ def _check_fixed(organization: Organization, stored: Stored) -> None:
             raise ConfigurationError(
                 f"organizations[{organization.name}].{key}: it has accounts, which stay where they"
                 " are: declare another organization and decommission this one."
+            )
+
+
+def _check_own_connections(declared: Installation, stored: Stored) -> None:
+    """An isolated organization decides on all accounts of its connections, so they are its own."""
+    after = {**stored.organizations, **{each.name: each for each in declared.organizations}}
+    users: dict[tuple[str, str], dict[str, Organization]] = {}
+    for name, organization in after.items():
+        for connection in organization.connections if name not in stored.ended else ():
+            users.setdefault((organization.tenant, connection.name), {})[name] = organization
+    for (tenant, connection), sharing in users.items():
+        isolated = sorted(name for name, each in sharing.items() if each.model == "isolated")
+        if isolated and len(sharing) > 1:
+            others = ", ".join(sorted(sharing.keys() - {isolated[0]}))
+            raise ConfigurationError(
+                f"organizations[{isolated[0]}].connections: {connection} of tenant {tenant} is also"
+                f" used by {others}: an isolated organization needs one of its own, or the model of"
+                " all of them is shared."
             )
 
 

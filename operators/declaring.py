@@ -40,6 +40,7 @@ def stored(transaction: Transaction) -> Stored:
             for each in known
             if locks.accounts_of(transaction, each.organization.name)
         },
+        ended={each.organization.name for each in known if each.decommissioned},
     )
 
 

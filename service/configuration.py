@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     console_password: SecretStr = SecretStr("")
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    lease_seconds: float = Field(default=45.0, ge=20.0)
+    lease_seconds: float = Field(default=45.0, ge=20.0, le=3600.0)
 
     @classmethod
     def settings_customise_sources(
@@ -132,6 +132,8 @@ def read_secret(path: Path, what: str) -> str:
         return path.read_text().rstrip("\r\n")
     except OSError as error:
         raise ConfigurationError(f"{what}: cannot read {path} ({error.strerror}).") from error
+    except UnicodeDecodeError:  # which repeats the content
+        raise ConfigurationError(f"{what}: {path} is not text in UTF-8.") from None
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -143,4 +145,4 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
             f"{PREFIX}{'_'.join(str(part) for part in mistake['loc']).upper()}: {mistake['msg']}"
             for mistake in error.errors()
         )
-        raise ConfigurationError(mistakes) from error
+        raise ConfigurationError(mistakes) from None  # which repeats the values

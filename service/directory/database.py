@@ -75,10 +75,27 @@ def sqlite_file(url: str) -> Path | None:
 def postgres_url(url: str) -> str:
     """A Postgres URL for asyncpg; ``sslmode``, as libpq calls it, is understood."""
     known = _parsed(url).set(drivername="postgresql+asyncpg")
-    mode = known.query.get("sslmode")
-    if mode is not None:
+    if unknown := sorted(known.query.keys() - _PARAMETERS):
+        raise ConfigurationError(
+            f"PROVISIONER_DATABASE_URL has the parameter {unknown[0]}, which is none of"
+            f" {', '.join(sorted(_PARAMETERS))}: leave it out."
+        )
+    mode = known.query.get("sslmode", known.query.get("ssl"))
+    if mode is not None and mode not in _SSL_MODES:
+        raise ConfigurationError(
+            f"PROVISIONER_DATABASE_URL: sslmode must be one of {', '.join(_SSL_MODES)}."
+        )
+    if mode is not None and "sslmode" in known.query:
         known = known.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return known.render_as_string(hide_password=False)
+
+
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_PARAMETERS: Final = frozenset(
+    {"sslmode", "ssl", "host", "port", "user", "password", "database"}
+    | {"statement_cache_size", "prepared_statement_cache_size"}
+)
+"""What a Postgres URL may say beside its parts; a pooler such as PgBouncer needs the last two."""
 
 
 def _parsed(url: str) -> URL:

@@ -260,6 +260,17 @@ def test_a_refused_url_does_not_show_its_password() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "named"), [("sslmode=hunter2", "verify-full"), ("connect_timeout=hunter2", "timeout")]
+)
+def test_a_parameter_that_is_not_understood_is_named_without_its_value(
+    query: str, named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named) as refused:
+        postgres_url(f"postgresql://localhost/x?{query}")
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
 def test_a_postgres_url_as_other_tools_write_it_is_understood(scheme: str) -> None:
     given = f"{scheme}://u:p%40ss@db.example:5433/provisioner?sslmode=require"

@@ -83,6 +83,7 @@ def test_yaml_is_read_as_well(house: House, tmp_path: Path) -> None:
         (DECLARED.replace('["initech"]', '["nobody"]'), "sources[hr].organizations"),
         (DECLARED.replace("[[sources]]", "[[surces]]"), "surces"),
         (DECLARED + "\n[[", "not TOML"),
+        (DECLARED.replace("initech-users", "acme-users"), "organizations[acme].connections"),
         (
             DECLARED.replace("display_name =", 'tenant = "elsewhere"\ndisplay_name ='),
             "organizations[initech].tenant",
@@ -98,6 +99,14 @@ def test_mistakes_are_named_by_key_and_nothing_is_stored(
     assert place in ended.err
     assert "Traceback" not in ended.err
     assert house.run("org", "show", "initech").status == 1
+
+
+def test_connection_of_an_organization_that_has_ended_is_free(house: House, file: Path) -> None:
+    assert house.run("org", "decommission", "acme", "--yes").status == 0
+
+    ended = apply(house, file, DECLARED.replace("initech-users", "acme-users"))
+
+    assert verdicts(ended)["initech"] == "new"
 
 
 def test_changed_roles_make_the_accounts_due(house: House, file: Path) -> None:
