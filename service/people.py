@@ -50,6 +50,7 @@ class User:
     leave: list[Any] | None = None
     locked_at: datetime | None = None
     lock_reason: str | None = None
+    released_at: datetime | None = None
     identifier: str | None = None
     account_id: str | None = None
     state: State = "pending"

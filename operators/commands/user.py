@@ -158,6 +158,36 @@ async def _unblock(
     _tell(lifted, f"{lifted.user.id} {said}", as_json=as_json)
 
 
+@app.command()
+def release(
+    organization: Organization,
+    user: Key,
+    data_dir: DataDir = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a former user's account in Auth0 now, so that another person may have the address."""
+    run(lambda: _release(organization, user, data_dir, acting(actor), as_json))
+
+
+async def _release(
+    organization: str, key: str, data_dir: Path | None, actor: str, as_json: bool
+) -> None:
+    from service.directory import locks, overview
+    from service.directory.database import Transaction
+
+    at = now()
+
+    def work(transaction: Transaction) -> Locked:
+        found = overview.the_user(transaction, organization, key)
+        return locks.release(transaction, found.id, actor=actor, now=at)
+
+    async with opened(data_dir) as here:
+        released = await here.database.transact(work)
+    said = "is released: once it is deleted in Auth0, replay what waits for the address"
+    _tell(released, f"{released.user.id} {said}", as_json=as_json)
+
+
 def _tell(locked: Locked, said: str, *, as_json: bool) -> None:
     causes = sorted(locked.causes)
     if as_json:

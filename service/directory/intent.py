@@ -36,7 +36,8 @@ _LEFT_BEHIND = Problem(
     code="identifier_of_former_user",
     message=(
         "This address belonged to a user who was deleted. Addresses are recycled, so an operator"
-        " decides: release the former user, or send the same externalId to bring that person back."
+        " decides: 'provisioner user release' for the former user and a replay of this event, or"
+        " the same externalId, which brings that person back."
     ),
 )
 

@@ -16,7 +16,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
-from service.errors import NotFound
+from service.errors import NotFound, Refused
 from service.people import Cause, User, causes, is_wanted
 
 SOURCE: Final = "/operators"
@@ -24,6 +24,7 @@ SOURCE: Final = "/operators"
 BLOCK: Final = "operator.block"
 UNBLOCK: Final = "operator.unblock"
 DECOMMISSION: Final = "operator.decommission"
+RELEASE: Final = "operator.release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,42 @@ def unblock(transaction: Transaction, user_id: str, *, actor: str, now: datetime
         transaction,
         actor=actor,
         action="user.unblock",
+        now=now,
+        organization=user.organization,
+        subject=user.id,
+        detail={"event": event_id},
+    )
+    return _locked(settled, registered, event_id)
+
+
+def release(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
+    """Gives a deleted user's address free: the account in Auth0 is deleted now, whatever the policy.
+
+    Whoever waits for the address is provisioned by a replay afterwards. Raises NotFound; Refused
+    for a user who is not deleted, whom HR still has, or who lives in a shared or enterprise account.
+    """
+    user, registered = _held(transaction, user_id)
+    if user.deleted_at is None:
+        raise Refused(f"{user.id} is not deleted: only a former user can be released.")
+    if user.employment in ("active", "on_leave"):
+        raise Refused(f"HR still has {user.id}: it must say first that the person has left.")
+    if registered.organization.model != "isolated":
+        raise Refused("Only an account of an isolated organization is its own to delete.")
+    event_id = _admit(transaction, RELEASE, user.organization, now)
+    people.store(transaction, user.id, released_at=now, modified_at=now)
+    inbox.attribute(transaction, event_id, user.id)
+    settled = intent.settle(
+        transaction,
+        user.id,
+        registered=registered,
+        event_id=event_id,
+        was_wanted=False,
+        now=now,
+    )
+    audit.record(
+        transaction,
+        actor=actor,
+        action="user.release",
         now=now,
         organization=user.organization,
         subject=user.id,

@@ -123,6 +123,7 @@ users = Table(
     # What an operator says.
     Column("locked_at", Instant),
     Column("lock_reason", Text),
+    Column("released_at", Instant),
     # What follows for Auth0.
     Column("identifier", Text),
     Column("account_id", String(36)),

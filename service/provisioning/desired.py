@@ -117,19 +117,18 @@ def _invitee(staying: Sequence[Resident], residents: Sequence[Resident]) -> Subj
 
 
 def _delete_at(residents: Sequence[Resident]) -> datetime | None:
-    """The end of the hold; None where a resident's policy keeps, or HR still has the person.
+    """The end of the hold, or when an operator released the user; None where a resident's policy
+    keeps, or HR still has the person.
 
     In the shared model no organization may delete the account.
     """
     ends: list[datetime] = []
     for resident in residents:
-        policies = resident.organization.policies
-        deleted_at = resident.user.deleted_at
-        if (
-            resident.organization.model != "isolated"
-            or policies.deletion != "delete"
-            or deleted_at is None
-        ):
+        policies, user = resident.organization.policies, resident.user
+        kept = policies.deletion != "delete" and user.released_at is None
+        known_to_hr = user.employment in ("active", "on_leave")
+        shared = resident.organization.model != "isolated"
+        if user.deleted_at is None or kept or known_to_hr or shared:
             return None
-        ends.append(deleted_at + policies.deletion_hold)
+        ends.append(user.released_at or user.deleted_at + policies.deletion_hold)
     return max(ends)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from operators.reading import read
+from service.directory import locks, replays
+from service.errors import Refused
 from service.organizations import Policies
 from tests.provisioning.auth0 import call
 from tests.provisioning.world import World
@@ -240,3 +245,54 @@ async def test_a_leaver_overtakes_a_joiner_who_was_never_created(world: World) -
     await world.settled()
     assert [state for state, _, _ in await world.endings()] == ["superseded", "succeeded"]
     assert (await world.state())["users"] == []
+
+
+async def test_an_operator_may_give_a_former_user_s_address_to_another_person(
+    world: World,
+) -> None:
+    world.work()
+    former = await world.join("hoekstra", "info@hoekstra.example", externalId="w-1")
+    await world.settled()
+    first = await world.auth0_user("info@hoekstra.example")
+    await world.delete(former)
+    await world.settled()
+    heir = await world.join("hoekstra", "info@hoekstra.example", externalId="w-2")
+    refused = (await world.events())[-1]
+    now = world.clock.now()
+    await world.database.transact(lambda tx: locks.release(tx, former.id, actor="ops", now=now))
+    await world.settled()
+    assert await world.auth0_user("info@hoekstra.example") is None
+    await world.database.transact(
+        lambda tx: replays.replay(tx, refused.id, read=read, actor="ops", now=now)
+    )
+    await world.settled()
+    second = await world.auth0_user("info@hoekstra.example")
+    assert first is not None
+    assert second is not None
+    assert second["user_id"] != first["user_id"]
+    assert (await world.user(heir)).state == "applied"
+
+
+async def test_nobody_is_released_who_is_in_or_whom_hr_still_has(world: World) -> None:
+    user = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-1")
+    await world.worker("hoekstra", "hired", "w-1")
+    now = world.clock.now()
+    with pytest.raises(Refused, match="not deleted"):
+        await world.database.transact(lambda tx: locks.release(tx, user.id, actor="o", now=now))
+    await world.delete(user)
+    with pytest.raises(Refused, match="HR still has"):
+        await world.database.transact(lambda tx: locks.release(tx, user.id, actor="o", now=now))
+
+
+async def test_nobody_is_deleted_whom_hr_still_has(world: World) -> None:
+    at_once = Policies(deletion="delete", deletion_hold=timedelta(0))
+    await world.declare(hoekstra={"policies": at_once})
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example", externalId="w-1")
+    await world.worker("hoekstra", "hired", "w-1")
+    await world.settled()
+    await world.delete(user)
+    await world.settled()
+    person = await world.auth0_user("ada@hoekstra.example")
+    assert person is not None
+    assert person["blocked"] is True

@@ -75,6 +75,7 @@ def upgrade() -> None:
         # What an operator says.
         sa.Column("locked_at", _INSTANT),
         sa.Column("lock_reason", sa.Text),
+        sa.Column("released_at", _INSTANT),
         # What follows for Auth0.
         sa.Column("identifier", sa.Text),
         sa.Column("account_id", sa.String(36)),
