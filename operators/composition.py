@@ -181,7 +181,10 @@ async def _end(tasks: dict[str, asyncio.Task[None]]) -> int:
 class Server(uvicorn.Server):
     """uvicorn without its own signal handling, since the process decides when it ends."""
 
-    def __init__(self, application: Starlette, lifespan: Literal["on", "off"] = "off") -> None:
+    def __init__(
+        self, application: Starlette, lifespan: Literal["on", "off"] = "off", *, grace: int = 5
+    ) -> None:
+        """``grace``: seconds that requests under way may take once the server stops."""
         super().__init__(
             uvicorn.Config(
                 application,
@@ -189,7 +192,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=grace,
                 timeout_keep_alive=65,  # Okta keeps sockets for 60 s
             )
         )

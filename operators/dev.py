@@ -92,7 +92,9 @@ async def _run(choices: Choices) -> int:
     )
     simulator_socket = listen(choices.host, choices.simulator_port)
     listening = listen(choices.host, choices.port)
-    simulator = Server(create_simulator(data_dir=choices.data_dir / "simulator"), lifespan="on")
+    # Its callers have ended by the time that it stops: what still hangs there is a fault on order.
+    simulating_auth0 = create_simulator(data_dir=choices.data_dir / "simulator")
+    simulator = Server(simulating_auth0, lifespan="on", grace=1)
     simulating = asyncio.create_task(simulator.serve(sockets=[simulator_socket]))
     await simulator.until_started(simulating)
     url = settings.database_url.get_secret_value()

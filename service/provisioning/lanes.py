@@ -54,7 +54,7 @@ class LaneSettings:
     most_crashes: int = 5
     probe: float = 15.0
     """How long a paused tenant is left alone before it is tried again."""
-    drain: float = 7.0
+    drain: float = 6.0
     """How long calls under way may take once the process stops; longer ones are left in doubt."""
 
 
