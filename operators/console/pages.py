@@ -118,7 +118,7 @@ class Console:
         )
 
     async def event(self, request: Request) -> Response:
-        event_id = request.path_params["id"]
+        event_id = _storable(request.path_params["id"])
         try:
             shown = await self._database.read(lambda tx: showing.event(tx, event_id))
         except NotFound as error:
@@ -128,7 +128,7 @@ class Console:
         return self._page(request, "event.html", shown=shown, facts=facts, sections=sections)
 
     async def users(self, request: Request) -> Response:
-        key = request.query_params.get("q", "").strip()
+        key = _storable(request.query_params.get("q", "")).strip()
         found = await self._database.read(
             lambda tx: overview.matching_people(tx, key) if key else []
         )
@@ -137,7 +137,7 @@ class Console:
         return self._page(request, "users.html", key=key, users=found)
 
     async def user(self, request: Request) -> Response:
-        user_id, now = request.path_params["id"], self._clock.now()
+        user_id, now = _storable(request.path_params["id"]), self._clock.now()
 
         def work(tx: Transaction) -> showing.ShownUser | None:
             found = people.get(tx, user_id)
@@ -182,13 +182,18 @@ def _base(request: Request) -> str:
 
 
 def _asked(request: Request, names: tuple[str, ...]) -> dict[str, str]:
-    return {name: request.query_params.get(name, "").strip() for name in names}
+    return {name: _storable(request.query_params.get(name, "")).strip() for name in names}
+
+
+def _storable(text: str) -> str:
+    """Without U+0000, which no database holds in a text, so that nothing is found by it."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _events(
     tx: Transaction, asked: Mapping[str, str], since: datetime | None, *, trouble: bool
 ) -> list[Event]:
-    before = int(asked["before"]) if asked["before"].isdecimal() else None
+    before = int(asked["before"][:18]) if asked["before"].isdecimal() else None
     ids: list[str | None] = [None]
     if asked["user"]:
         ids = [user.id for user in overview.matching_people(tx, asked["user"])]

@@ -6,9 +6,14 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from operators import reading, showing
+from operators.console import routes as console_routes
+from service.clock import SystemClock
 from service.directory import (
     accounts,
     audit,
@@ -157,3 +162,23 @@ async def test_newest_outcomes_come_last(database: Database) -> None:
     newest = await database.read(lambda tx: outbox.listing(tx, limit=2, newest=True))
 
     assert [outcome.number for outcome in newest] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("events/%00", "users/%00", "users?q=%00", "events?user=a%00", "events?organization=%00"),
+        *("events?state=%00", "events?error=%00", "events?since=%00"),
+        *(f"events?before={'9' * 30}", "events?before=%C2%B2", "events?since=999999w"),
+    ],
+)
+async def test_the_console_answers_whatever_it_is_asked(database: Database, path: str) -> None:
+    mounted = Mount(
+        "/console",
+        routes=console_routes(database=database, clock=SystemClock(), password=None, open=True),
+    )
+    transport = httpx.ASGITransport(app=Starlette(routes=[mounted]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://tests") as client:
+        answer = await client.get(f"/console/{path}")
+    assert answer.status_code in (200, 404)
+    assert answer.headers["content-type"].startswith("text/html")
