@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from service.directory import organizations
-from service.organizations import Connection, Organization, Tenant
+from service.organizations import Connection, Organization, Policies, Tenant
+from service.version import VERSION
 from tests.conftest import StartProcess
 from tests.infrastructure.processes import provisioner
 from tests.operators.house import House, acme, run
@@ -49,6 +50,12 @@ def test_python_m_operators_is_the_command() -> None:
     assert ended.returncode == 0
     assert b"simulator" in ended.stdout
     assert ended.stderr == b""
+
+
+def test_version_is_told() -> None:
+    ended = run("--version")
+
+    assert (ended.status, ended.out) == (0, f"provisioner {VERSION}\n")
 
 
 @pytest.mark.parametrize(
@@ -245,6 +252,35 @@ def test_doctor_names_a_connection_that_no_application_may_use(
     aim(house, simulator, acme().model_copy(update={"connections": (Connection(name="lonely"),)}))
 
     assert "no application" in failures(house)["connection lonely"]
+
+
+def test_doctor_names_a_variable_that_is_no_setting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings(house)["configuration"]["verdict"] == "ok"
+    monkeypatch.setenv("PROVISIONER_DATABSE_URL", "postgresql://nowhere")
+
+    found = findings(house)
+
+    assert "PROVISIONER_DATABASE_URL" in found["PROVISIONER_DATABSE_URL"]["advice"]
+    assert "configuration" not in found
+
+
+def test_doctor_misses_the_mail_server_that_invitations_need(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "mail" not in findings(house)
+    house.declare(acme(policies=Policies(invite="ticket")))
+    assert "acme" in failures(house)["mail"]
+    monkeypatch.setenv("PROVISIONER_SMTP_HOST", "mail.example")
+    assert findings(house)["mail"]["verdict"] == "ok"
+
+
+def test_a_path_that_cannot_be_used_is_named() -> None:
+    ended = run("dev", "--port", "0", "--simulator-port", "0", "--data-dir", "/proc/nowhere")
+
+    assert ended.status == 1
+    assert "/proc/nowhere: No such file" in ended.err
 
 
 def test_doctor_reaches_no_kafka(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
