@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
-from service.directory import outbox
+from service.directory import inbox, outbox
 from service.directory.database import Database
+from service.directory.inbox import Event, Filter
 from service.directory.outbox import Outcome
 
 
@@ -49,8 +50,13 @@ async def all_outcomes(database: Database) -> list[Outcome]:
     return await database.read(lambda tx: outbox.listing(tx, limit=100_000))
 
 
-def require_each_once(outcomes: list[Outcome]) -> None:
-    """Every id once, every key's sequence without gaps, and one ending for an event at most."""
+async def all_events(database: Database) -> list[Event]:
+    return await database.read(lambda tx: inbox.listing(tx, Filter(), limit=100_000))
+
+
+def require_each_once(outcomes: list[Outcome], events: list[Event]) -> None:
+    """Every id once, every key's sequence without gaps, one ending for each event, and nothing
+    that happens to a user once told twice, or taken for somebody else's doing."""
     ids = Counter(outcome.id for outcome in outcomes)
     assert max(ids.values()) == 1
     sequences: dict[str, list[int]] = {}
@@ -63,7 +69,14 @@ def require_each_once(outcomes: list[Outcome]) -> None:
             endings[outcome.event_id] += 1
     for key, numbers in sequences.items():
         assert numbers == list(range(1, len(numbers) + 1)), (key, numbers)
-    assert set(endings.values()) <= {1}
+    still = [event.id for event in events if event.state in ("accepted", "scheduled", "staged")]
+    assert not still, f"a day leaves no event open: {still}"
+    assert endings == Counter(event.id for event in events)
+    effects = Counter((outcome.user_id, outcome.type) for outcome in outcomes)
+    once = (".user.created.", ".user.adopted.", ".user.deleted.")
+    for (user_id, name), count in effects.items():
+        assert count == 1 or not any(part in name for part in once), (user_id, name, count)
+        assert ".drift." not in name, "only we have changed anything"
 
 
 def mails_by_address(folder: Path) -> Counter[str]:

@@ -10,11 +10,13 @@ from random import Random
 import pytest
 
 from service.directory.database import open_database
+from service.directory.inbox import Event
 from service.directory.outbox import Outcome
 from tests.infrastructure.processes import start
 from tests.kill.conftest import ENVIRONMENT, dev, state_of
 from tests.kill.end_state import (
     EndState,
+    all_events,
     all_outcomes,
     require_each_once,
     require_mails_at_most_once,
@@ -38,8 +40,8 @@ def test_a_day_that_is_killed_twenty_times_ends_like_an_undisturbed_one(
     )
     assert last.wait(180) == 0, str(last)
     assert state_of(tmp_path / "data" / "simulator", tmp_path) == undisturbed
-    outcomes = asyncio.run(_outcomes(tmp_path))
-    require_each_once(outcomes)
+    outcomes, events = asyncio.run(_kept(tmp_path))
+    require_each_once(outcomes, events)
     require_mails_at_most_once(tmp_path / "data" / "mail", outcomes)
 
 
@@ -55,9 +57,9 @@ def _live_and_die(folder: Path, life: int, random: Random) -> None:
     process.kill()
 
 
-async def _outcomes(folder: Path) -> list[Outcome]:
+async def _kept(folder: Path) -> tuple[list[Outcome], list[Event]]:
     database = open_database(f"sqlite:///{folder}/data/directory.db")
     try:
-        return await all_outcomes(database)
+        return await all_outcomes(database), await all_events(database)
     finally:
         await database.close()

@@ -30,6 +30,7 @@ from tests.infrastructure.processes import RunningProcess, free_ports, provision
 from tests.kill.conftest import ENVIRONMENT
 from tests.kill.end_state import (
     EndState,
+    all_events,
     all_outcomes,
     end_state,
     require_each_once,
@@ -148,7 +149,7 @@ async def test_a_day_on_kafka_and_postgres_killed_twenty_times_ends_like_an_undi
         await _day_with_kills(site, tokens, database, random, kafka_bootstrap_servers, topics["hr"])
         assert await end_state(auth0) == undisturbed
         outcomes = await all_outcomes(database)
-        require_each_once(outcomes)
+        require_each_once(outcomes, await all_events(database))
         require_mails_at_most_once(tmp_path / "mail", outcomes)
         await _require_all_published(database)
         published = await _read_all(kafka_bootstrap_servers, topics["outcomes"])
