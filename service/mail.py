@@ -16,8 +16,18 @@ from pathlib import Path
 from typing import Protocol
 
 
+class NotTaken(Exception):
+    """The mail was certainly not handed over, so it may be tried again. ``for_good``: the server
+    will not take it later either."""
+
+    def __init__(self, reason: str, *, for_good: bool = False) -> None:
+        super().__init__(reason)
+        self.for_good = for_good
+
+
 class Mailer(Protocol):
-    """Hands a mail over. Raises OSError or smtplib.SMTPException where that fails."""
+    """Hands a mail over. Raises NotTaken where it was certainly not taken; OSError or
+    smtplib.SMTPException where it may have been."""
 
     async def send(self, message: EmailMessage) -> None: ...
 
@@ -31,18 +41,37 @@ class SmtpMailer:
     user: str = ""
     password: str = ""
     starttls: bool = True
-    timeout: float = 15.0
+    timeout: float = 7.0
+    """Seconds for one answer. A process that stops waits for it, and has 15 in all."""
 
     async def send(self, message: EmailMessage) -> None:
         await asyncio.to_thread(self._send, message)
 
     def _send(self, message: EmailMessage) -> None:
-        with smtplib.SMTP(self.host, self.port, timeout=self.timeout) as server:
+        server = self._connect()
+        try:
+            server.send_message(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = [code for code, _ in error.recipients.values()]
+            raise NotTaken(f"recipient refused {codes}", for_good=min(codes) >= 500) from error
+        except smtplib.SMTPResponseException as error:
+            # An answer to MAIL or to the data: the server says itself that it has not taken it.
+            told = f"{type(error).__name__} {error.smtp_code}"
+            raise NotTaken(told, for_good=error.smtp_code >= 500) from error
+        finally:
+            server.close()  # without QUIT: its answer would say nothing about the mail
+
+    def _connect(self) -> smtplib.SMTP:
+        """Up to here no mail was sent, whatever goes wrong."""
+        try:
+            server = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
             if self.starttls:
                 server.starttls()
             if self.user:
                 server.login(self.user, self.password)
-            server.send_message(message)
+        except (OSError, smtplib.SMTPException) as error:
+            raise NotTaken(type(error).__name__) from error
+        return server
 
 
 class FolderMailer:

@@ -44,6 +44,17 @@ def intend(
     return written is not None
 
 
+def withdraw(transaction: Transaction, account_id: str, intent: str) -> None:
+    """The mail was certainly not handed over: it may be intended again."""
+    transaction.execute(
+        t.effects.delete().where(
+            t.effects.c.account_id == account_id,
+            t.effects.c.intent == intent,
+            t.effects.c.state == "intended",
+        )
+    )
+
+
 def done(transaction: Transaction, account_id: str, now: datetime) -> None:
     """The mail was handed over."""
     transaction.execute(

@@ -97,7 +97,7 @@ def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
                 reason="rate limited by Auth0", after=answer.retry_after or 0.0, counted=False
             )
         case "unreachable":
-            return Later(reason=f"Auth0 could not be reached: {answer.message}")
+            return Later(reason=f"not reached: {answer.message}")
         case "withheld":
             return Later(reason=f"put off: {answer.message}", after=0.0, counted=False)
         case "doubtful":
@@ -335,5 +335,6 @@ def _refused(
         if isinstance(operation, op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles)
         else ""
     )
-    message = f"Auth0 refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
+    who = "The mail server" if code == "mail_refused" else "Auth0"
+    message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
     return Refused(problem=(kind, code, message, answer.status), scope=scope)

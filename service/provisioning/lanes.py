@@ -17,7 +17,7 @@ from tenacity import RetryCallState, wait_exponential_jitter
 
 from service.auth0.client import TIMEOUT
 from service.clock import Clock
-from service.directory import accounts, leases, ledger
+from service.directory import accounts, leases
 from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import LostLease
 from service.provisioning import turn
@@ -65,6 +65,25 @@ class _Lease:
     owner: Owner
     until: float
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _MailRecord:
+    """The ledger's line for the mail of one step, written under the lease."""
+
+    database: Database
+    clock: Clock
+    step: Step
+    owner: Owner
+
+    async def intend(self) -> bool:
+        now = self.clock.now()
+        return await self.database.transact(
+            lambda tx: turn.intend_mail(tx, self.step, self.owner, now)
+        )
+
+    async def withdraw(self) -> None:
+        await self.database.transact(lambda tx: turn.withdraw_mail(tx, self.step, self.owner))
 
 
 class Lanes:
@@ -300,7 +319,7 @@ class Lanes:
         """Makes one call and records what came of it; the next step, or None at the turn's end."""
         leaver = step.account.leaver or step.account.id in self._leavers
         answer = await self._performer.perform(
-            step, lambda: self._before_mail(step, lease), leaver=leaver
+            step, _MailRecord(self._database, self._clock, step, lease.owner), leaver=leaver
         )
         live = await self._live_accounts(answer.data)
         effect = interpret(step.operation, answer, step.setting(live))
@@ -339,23 +358,6 @@ class Lanes:
         if not marks:
             return frozenset()
         return await self._database.read(lambda tx: accounts.live(tx, marks))
-
-    async def _before_mail(self, step: Step, lease: _Lease) -> bool:
-        now, subject = self._clock.now(), step.operation.subject
-
-        def record(transaction: Transaction) -> bool:
-            leases.require(transaction, lease.owner.tenant, lease.owner.fence)
-            return ledger.intend(
-                transaction,
-                account_id=step.account.id,
-                organization=subject.organization,
-                user_id=subject.user_id,
-                kind="invitation",
-                intent=step.account.user_id,
-                now=now,
-            )
-
-        return await self._database.transact(record)
 
     async def _postpone(self, step: Step, later: Later, lease: _Lease) -> None:
         attempts = step.account.attempts + 1

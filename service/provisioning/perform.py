@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 import smtplib
 import string
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
-from service.mail import Mailer, invitation
+from service.mail import Mailer, NotTaken, invitation
 from service.provisioning import operations as op
 from service.provisioning.observed import MARKER
 from service.provisioning.turn import Step
@@ -62,6 +61,18 @@ class Names:
         return [self._roles[name] for name in names]
 
 
+class MailRecord(Protocol):
+    """Keeps durably that a mail is about to go out."""
+
+    async def intend(self) -> bool:
+        """False: it was intended before, do not send it."""
+        ...
+
+    async def withdraw(self) -> None:
+        """It has certainly not gone out."""
+        ...
+
+
 class Performer:
     """Carries out operations in one tenant."""
 
@@ -71,10 +82,8 @@ class Performer:
         self._mailer = mailer
         self._sender = sender
 
-    async def perform(
-        self, step: Step, before_mail: Callable[[], Awaitable[bool]], *, leaver: bool
-    ) -> Answer:
-        """Makes the call. ``before_mail`` records a mail durably; False means: do not send it."""
+    async def perform(self, step: Step, record: MailRecord, *, leaver: bool) -> Answer:
+        """Makes the call. ``record``: where a mail is written down before it goes out."""
         operation, user_id = step.operation, step.account.user_id
         client = self.client
         match operation:
@@ -109,7 +118,7 @@ class Performer:
             case op.DeleteUser():
                 return await client.delete_user(user_id, leaver=leaver)
             case op.SendTicket():
-                return await self._send_ticket(step, operation, before_mail)
+                return await self._send_ticket(step, operation, record)
             case op.AddMember() | op.RemoveMember() | op.AddRoles() | op.RemoveRoles():
                 return await self._membership(operation, user_id, leaver=leaver)
 
@@ -156,14 +165,14 @@ class Performer:
         return answer
 
     async def _send_ticket(
-        self, step: Step, operation: op.SendTicket, before_mail: Callable[[], Awaitable[bool]]
+        self, step: Step, operation: op.SendTicket, record: MailRecord
     ) -> Answer:
         """Gets the link, records that a mail is about to go out, hands it over.
 
         A ticket that nobody mails harms nobody, so everything before the record may be repeated.
         """
         answer = await self.client.password_ticket(step.account.user_id)
-        if answer.verdict != "ok" or not await before_mail():
+        if answer.verdict != "ok":
             return answer
         message = invitation(
             sender=self._sender,
@@ -171,8 +180,15 @@ class Performer:
             organization=step.organization,
             link=answer.data["ticket"],
         )
+        if not await record.intend():
+            return Answer(verdict="doubtful", message="this mail was intended before")
         try:
             await self._mailer.send(message)
+        except NotTaken as error:
+            await record.withdraw()
+            if error.for_good:
+                return Answer(verdict="refused", code="mail_refused", message=str(error))
+            return Answer(verdict="unreachable", message=f"mail server: {error}")
         except (OSError, smtplib.SMTPException) as error:
             # Recorded as intended: the next turn flags it and never repeats it.
             return Answer(verdict="doubtful", message=f"mail server: {type(error).__name__}")

@@ -187,6 +187,26 @@ def abandon(transaction: Transaction, step: Step, owner: Owner, now: datetime) -
         accounts.store(transaction, account.id, now, doubt=_recorded(_late(account)))
 
 
+def intend_mail(transaction: Transaction, step: Step, owner: Owner, now: datetime) -> bool:
+    """Records that the step's mail is about to go out; False where one has, or may have."""
+    leases.require(transaction, owner.tenant, owner.fence)
+    return ledger.intend(
+        transaction,
+        account_id=step.account.id,
+        organization=step.operation.subject.organization,
+        user_id=step.operation.subject.user_id,
+        kind="invitation",
+        intent=step.account.user_id,
+        now=now,
+    )
+
+
+def withdraw_mail(transaction: Transaction, step: Step, owner: Owner) -> None:
+    """The step's mail has certainly not gone out: it may be tried again."""
+    leases.require(transaction, owner.tenant, owner.fence)
+    ledger.withdraw(transaction, step.account.id, step.account.user_id)
+
+
 def doubt_late(transaction: Transaction, step: Step, now: datetime) -> None:
     """A result came after the lease was lost: whoever owns the account now must read it."""
     account = accounts.lock(transaction, step.account.id)

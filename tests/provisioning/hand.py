@@ -11,7 +11,7 @@ from operators.sample.organizations import CLIENT_SECRET
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client, http_client
 from service.auth0.pacing import Pacer
-from service.directory import accounts, leases, ledger
+from service.directory import accounts, leases
 from service.directory.accounts import Account
 from service.mail import FolderMailer
 from service.people import User
@@ -31,6 +31,22 @@ class TakeOver(Protocol):
     async def __call__(self, user: User) -> Hand: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    world: World
+    step: Step
+    owner: Owner
+
+    async def intend(self) -> bool:
+        now = self.world.clock.now()
+        return await self.world.database.transact(
+            lambda tx: turn.intend_mail(tx, self.step, self.owner, now)
+        )
+
+    async def withdraw(self) -> None:
+        await self.world.database.transact(lambda tx: turn.withdraw_mail(tx, self.step, self.owner))
+
+
 @dataclass(slots=True)
 class Hand:
     """Owns the tenant ``main`` and does what lanes do, when the test says so."""
@@ -47,22 +63,8 @@ class Hand:
         )
 
     async def call(self, step: Step) -> Answer:
-        subject = step.operation.subject
-
-        async def mail() -> bool:
-            return await self.world.database.transact(
-                lambda tx: ledger.intend(
-                    tx,
-                    account_id=self.account_id,
-                    organization=subject.organization,
-                    user_id=subject.user_id,
-                    kind="invitation",
-                    intent=step.account.user_id,
-                    now=self.world.clock.now(),
-                )
-            )
-
-        return await self.performer.perform(step, mail, leaver=False)
+        record = _Record(self.world, step, self.owner)
+        return await self.performer.perform(step, record, leaver=False)
 
     async def record(self, step: Step, answer: Answer) -> Step | None:
         effect = interpret(step.operation, answer, step.setting())

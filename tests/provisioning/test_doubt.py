@@ -7,9 +7,12 @@ from email.message import EmailMessage
 
 import pytest
 
+from service.mail import SmtpMailer
 from service.organizations import Policies
 from service.provisioning.lanes import LaneSettings, backoff
+from tests.infrastructure.processes import free_ports
 from tests.provisioning.auth0 import call
+from tests.provisioning.smtp import mail_server
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
@@ -121,6 +124,43 @@ async def test_a_doubtful_mail_is_flagged_and_never_repeated(world: World) -> No
     await world.change(user, displayName="Ada B.")
     await world.settled()
     assert len(mailer.taken) == 1
+    invitations = [o for o in await world.outcomes(user) if "invitation" in o.type]
+    assert [o.data["delivery"] for o in invitations] == ["doubtful"]
+
+
+async def test_a_mail_goes_out_once_the_mail_server_is_back(world: World) -> None:
+    port = free_ports(1)[0]
+    world.work(world.lanes(mailer=SmtpMailer(host="127.0.0.1", port=port, starttls=False)))
+    user = await world.join("hoekstra", ADA)
+
+    async def tried() -> bool:
+        return "mail server" in ((await world.user(user)).detail or "")
+
+    await world.until(tried)
+    async with mail_server(port) as taken:
+        await world.settled()
+    assert len(taken) == 1
+    invitations = [o for o in await world.outcomes(user) if "invitation" in o.type]
+    assert [o.data["delivery"] for o in invitations] == ["sent"]
+
+
+async def test_a_recipient_who_is_refused_for_good_is_dead_lettered(world: World) -> None:
+    port = free_ports(1)[0]
+    world.work(world.lanes(mailer=SmtpMailer(host="127.0.0.1", port=port, starttls=False)))
+    async with mail_server(port, rcpt="550 no such mailbox") as taken:
+        await world.join("hoekstra", ADA)
+        await world.settled()
+    assert taken == []
+    assert await world.endings() == [("deadlettered", None, "mail_refused")]
+
+
+async def test_a_mail_whose_last_answer_is_lost_is_flagged(world: World) -> None:
+    port = free_ports(1)[0]
+    world.work(world.lanes(mailer=SmtpMailer(host="127.0.0.1", port=port, starttls=False)))
+    async with mail_server(port, after_data="") as taken:
+        user = await world.join("hoekstra", ADA)
+        await world.settled()
+    assert len(taken) == 1
     invitations = [o for o in await world.outcomes(user) if "invitation" in o.type]
     assert [o.data["delivery"] for o in invitations] == ["doubtful"]
 

@@ -10,7 +10,7 @@ import pytest
 from service.organizations import Policies
 from service.provisioning import turn
 from tests.provisioning.auth0 import call, sign_up
-from tests.provisioning.hand import LOST, TakeOver
+from tests.provisioning.hand import LOST, Hand, TakeOver
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
@@ -370,3 +370,43 @@ async def test_a_user_who_was_deleted_and_is_made_anew_is_invited_anew(world: Wo
     await world.change(user, displayName="Ada Byron King")
     await world.settled()
     assert len(world.mails()) == 2, "nobody knows the new user's password"
+
+
+async def test_a_process_that_dies_after_its_call_leaves_doubt_to_its_successor(
+    world: World, hand: TakeOver
+) -> None:
+    """Died between Auth0's answer and the record of it: nothing is told twice or taken for drift."""
+    user = await world.join("hoekstra", ADA)
+    await _die_after(await hand(user), "create-user")
+    await _die_after(await hand(user), "add-member")
+    await (await hand(user)).finish()
+    await world.change(user, active=False)
+    await _die_after(await hand(user), "block")
+    await _die_after(await hand(user), "remove-member")
+    await (await hand(user)).finish()
+    await world.change(user, active=True)
+    await _die_after(await hand(user), "unblock")
+    await (await hand(user)).finish()
+    person = await world.auth0_user(ADA)
+    assert person is not None
+    assert not person["blocked"]
+    assert await world.members() == {("hoekstra", ADA)}
+    assert len(await world.writes("POST", "/users")) == 1, "read before anything is repeated"
+    told = [name for name in await world.told(user) if name.startswith(("user.", "drift."))]
+    assert told == ["user.created", "user.blocked", "user.unblocked"]
+
+
+async def test_a_process_that_dies_with_a_mail_in_hand_leaves_it_flagged(
+    world: World, hand: TakeOver
+) -> None:
+    user = await world.join("hoekstra", ADA)
+    await _die_after(await hand(user), "send-ticket")
+    await (await hand(user)).finish()
+    assert len(world.mails()) == 1
+    invitations = [o for o in await world.outcomes(user) if "invitation" in o.type]
+    assert [o.data["delivery"] for o in invitations] == ["doubtful"]
+    assert (await world.endings())[-1] == ("succeeded", "applied", None)
+
+
+async def _die_after(lane: Hand, kind: str) -> None:
+    await lane.call(await lane.until(kind))
