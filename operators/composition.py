@@ -275,7 +275,7 @@ def _intake(settings: Settings, database: Database, clock: Clock) -> Intake | No
         settings=IntakeSettings(
             connection=_kafka(settings),
             group_id=settings.kafka_group_id,
-            group_instance_id=settings.instance or None,
+            group_instance_id=settings.kafka_group_instance_id or None,
         ),
     )
 

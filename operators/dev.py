@@ -16,7 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 import orjson
 import structlog
@@ -39,6 +39,16 @@ from service.errors import ConfigurationError
 from service.organizations import Installation
 
 log = structlog.get_logger(__name__)
+
+
+_WELCOME: Final = """
+Console          {console}
+SCIM             {url}/scim/v2/<organization>
+HR events        {url}/events/<organization>
+Auth0 simulator  {auth0}
+Tokens are in {data_dir}/tokens.json. Ctrl-C ends it; everything is kept in {data_dir}.
+
+"""
 
 
 class Tokens(TypedDict):
@@ -132,6 +142,8 @@ async def _serve(
         line = _ready_line(url_of(listening), url_of(simulator_socket), tokens)
         sys.stdout.write(orjson.dumps(line).decode() + "\n")
         sys.stdout.flush()
+        if not choices.exit_after_sample:
+            sys.stderr.write(_WELCOME.format(**line, data_dir=choices.data_dir))
 
     async def sample_day(stop: asyncio.Event) -> None:
         nonlocal failed
@@ -253,7 +265,7 @@ def _ready_line(url: str, simulator: str, tokens: dict[str, Tokens]) -> dict[str
 @contextlib.contextmanager
 def _only_one(data_dir: Path) -> Generator[None, None, None]:
     """Keeps a second ``provisioner dev`` out of the data dir; a killed one leaves it free."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold personal data
     with (data_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

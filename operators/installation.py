@@ -7,12 +7,12 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-from service.configuration import PREFIX, Settings, load, read_secret
+from operators.sample.organizations import CLIENT_SECRET
+from service.configuration import Settings, load, read_secret
 from service.errors import ConfigurationError
 
 DATABASE: Final = "directory.db"
 PEPPER: Final = "pepper"
-_SECRET: Final = "AUTH0_CLIENT_SECRET"
 
 
 class NoInstallation(ConfigurationError):
@@ -36,16 +36,14 @@ def settings_of(data_dir: Path, *, create: bool = False) -> Settings:
         "database_url": f"sqlite:///{data_dir / DATABASE}",
         "token_pepper": read_secret(data_dir / PEPPER, "the installation's pepper"),
         "log_format": "text",
+        # Whatever the environment says of a real tenant: this one is the simulator's.
+        "auth0_client_secret": CLIENT_SECRET,
     }
-    if not {f"{PREFIX}{_SECRET}", f"{PREFIX}{_SECRET}_FILE"} & os.environ.keys():
-        from operators.sample.organizations import CLIENT_SECRET
-
-        overrides["auth0_client_secret"] = CLIENT_SECRET
     return load(overrides)
 
 
 def _create(data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold personal data
     path = data_dir / PEPPER
     if path.exists():
         return

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     """Keys the hashes of bearer tokens. Changing it makes every token invalid."""
     instance: str = ""
     """Names this process's place, unique among those that run (a pod's name): a restarted one takes
-    over its own leases and its place in the consumer group at once. Empty: a random one."""
+    over its own leases at once. Empty: a random one."""
 
     kafka_bootstrap_servers: str = ""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     kafka_sasl_password: SecretStr = SecretStr("")
     kafka_ca_file: str = ""
     kafka_group_id: str = "auth0-provisioner"
+    kafka_group_instance_id: str = ""
+    """A static place in the consumer group, which a restarted process takes up again without a
+    rebalance. Only for names that come back (a StatefulSet's): one that does not come back keeps
+    its partitions until the session ends. Empty: a place for as long as the process lives."""
     kafka_client_id: str = "auth0-provisioner"
     kafka_outcomes_topic: str = "provisioning.outcomes"
     kafka_deadletters_topic: str = "provisioning.deadletters"

@@ -101,6 +101,7 @@ imagePullSecrets:
 {{- define "provisioner.environment" -}}
 - {name: PROVISIONER_DATABASE_URL_FILE, value: /run/secrets/provisioner/database-url}
 - {name: PROVISIONER_TOKEN_PEPPER_FILE, value: /run/secrets/provisioner/token-pepper}
+- {name: PROVISIONER_INSTANCE, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: PROVISIONER_AUTH0_DOMAIN, value: {{ .Values.auth0.domain | quote }}}
 - {name: PROVISIONER_AUTH0_CLIENT_ID, value: {{ .Values.auth0.clientId | quote }}}
 - {name: PROVISIONER_AUTH0_CLIENT_SECRET_FILE, value: /run/secrets/provisioner/auth0-client-secret}

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -44,12 +44,14 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """A step and what came of it. ``effects``: short outcome names, in order."""
+    """A step and what came of it. ``effects``: short outcome names, in order. ``anew``: whether
+    it was done just now, or found done by an earlier start of the process."""
 
     step: Step
     event: Event | None
     effects: tuple[str, ...] = ()
     expected: Ending | None = None
+    anew: bool = True
 
     @property
     def as_expected(self) -> bool:
@@ -85,22 +87,25 @@ class Player:
     async def play(self, steps: Sequence[Step], tell: Callable[[Played], None]) -> list[Played]:
         """Every step in order, each to its end; then all of them looked at once more."""
         for step in steps:
-            await self._see_to(step)
-            tell(await self._outcome_of(step, step.ending))
+            anew = await self._see_to(step)
+            tell(replace(await self._outcome_of(step, step.ending), anew=anew))
         late = {step.later[0]: step.later[1] for step in steps if step.later is not None}
         return [await self._outcome_of(step, late.get(step.name, step.ending)) for step in steps]
 
-    async def _see_to(self, step: Step) -> None:
-        """Does a step unless it was accepted before; after a lost answer it looks again first."""
+    async def _see_to(self, step: Step) -> bool:
+        """Does a step unless it was accepted before (False); after a lost answer it looks first."""
         deadline = self._clock.monotonic() + self._patience
+        anew = False
         while await self._find(step) is None:
+            anew = True
             try:
                 await self._do(step)
-                return
+                break
             except (httpx.TransportError, Unavailable):
                 if self._clock.monotonic() > deadline:
                     raise
                 await self._clock.sleep(0.2)
+        return anew
 
     def traceparent(self, step: Step) -> str:
         digest = hashlib.sha256(f"{self._day}/{step.name}".encode()).hexdigest()

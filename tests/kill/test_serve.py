@@ -177,6 +177,7 @@ def _environment(
         "MAIL_FOLDER": str(folder / "mail"),
         # Only one process runs under this name, so a new one takes the leases over at once.
         "INSTANCE": "kill-test-0",
+        "KAFKA_GROUP_INSTANCE_ID": "kill-test-0",
     }
     return ENVIRONMENT | {f"PROVISIONER_{name}": value for name, value in settings.items()}
 
