@@ -220,6 +220,21 @@ def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> li
     return [event_id for event_id in dict.fromkeys(touched) if event_id not in still]
 
 
+def note_failure(transaction: Transaction, event_id: str, problem: Mapping[str, Any]) -> None:
+    """Keeps the first failure among an event's accounts until the last of them has ended."""
+    transaction.execute(
+        update(t.events)
+        .where(t.events.c.id == event_id, t.events.c.error.is_(None))
+        .values(error=problem)
+    )
+
+
+def failure_of(transaction: Transaction, event_id: str) -> Mapping[str, Any] | None:
+    return transaction.execute(
+        select(t.events.c.error).where(t.events.c.id == event_id)
+    ).scalar_one()
+
+
 def _account(row: Row[Any]) -> Account:
     known = columns(row)
     return Account(**{name: known[name] for name in Account.__slots__})

@@ -378,8 +378,13 @@ def _finish(
     }
     for event_id, user_id in waiting.items():
         if (problem := failed.get(user_id)) is not None:
-            inbox.finish(transaction, event_id, "deadlettered", now=now, problem=problem)
+            accounts.note_failure(transaction, event_id, problem.as_document())
     for event_id in accounts.stop_waiting(transaction, account.id, account.revision):
+        failure = accounts.failure_of(transaction, event_id)
+        if failure is not None:
+            problem = _problem(failure)
+            inbox.finish(transaction, event_id, "deadlettered", now=now, problem=problem)
+            continue
         inbox.finish(transaction, event_id, "succeeded", now=now, result=result)
 
 
@@ -387,11 +392,15 @@ def _problem_of(organization: Organization, observed: Observed) -> Problem | Non
     known = observed.refused.get("") or observed.refused.get(organization.auth0_name)
     if known is None:
         return None
+    return _problem(known)
+
+
+def _problem(document: Mapping[str, Any]) -> Problem:
     return Problem(
-        kind=known["class"],
-        code=known["code"],
-        message=known["message"],
-        status=known["httpStatus"],
+        kind=document["class"],
+        code=document["code"],
+        message=document["message"],
+        status=document["httpStatus"],
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Literal
+from unittest.mock import ANY
 
 import pytest
 
+from service.directory import groups
 from service.organizations import Policies
 from service.provisioning import turn
 from tests.provisioning.auth0 import call, sign_up
@@ -410,3 +412,29 @@ async def test_a_process_that_dies_with_a_mail_in_hand_leaves_it_flagged(
 
 async def _die_after(lane: Hand, kind: str) -> None:
     await lane.call(await lane.until(kind))
+
+
+@pytest.mark.parametrize("first_fails", [True, False])
+async def test_an_event_that_touches_many_accounts_ends_with_the_last_of_them(
+    world: World, hand: TakeOver, first_fails: bool
+) -> None:
+    await world.declare(hoekstra={"roles": {"Chiefs": "admin"}})
+    ada = await world.join("hoekstra", ADA)
+    bob = await world.join("hoekstra", "bob@hoekstra.example")
+    for user in (ada, bob):
+        await (await hand(user)).finish()
+    registered = await world.registered("hoekstra")
+    group = {"displayName": "Chiefs"}
+    await world.database.transact(
+        lambda tx: groups.create(tx, registered, group, [ada.id, bob.id], world.received("grouped"))
+    )
+    for number, user in enumerate((ada, bob)):
+        lane = await hand(user)
+        step = await lane.until("add-roles")
+        if (number == 0) == first_fails:
+            await world.fault("status", "POST", "/organizations/**", status=400, times=1)
+        await lane.finish(await lane.record(step, await lane.call(step)))
+        ended = ("deadlettered", None, "Bad Request")
+        assert (await world.endings())[-1] == (ended if number else ("accepted", None, ANY))
+    failed = [(await world.user(user)).state for user in (ada, bob)]
+    assert sorted(failed) == ["applied", "failed"]
