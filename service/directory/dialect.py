@@ -66,3 +66,11 @@ def hold(transaction: Connection, *name: str) -> None:
     if transaction.dialect.name == "postgresql":
         key = func.hashtextextended("\x1f".join(name), 0)
         transaction.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def hold_if_free(transaction: Connection, *name: str) -> bool:
+    """As ``hold``, but without waiting: False where another transaction holds the name."""
+    if transaction.dialect.name != "postgresql":
+        return True
+    key = func.hashtextextended("\x1f".join(name), 0)
+    return bool(transaction.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())

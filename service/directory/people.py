@@ -8,7 +8,7 @@ from sqlalchemy import Row, bindparam, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, hold
+from service.directory.dialect import columns, hold, hold_if_free
 from service.people import User
 from service.workers import Employment, Status
 
@@ -33,6 +33,11 @@ def lock(transaction: Transaction, user_id: str) -> User | None:
 def hold_key(transaction: Transaction, organization: str, key: str) -> None:
     """Keeps others from joining sources by this ``externalId`` or worker id until the end of this."""
     hold(transaction, "person", organization, key)
+
+
+def hold_key_if_free(transaction: Transaction, organization: str, key: str) -> bool:
+    """As ``hold_key``, but without waiting: False where another transaction holds it."""
+    return hold_if_free(transaction, "person", organization, key)
 
 
 def of_account(transaction: Transaction, account_id: str) -> list[User]:

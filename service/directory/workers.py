@@ -50,7 +50,8 @@ def accept(
 
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
-    """Applies scheduled events whose time has come; returns how many.
+    """Applies scheduled events whose time has come; returns how many. Several may do so at once: a
+    worker whom another transaction is about is left for the next time.
 
     One that fails stays for the next time and keeps no other from its turn; its error is raised
     where it was the only thing to do.
@@ -63,10 +64,15 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
     ).all()
     applied = 0
     failure: Exception | None = None
+    known: dict[str, Registered | None] = {}
     for row in rows:
+        if not people.hold_key_if_free(transaction, row.organization, row.worker_id):
+            continue
         try:
+            if row.organization not in known:
+                known[row.organization] = organizations.find(transaction, row.organization)
             with transaction.begin_nested():
-                applied += _run(transaction, row, now)
+                applied += _run(transaction, row, known[row.organization], now)
         except (ProvisionerError, ValueError) as error:
             failure = error
     if failure is not None and applied == 0:
@@ -74,12 +80,12 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
     return applied
 
 
-def _run(transaction: Transaction, row: Row[Any], now: datetime) -> bool:
+def _run(
+    transaction: Transaction, row: Row[Any], registered: Registered | None, now: datetime
+) -> bool:
     """One scheduled event; False where another process was quicker, or the event has ended."""
-    people.hold_key(transaction, row.organization, row.worker_id)
     if not plans.remove(transaction, row.event_id):
         return False
-    registered = organizations.find(transaction, row.organization)
     if registered is None:
         inbox.finish(transaction, row.event_id, "cancelled", now=now)
     elif inbox.resume(transaction, row.event_id):

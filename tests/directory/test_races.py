@@ -266,3 +266,26 @@ async def test_doors_and_lanes_that_work_on_the_same_people_all_get_through(
     await hoekstra.apply()
     assert set(await hoekstra.states()) == {"succeeded"}
     assert len(await hoekstra.events()) == 3 + 4 * 6 * 2
+
+
+async def test_a_worker_whom_somebody_is_about_keeps_no_other_from_their_time(
+    hoekstra: Customer,
+) -> None:
+    for worker in ("w1", "w2"):
+        await hoekstra.hr("hired", worker, email=f"{worker}@hoekstra.example")
+        await hoekstra.hr("terminated", worker, at=START.replace(hour=10))
+    hoekstra.now = START.replace(hour=11)
+
+    def hold(tx: Transaction) -> None:
+        people.hold_key(tx, hoekstra.name, "w1")
+        if tx.dialect.name == "postgresql":
+            tx.execute(text("SELECT pg_sleep(1)"))
+
+    holding = asyncio.create_task(hoekstra.database.transact(hold))
+    await asyncio.sleep(0.3)
+    await hoekstra.run_due()
+    assert not await hoekstra.is_in("w2")
+    assert holding.done() is not await hoekstra.is_in("w1")  # on SQLite nobody is in the middle
+    await holding
+    await hoekstra.run_due()
+    assert not await hoekstra.is_in("w1")
