@@ -14,7 +14,6 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.admission import must_wait
 from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress, as_record, open_consumer
 from consumers.lookout import Lookout, Reading
@@ -22,7 +21,7 @@ from consumers.mapping import MAPPINGS, Mapper
 from consumers.records import Record, Route, read
 from consumers.storing import store
 from service.clock import Clock
-from service.directory.database import Database, check
+from service.directory.database import Database, check, is_unavailable
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -161,7 +160,7 @@ class Session(ConsumerRebalanceListener):
             return
         stopped_at = records[stored.count].offset
         self._go_back_to(partition, stopped_at)
-        if must_wait(stored.stopped_by):
+        if is_unavailable(stored.stopped_by):
             self._database_is_away(stored.stopped_by)
         else:
             self._hold(partition, stopped_at, place_of(stored.stopped_by))

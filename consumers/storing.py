@@ -16,12 +16,11 @@ from consumers.admission import (
     Input,
     NotUnderstood,
     input_problem,
-    must_wait,
     take,
     transact,
 )
 from consumers.faults import place_of
-from service.directory.database import Database, Transaction
+from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import Refused
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -41,7 +40,7 @@ async def store(database: Database, inputs: Sequence[Input]) -> Stored:
     try:
         await _commit(database, inputs)
     except Exception as error:
-        if must_wait(error):
+        if is_unavailable(error):
             return Stored(count=0, stopped_by=error)
     else:
         return Stored(count=len(inputs))

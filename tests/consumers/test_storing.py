@@ -1,0 +1,39 @@
+"""Storing what a partition holds: as far as it goes, and what stops it stops nothing else."""
+
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from consumers.admission import Understood
+from consumers.storing import store
+from service.directory.database import Database
+from service.directory.inbox import Received
+from service.workers import WorkerEvent
+from tests.consumers.support import START, events_of
+
+
+def hired(worker_id: str, offset: int) -> Understood:
+    event = WorkerEvent(type="worker.hired", worker_id=worker_id)
+    received = Received(
+        door="kafka",
+        source="hr",
+        source_id=worker_id,
+        type=event.type,
+        at=START,
+        body=b"{}",
+        topic="hr.events",
+        partition=0,
+        offset=offset,
+    )
+    return Understood(organization="acme", event=event, received=received)
+
+
+async def test_an_input_that_meets_a_constraint_each_time_stops_at_itself(
+    database: Database,
+) -> None:
+    """A fault of ours, so it is no dead letter; what came before it is durable."""
+    one_only = "CREATE UNIQUE INDEX one_user ON users (organization)"
+    await database.transact(lambda tx: tx.execute(text(one_only)))
+    stored = await store(database, [hired("w1", 7), hired("w2", 8)])
+    assert stored.count == 1
+    assert isinstance(stored.stopped_by, IntegrityError)
+    assert [event.offset for event in await events_of(database)] == [7]
