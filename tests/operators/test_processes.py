@@ -162,9 +162,11 @@ def failures(house: House) -> Mapping[str, str]:
     }
 
 
-def aim(house: House, url: str, organization: Organization) -> None:
+def aim(
+    house: House, url: str, organization: Organization, *, client_id: str = "provisioner"
+) -> None:
     """Points the tenant at the stand-in and leaves one organization in it."""
-    tenant = Tenant(name="main", base_url=url, client_id="provisioner", plan="enterprise")
+    tenant = Tenant(name="main", base_url=url, client_id=client_id, plan="enterprise")
     house.transact(lambda tx: organizations.apply_tenant(tx, tenant))
     house.declare(organization)
     for name in ("acme", "globex"):
@@ -225,8 +227,10 @@ def test_doctor_tells_refused_credentials_from_a_tenant_that_is_not_there(
     house: House, simulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "unreachable" in failures(house)["tenant main"]
+    monkeypatch.setenv("PROVISIONER_AUTH0_CLIENT_SECRET", "of a real tenant")
     aim(house, simulator, HOEKSTRA)
-    monkeypatch.setenv("PROVISIONER_AUTH0_CLIENT_SECRET", "wrong")
+    assert "tenant main" not in failures(house), "a data dir's tenant is the simulator"
+    aim(house, simulator, HOEKSTRA, client_id="somebody else")
 
     assert "unauthorized" in failures(house)["tenant main"]
 

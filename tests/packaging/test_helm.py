@@ -117,7 +117,7 @@ def test_secrets_reach_pods_only_as_files(objects: list[dict[str, Any]]) -> None
     for pod in _pods(objects):
         container = _container(pod)
         assert "envFrom" not in container
-        environment = {each["name"]: each["value"] for each in container["env"]}
+        environment = {each["name"]: each.get("value", "") for each in container["env"]}
         (mount,) = (each for each in container["volumeMounts"] if each["name"] == "secrets")
         (volume,) = (each for each in pod["spec"]["volumes"] if each["name"] == "secrets")
         mounted = {
@@ -156,11 +156,20 @@ def test_secrets_are_taken_from_where_the_values_say() -> None:
     ]
 
 
+def test_a_pod_takes_over_its_own_leases_when_its_container_starts_anew(
+    objects: list[dict[str, Any]],
+) -> None:
+    for deployment in _of_kind(objects, "Deployment").values():
+        env = _container(deployment["spec"]["template"])["env"]
+        (instance,) = (each for each in env if each["name"] == "PROVISIONER_INSTANCE")
+        assert instance["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
 def test_kafka_is_configured_only_where_it_is_named() -> None:
     def variables(topology: str) -> dict[str, str]:
         deployment = next(iter(_of_kind(_render(_values(topology)), "Deployment").values()))
         environment = _container(deployment["spec"]["template"])["env"]
-        return {each["name"]: each["value"] for each in environment}
+        return {each["name"]: each.get("value", "") for each in environment}
 
     assert "PROVISIONER_KAFKA_BOOTSTRAP_SERVERS" not in variables("single")
     split = variables("split")
