@@ -153,7 +153,7 @@ async def _serve(
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if playing.done():
-            failed = not playing.result()
+            failed = _went_wrong(playing)
             if not choices.exit_after_sample:
                 await stopping
         for task in (playing, stopping):
@@ -164,6 +164,14 @@ async def _serve(
         parts, listening, ready=ready, beside=sample_day if choices.sample else None
     )
     return 1 if status or (failed and choices.exit_after_sample) else 0
+
+
+def _went_wrong(playing: asyncio.Task[bool]) -> bool:
+    """A day that broke off is told and has gone wrong; the installation stays up all the same."""
+    if (error := playing.exception()) is not None:
+        log.error("sample.broke_off", error=str(error) or type(error).__name__)
+        return True
+    return not playing.result()
 
 
 async def _play(
