@@ -17,6 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
+from consumers.faults import place_of
 from consumers.http import event_routes
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
@@ -173,7 +174,7 @@ async def _end(tasks: dict[str, asyncio.Task[None]]) -> int:
             task.cancel()
             status = 1
         elif (error := task.exception()) is not None:
-            log.error("process.worker_failed", worker=name, error=repr(error))
+            log.error("process.worker_failed", worker=name, error=place_of(error))
             status = 1
     return status
 
