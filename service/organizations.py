@@ -58,7 +58,6 @@ class Organization(Configured):
     roles: dict[str, str] = {}
     """Group (its id, ``externalId``, or ``displayName`` where unique) to Auth0 role name."""
     scim_profile: Literal["tolerant", "strict"] = "tolerant"
-    personal_data_in_outcomes: bool = False
     policies: Policies = Policies()
 
     @model_validator(mode="after")
