@@ -437,6 +437,34 @@ async def test_database_that_is_away_pauses_intake_and_loses_nothing(
         assert offsets == sorted(offsets, key=lambda offset: offset or 0)
 
 
+async def test_what_is_not_durable_is_not_committed_and_the_next_member_takes_it_in(
+    database: Database, hr: Hr, settings: IntakeSettings
+) -> None:
+    """Also not at the end of a process, with the last commit that it makes then."""
+    await declare(database, hr.topic)
+    await hr.send(event("e-0"), partition=0)
+    faulty = Faulty(database)
+    async with running(intake_of(faulty, settings)) as intake:
+        await stored(database, 1)
+        faulty.failure = ConnectionRefusedError()
+        await hr.send(event("e-1"), partition=0)
+        await hr.send(event("e-2"), partition=1)
+
+        async def noticed() -> bool:
+            return any("database is away" in each for each in intake.facts.problems)
+
+        await until(noticed)
+        await asyncio.sleep(4 * settings.commit_every)
+        offsets = await committed(settings, hr.topic)
+        assert offsets[0] in (None, 1)
+        assert not offsets[1]
+    offsets = await committed(settings, hr.topic)
+    assert offsets[0] in (None, 1)
+    assert not offsets[1]
+    async with running(intake_of(database, settings)):
+        await stored(database, 3)
+
+
 async def test_fault_of_the_database_is_never_a_dead_letter(
     database: Database, hr: Hr, settings: IntakeSettings
 ) -> None:
