@@ -25,7 +25,7 @@ from service.people import Cause, User, causes
 from service.provisioning.desired import Desired, desire
 from service.provisioning.observed import Observed
 from service.provisioning.plan import plan
-from service.provisioning.turn import residents_of
+from service.provisioning.residents import residents_of
 
 _MOST = 200
 _SESSIONS = {"possible": "may be open", "owed": "still to be revoked", "revoked": "revoked"}

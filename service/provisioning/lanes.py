@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from service.errors import LostLease
 from service.provisioning import turn
 from service.provisioning.effects import Effect, Later, TenantRefused, interpret
 from service.provisioning.observed import marker
+from service.provisioning.ownership import Lease, Ownership
 from service.provisioning.perform import Performer
 from service.provisioning.turn import Owner, Step
 
@@ -56,15 +57,6 @@ class LaneSettings:
     """How long a paused tenant is left alone before it is tried again."""
     drain: float = 6.0
     """How long calls under way may take once the process stops; longer ones are left in doubt."""
-
-
-@dataclass(slots=True)
-class _Lease:
-    """Our ownership of the tenant, and until when we may start a call."""
-
-    owner: Owner
-    until: float
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +97,10 @@ class Lanes:
         self._database = database
         self._performer = performer
         self._clock = clock
-        self._owner = owner
         self._settings = settings or LaneSettings()
+        self._ownership = Ownership(
+            tenant, database=database, clock=clock, owner=owner, seconds=self._settings.lease
+        )
         self._wait = wait or backoff
         self._on_call = on_call or (lambda _kind, _effect: None)
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -118,7 +112,7 @@ class Lanes:
         try:
             while not stop.is_set():
                 try:
-                    lease = await self._claim()
+                    lease = await self._ownership.claim()
                     if lease is None:
                         await pause(stop, 1.0)
                         continue
@@ -133,19 +127,8 @@ class Lanes:
         finally:
             await self._performer.client.close()
 
-    async def _claim(self) -> _Lease | None:
-        started = self._clock.monotonic()
-        lease = timedelta(seconds=self._settings.lease)
-        now = self._clock.now()
-        fence = await self._database.transact(
-            lambda tx: leases.claim_tenant(tx, self._tenant, self._owner, now, lease)
-        )
-        if fence is None:
-            return None
-        return _Lease(Owner(tenant=self._tenant, fence=fence), started + self._settings.lease)
-
-    async def _own(self, lease: _Lease, stop: asyncio.Event) -> None:
-        renewing = asyncio.create_task(self._renew(lease))
+    async def _own(self, lease: Lease, stop: asyncio.Event) -> None:
+        renewing = asyncio.create_task(self._ownership.keep(lease))
         self._stopping = False
         self._performer.client.only_while(lambda: self._may_call(lease))
         try:
@@ -160,38 +143,7 @@ class Lanes:
             renewing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewing
-            if not lease.lost.is_set():
-                await self._release(lease)
-
-    async def _renew(self, lease: _Lease) -> None:
-        while not lease.lost.is_set():
-            await self._clock.sleep(self._settings.lease / 5)
-            started, now = self._clock.monotonic(), self._clock.now()
-            try:
-                kept = await self._database.transact(
-                    lambda tx, now=now: leases.renew(
-                        tx,
-                        self._tenant,
-                        self._owner,
-                        lease.owner.fence,
-                        now,
-                        timedelta(seconds=self._settings.lease),
-                    )
-                )
-            except Exception as error:
-                if not is_unavailable(error):
-                    log.exception("lanes.renewal_failed", tenant=self._tenant)
-                continue  # the lease runs out by itself if this goes on
-            if kept:
-                lease.until = started + self._settings.lease
-            else:
-                lease.lost.set()
-
-    async def _release(self, lease: _Lease) -> None:
-        with contextlib.suppress(Exception):  # it would run out by itself
-            await self._database.transact(
-                lambda tx: leases.release(tx, self._tenant, self._owner, lease.owner.fence)
-            )
+            await self._ownership.release(lease)
 
     async def _drain(self, *, stopping: bool) -> None:
         """Waits for the calls under way; each ends within its own timeout. A process that stops
@@ -207,7 +159,7 @@ class Lanes:
                 task.cancel()
             await asyncio.wait(hanging, timeout=1.0)
 
-    async def _start_due(self, lease: _Lease) -> None:
+    async def _start_due(self, lease: Lease) -> None:
         if not self._may_call(lease):
             return
         await self._hurry_leavers()
@@ -255,7 +207,7 @@ class Lanes:
         self._busy.pop(account_id, None)
         self._leavers.discard(account_id)
 
-    async def _probe(self, lease: _Lease) -> None:
+    async def _probe(self, lease: Lease) -> None:
         """Tries a paused tenant again; resumes it where it accepts us."""
         try:
             answer = await self._performer.client.probe()
@@ -275,7 +227,7 @@ class Lanes:
             if not is_unavailable(error):
                 log.exception("lanes.probe_failed", tenant=self._tenant)
 
-    async def _pause_tenant(self, reason: str, lease: _Lease) -> None:
+    async def _pause_tenant(self, reason: str, lease: Lease) -> None:
         now = self._clock.now()
         again = now + timedelta(seconds=self._settings.probe)
 
@@ -285,7 +237,7 @@ class Lanes:
 
         await self._database.transact(record)
 
-    async def _turn(self, account_id: str, lease: _Lease) -> None:
+    async def _turn(self, account_id: str, lease: Lease) -> None:
         step: Step | None = None
         try:
             now = self._clock.now()
@@ -311,11 +263,11 @@ class Lanes:
                 log.exception("lanes.turn_failed", account=account_id, tenant=self._tenant)
                 await self._crashed(account_id, lease)
 
-    def _may_call(self, lease: _Lease) -> bool:
+    def _may_call(self, lease: Lease) -> bool:
         """No call starts with less lease left than it may take."""
         return lease.until - self._clock.monotonic() > TIMEOUT
 
-    async def _step(self, step: Step, lease: _Lease) -> Step | None:
+    async def _step(self, step: Step, lease: Lease) -> Step | None:
         """Makes one call and records what came of it; the next step, or None at the turn's end."""
         leaver = step.account.leaver or step.account.id in self._leavers
         answer = await self._performer.perform(
@@ -359,7 +311,7 @@ class Lanes:
             return frozenset()
         return await self._database.read(lambda tx: accounts.live(tx, marks))
 
-    async def _postpone(self, step: Step, later: Later, lease: _Lease) -> None:
+    async def _postpone(self, step: Step, later: Later, lease: Lease) -> None:
         attempts = step.account.attempts + 1
         wait = later.after if later.after is not None else self._wait(attempts)
         now = self._clock.now()
@@ -368,7 +320,7 @@ class Lanes:
             lambda tx: turn.postpone(tx, step, later, lease.owner, now, until)
         )
 
-    async def _abandon(self, step: Step, lease: _Lease) -> None:
+    async def _abandon(self, step: Step, lease: Lease) -> None:
         now = self._clock.now()
         await self._database.transact(lambda tx: turn.abandon(tx, step, lease.owner, now))
 
@@ -377,7 +329,7 @@ class Lanes:
         with contextlib.suppress(Exception):  # the doubt that was recorded before stands anyway
             await self._database.transact(lambda tx: turn.doubt_late(tx, step, now))
 
-    async def _crashed(self, account_id: str, lease: _Lease) -> None:
+    async def _crashed(self, account_id: str, lease: Lease) -> None:
         now = self._clock.now()
 
         def note(transaction: Transaction) -> None:

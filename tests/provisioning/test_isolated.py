@@ -296,3 +296,19 @@ async def test_nobody_is_deleted_whom_hr_still_has(world: World) -> None:
     person = await world.auth0_user("ada@hoekstra.example")
     assert person is not None
     assert person["blocked"] is True
+
+
+async def test_a_user_whose_new_address_is_taken_stays_failed_while_lanes_work_on(
+    world: World,
+) -> None:
+    await world.join("hoekstra", "bob@hoekstra.example")
+    ada = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.change(ada, emails=[{"value": "bob@hoekstra.example", "primary": True}])
+    world.work()
+    await world.settled()
+    assert (await world.user(ada)).state == "failed"
+    assert (await world.auth0_user("ada@hoekstra.example")) is not None
+    await world.change(ada, emails=[{"value": "ada.b@hoekstra.example", "primary": True}])
+    await world.settled()
+    assert (await world.user(ada)).state == "applied"
+    assert await world.auth0_user("ada.b@hoekstra.example") is not None

@@ -1,0 +1,32 @@
+"""Who lives in an account, read from the directory for planning."""
+
+from __future__ import annotations
+
+from service.directory import ledger, organizations, people, roles
+from service.directory.accounts import Account
+from service.directory.database import Transaction
+from service.people import is_wanted
+from service.provisioning.desired import Resident
+
+
+def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
+    """Everyone who lives in an account, with what decides on their being in."""
+    # A user who is made anew has a password that nobody knows, and needs a link of their own.
+    invited = ledger.intended(transaction, account.id, account.user_id)
+    found: list[Resident] = []
+    for user in people.of_account(transaction, account.id):
+        registered = organizations.find(transaction, user.organization)
+        if registered is None:
+            continue
+        organization = registered.organization
+        wanted = is_wanted(user, organization, decommissioned=registered.decommissioned)
+        found.append(
+            Resident(
+                user=user,
+                organization=organization,
+                decommissioned=registered.decommissioned,
+                roles=roles.of_user(transaction, user, organization) if wanted else frozenset(),
+                invited=invited,
+            )
+        )
+    return found
