@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 	--python-version 3.11 --no-header
 IMAGE ?= auth0-provisioner:dev
+# One Postgres and one Kafka serve all workers; PARALLEL= runs one test after the other.
+PARALLEL ?= -n auto
 BASE ?= python:3.11-slim-bookworm
 
 .PHONY: help setup run test check static kill bench requirements requirements-fresh fmt image clean
@@ -24,7 +26,7 @@ run: setup ## everything in one process: SQLite, the Auth0 simulator, sample org
 	@exec $(BIN)/provisioner dev $(ARGS)
 
 test: $(VENV)/.dev ## all tests but the slow ones that kill processes over and over
-	@$(BIN)/python -m pytest -m "not kill" $(ARGS)
+	@$(BIN)/python -m pytest -m "not kill" $(PARALLEL) $(ARGS)
 
 check: static test kill ## what CI runs
 

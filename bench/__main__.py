@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import scim
+from bench import leavers, scim
 from bench.load import Measured
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,6 +23,8 @@ def main() -> None:
         rows = asyncio.run(scim.run())
     _write("scim", rows)
     console.print(_table("SCIM, 32 connections, one process each", rows))
+    console.print("Leavers while 2,000 joiners wait, about 30 s")
+    leavers.main()
 
 
 def _write(name: str, rows: list[Measured]) -> None:
