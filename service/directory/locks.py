@@ -5,9 +5,10 @@ Each is an event of the door ``operator`` and an audit entry, in one transaction
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
@@ -58,34 +59,12 @@ def block(
     Raises NotFound.
     """
     user, registered = _held(transaction, user_id)
-    event_id = _admit(transaction, BLOCK, user.organization, now)
-    was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
-    people.store(
-        transaction,
-        user.id,
-        locked_at=user.locked_at or now,
-        lock_reason=reason if reason is not None else user.lock_reason,
-        modified_at=now,
-    )
-    inbox.attribute(transaction, event_id, user.id)
-    settled = intent.settle(
-        transaction,
-        user.id,
-        registered=registered,
-        event_id=event_id,
-        was_wanted=was_wanted,
-        now=now,
-    )
-    audit.record(
-        transaction,
-        actor=actor,
-        action="user.block",
-        now=now,
-        organization=user.organization,
-        subject=user.id,
-        detail={"event": event_id, "reason": reason},
-    )
-    return _locked(settled, registered, event_id)
+    changes = {
+        "locked_at": user.locked_at or now,
+        "lock_reason": reason if reason is not None else user.lock_reason,
+    }
+    detail = {"reason": reason}
+    return _decide(transaction, BLOCK, user, registered, changes, actor, now, detail)
 
 
 def unblock(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
@@ -96,27 +75,8 @@ def unblock(transaction: Transaction, user_id: str, *, actor: str, now: datetime
     user, registered = _held(transaction, user_id)
     if user.locked_at is None:
         return _locked(user, registered, None)
-    event_id = _admit(transaction, UNBLOCK, user.organization, now)
-    people.store(transaction, user.id, locked_at=None, lock_reason=None, modified_at=now)
-    inbox.attribute(transaction, event_id, user.id)
-    settled = intent.settle(
-        transaction,
-        user.id,
-        registered=registered,
-        event_id=event_id,
-        was_wanted=False,
-        now=now,
-    )
-    audit.record(
-        transaction,
-        actor=actor,
-        action="user.unblock",
-        now=now,
-        organization=user.organization,
-        subject=user.id,
-        detail={"event": event_id},
-    )
-    return _locked(settled, registered, event_id)
+    changes = {"locked_at": None, "lock_reason": None}
+    return _decide(transaction, UNBLOCK, user, registered, changes, actor, now)
 
 
 def release(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
@@ -132,27 +92,7 @@ def release(transaction: Transaction, user_id: str, *, actor: str, now: datetime
         raise Refused(f"HR still has {user.id}: it must say first that the person has left.")
     if registered.organization.model != "isolated":
         raise Refused("Only an account of an isolated organization is its own to delete.")
-    event_id = _admit(transaction, RELEASE, user.organization, now)
-    people.store(transaction, user.id, released_at=now, modified_at=now)
-    inbox.attribute(transaction, event_id, user.id)
-    settled = intent.settle(
-        transaction,
-        user.id,
-        registered=registered,
-        event_id=event_id,
-        was_wanted=False,
-        now=now,
-    )
-    audit.record(
-        transaction,
-        actor=actor,
-        action="user.release",
-        now=now,
-        organization=user.organization,
-        subject=user.id,
-        detail={"event": event_id},
-    )
-    return _locked(settled, registered, event_id)
+    return _decide(transaction, RELEASE, user, registered, {"released_at": now}, actor, now)
 
 
 def decommission(
@@ -216,6 +156,41 @@ def _held(transaction: Transaction, user_id: str) -> tuple[User, Registered]:
     if user is None or registered is None:
         raise NotFound(f"There is no user {user_id}.")
     return user, registered
+
+
+def _decide(
+    transaction: Transaction,
+    kind: str,
+    user: User,
+    registered: Registered,
+    changes: Mapping[str, Any],
+    actor: str,
+    now: datetime,
+    detail: Mapping[str, Any] | None = None,
+) -> Locked:
+    """An operator's word about one user: the event, what it changes, and who said it."""
+    event_id = _admit(transaction, kind, user.organization, now)
+    was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+    people.store(transaction, user.id, modified_at=now, **changes)
+    inbox.attribute(transaction, event_id, user.id)
+    settled = intent.settle(
+        transaction,
+        user.id,
+        registered=registered,
+        event_id=event_id,
+        was_wanted=was_wanted,
+        now=now,
+    )
+    audit.record(
+        transaction,
+        actor=actor,
+        action=kind.replace("operator.", "user."),
+        now=now,
+        organization=user.organization,
+        subject=user.id,
+        detail={"event": event_id, **(detail or {})},
+    )
+    return _locked(settled, registered, event_id)
 
 
 def _admit(transaction: Transaction, kind: str, organization: str, now: datetime) -> str:

@@ -32,7 +32,7 @@ _VERSION = "4.4.0"
 _CACHE = PROJECT_ROOT / ".cache" / "kafka" / _VERSION
 _COPY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>tests</groupId>
   <artifactId>kafka-broker</artifactId>
