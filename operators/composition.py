@@ -15,6 +15,7 @@ from typing import Final, Literal
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
 from consumers.faults import place_of
@@ -23,6 +24,7 @@ from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from operators.console import routes as console_routes
 from operators.health import Health, health_routes
+from operators.measuring import Measured
 from scim.app import create_app as create_scim
 from service.auth0.client import Auth0Client, http_client
 from service.auth0.pacing import Pacer
@@ -83,7 +85,24 @@ def assemble(
     if "publisher" in roles and settings.kafka_bootstrap_servers:
         workers["publisher"] = _publisher(settings, database, clock).run
     health = Health(database=database, clock=clock, metrics=metrics, intake=intake)
-    routes: list[BaseRoute] = [*health_routes(health)]
+    doors = _doors(settings, roles, database, clock, open_console=open_console)
+    application = Starlette(
+        routes=[*health_routes(health), *doors],
+        middleware=[Middleware(Measured, metrics=metrics)],
+    )
+    return Parts(application=application, workers=workers, database=database)
+
+
+def _doors(
+    settings: Settings,
+    roles: frozenset[str],
+    database: Database,
+    clock: Clock,
+    *,
+    open_console: bool,
+) -> list[BaseRoute]:
+    """The HTTP doors of these roles, each at its place in the contract."""
+    routes: list[BaseRoute] = []
     if "scim" in roles:
         scim = create_scim(
             database=database,
@@ -96,15 +115,11 @@ def assemble(
         routes += event_routes(database=database, clock=clock, pepper=settings.pepper())
     if "console" in roles:
         password = settings.console_password.get_secret_value() or None
-        routes.append(
-            Mount(
-                "/console",
-                routes=console_routes(
-                    database=database, clock=clock, password=password, open=open_console
-                ),
-            )
+        console = console_routes(
+            database=database, clock=clock, password=password, open=open_console
         )
-    return Parts(application=Starlette(routes=routes), workers=workers, database=database)
+        routes.append(Mount("/console", routes=console))
+    return routes
 
 
 async def serve(settings: Settings, *, roles: frozenset[str], host: str, port: int) -> int:
