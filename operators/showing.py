@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -271,15 +271,6 @@ def _timeline(transaction: Transaction, found: User, account: Account | None) ->
         )
     ]
     return sorted(moments, key=lambda moment: moment.at)
-
-
-def ago(then: datetime, now: datetime) -> str:
-    """How long ago, in the largest unit that tells something."""
-    seconds = int(max(now - then, timedelta()).total_seconds())
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def _instant(at: datetime | None) -> str:

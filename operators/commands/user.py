@@ -11,7 +11,10 @@ from operators.commands.printing import document, json_line, line, moment, table
 from operators.commands.running import Actor, AsJson, DataDir, acting, now, opened, run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from operators.showing import ShownUser
+    from service.directory.database import Transaction
     from service.directory.locks import Locked
 
 app = typer.Typer(help="One user: look, lock out, let back in.", no_args_is_help=True)
@@ -103,29 +106,13 @@ def block(
     as_json: AsJson = False,
 ) -> None:
     """Lock a user out now, whatever SCIM and HR say, until 'user unblock'."""
-    run(lambda: _block(organization, user, reason, data_dir, acting(actor), as_json))
 
+    def decide(transaction: Transaction, user_id: str) -> Locked:
+        from service.directory import locks
 
-async def _block(
-    organization: str,
-    key: str,
-    reason: str | None,
-    data_dir: Path | None,
-    actor: str,
-    as_json: bool,
-) -> None:
-    from service.directory import locks, overview
-    from service.directory.database import Transaction
+        return locks.block(transaction, user_id, actor=acting(actor), reason=reason, now=now())
 
-    at = now()
-
-    def work(transaction: Transaction) -> Locked:
-        found = overview.the_user(transaction, organization, key)
-        return locks.block(transaction, found.id, actor=actor, reason=reason, now=at)
-
-    async with opened(data_dir) as here:
-        locked = await here.database.transact(work)
-    _tell(locked, f"{locked.user.id} is locked out", as_json=as_json)
+    run(lambda: _decide(organization, user, data_dir, decide, lambda _: "is locked out", as_json))
 
 
 @app.command()
@@ -137,25 +124,17 @@ def unblock(
     as_json: AsJson = False,
 ) -> None:
     """Lift an operator's lock. What SCIM or HR says against the person still holds."""
-    run(lambda: _unblock(organization, user, data_dir, acting(actor), as_json))
 
+    def decide(transaction: Transaction, user_id: str) -> Locked:
+        from service.directory import locks
 
-async def _unblock(
-    organization: str, key: str, data_dir: Path | None, actor: str, as_json: bool
-) -> None:
-    from service.directory import locks, overview
-    from service.directory.database import Transaction
+        return locks.unblock(transaction, user_id, actor=acting(actor), now=now())
 
-    at = now()
+    def said(lifted: Locked) -> str:
+        none = lifted.event_id is None
+        return "was not locked by an operator" if none else "is no longer locked"
 
-    def work(transaction: Transaction) -> Locked:
-        found = overview.the_user(transaction, organization, key)
-        return locks.unblock(transaction, found.id, actor=actor, now=at)
-
-    async with opened(data_dir) as here:
-        lifted = await here.database.transact(work)
-    said = "was not locked by an operator" if lifted.event_id is None else "is no longer locked"
-    _tell(lifted, f"{lifted.user.id} {said}", as_json=as_json)
+    run(lambda: _decide(organization, user, data_dir, decide, said, as_json))
 
 
 @app.command()
@@ -167,25 +146,33 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Delete a former user's account in Auth0 now, so that another person may have the address."""
-    run(lambda: _release(organization, user, data_dir, acting(actor), as_json))
+
+    def decide(transaction: Transaction, user_id: str) -> Locked:
+        from service.directory import locks
+
+        return locks.release(transaction, user_id, actor=acting(actor), now=now())
+
+    said = "is released: once it is deleted in Auth0, replay what waits for the address"
+    run(lambda: _decide(organization, user, data_dir, decide, lambda _: said, as_json))
 
 
-async def _release(
-    organization: str, key: str, data_dir: Path | None, actor: str, as_json: bool
+async def _decide(
+    organization: str,
+    key: str,
+    data_dir: Path | None,
+    decide: Callable[[Transaction, str], Locked],
+    said: Callable[[Locked], str],
+    as_json: bool,
 ) -> None:
-    from service.directory import locks, overview
-    from service.directory.database import Transaction
-
-    at = now()
+    """Finds the user and carries out an operator's word in one transaction, then tells of it."""
+    from service.directory import overview
 
     def work(transaction: Transaction) -> Locked:
-        found = overview.the_user(transaction, organization, key)
-        return locks.release(transaction, found.id, actor=actor, now=at)
+        return decide(transaction, overview.the_user(transaction, organization, key).id)
 
     async with opened(data_dir) as here:
-        released = await here.database.transact(work)
-    said = "is released: once it is deleted in Auth0, replay what waits for the address"
-    _tell(released, f"{released.user.id} {said}", as_json=as_json)
+        locked = await here.database.transact(work)
+    _tell(locked, f"{locked.user.id} {said(locked)}", as_json=as_json)
 
 
 def _tell(locked: Locked, said: str, *, as_json: bool) -> None:

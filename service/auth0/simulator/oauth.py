@@ -25,8 +25,6 @@ APPLICATION = "sample-app"
 
 TENANT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
-EVERYTHING = "*"
-
 
 def open_tenant(world: World) -> bool:
     """Let a tenant come into being, with its default client and application; False if it was."""
