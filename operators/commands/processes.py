@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from operators.commands.printing import line, note
-from operators.commands.running import DataDir, run, settings_for
+from operators.commands.running import DataDir, end_when_asked, run, settings_for
 
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -41,6 +41,7 @@ def dev(
     """Run everything in one process on the embedded defaults, with the sample organizations."""
     if no_sample and exit_after_sample:
         raise typer.BadParameter("--no-sample and --exit-after-sample exclude each other")
+    end_when_asked()
     from operators import dev as development
 
     status = development.run(
@@ -68,6 +69,7 @@ def serve(
         raise typer.BadParameter(
             f"{', '.join(unknown) or 'nothing'} is no role: {_ALL_ROLES}", param_hint="--roles"
         )
+    end_when_asked()
     from operators import composition
     from service import logs
 
@@ -93,6 +95,7 @@ def simulator(
     ] = None,
 ) -> None:
     """Run the stand-in for Auth0 alone."""
+    end_when_asked()
     asyncio.run(_simulator(host, port, plan, data_dir))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import signal
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -43,6 +45,14 @@ class Running:
 
     settings: Settings
     database: Database
+
+
+def end_when_asked() -> None:
+    """From here to the serving loop's own handlers, SIGTERM ends the process with status 0.
+
+    For processes that stay: an orchestrator may change its mind while they import and connect.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def settings_for(data_dir: Path | None) -> Settings:

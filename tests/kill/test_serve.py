@@ -143,9 +143,9 @@ async def test_a_day_on_kafka_and_postgres_killed_twenty_times_ends_like_an_undi
         url=f"http://127.0.0.1:{port}",
         environment=_environment(tmp_path, postgres_database, kafka_bootstrap_servers, topics),
     )
-    tokens = _set_up(site, auth0, topics["hr"])
     database = open_database(postgres_database)
     try:
+        tokens = _set_up(site, auth0, topics["hr"])
         await _day_with_kills(site, tokens, database, random, kafka_bootstrap_servers, topics["hr"])
         assert await end_state(auth0) == undisturbed
         outcomes = await all_outcomes(database)
@@ -156,9 +156,11 @@ async def test_a_day_on_kafka_and_postgres_killed_twenty_times_ends_like_an_undi
         ids = {outcome.id for outcome in outcomes}
         assert {record["ce_id"] for record in published} == ids
         _require_order(published)
+        assert site.process is not None
+        assert site.process.stop() == 0, str(site.process)
     finally:
         if site.process is not None:
-            assert site.process.stop() == 0, str(site.process)
+            site.process.kill()
         simulator.stop()
         await database.close()
 
@@ -225,6 +227,7 @@ async def _day_with_kills(
                 site.serve()
                 if random.random() < 0.75:
                     await site.ready()
+            await site.ready()
             played = await playing
         finally:
             playing.cancel()

@@ -97,6 +97,31 @@ def test_serve_ends_in_time_though_auth0_hangs(tmp_path: Path, times: int) -> No
     simulator.stop()
 
 
+@pytest.mark.kill
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("after", [0.0, 0.3, 0.6, 0.9, 1.2])
+@pytest.mark.parametrize("command", ["dev", "simulator"])
+def test_a_process_asked_to_end_while_it_starts_ends_well(
+    tmp_path: Path, command: str, after: float
+) -> None:
+    arguments = {
+        "dev": dev(tmp_path, "--no-sample"),
+        "simulator": provisioner("simulator", "--port", "0"),
+    }[command]
+    process = start(arguments, name=command, directory=tmp_path, environment=ENVIRONMENT)
+    _wait_for(lambda: _heeds_sigterm(process))
+    time.sleep(after)
+    assert process.stop() == 0, str(process)
+    assert "Traceback" not in process.stderr.read_text()
+
+
+def _heeds_sigterm(process: RunningProcess) -> bool:
+    """Whether it has a handler by now: Python itself needs a moment before any line of ours runs."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def _hang(auth0: str) -> None:
     fault = {"match": {"method": "POST", "path": "/users"}, "kind": "hang", "seconds": 120}
     httpx.post(f"{auth0}/simulator/faults", json=fault).raise_for_status()
