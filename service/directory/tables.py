@@ -95,6 +95,7 @@ credentials = Table(
     Column("organization", String(50), nullable=False),
     Column("door", String(10), nullable=False),
     Column("secret_hash", LargeBinary, nullable=False),
+    Column("scopes", String(50), nullable=False, server_default=text("'read write'")),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
@@ -301,6 +302,14 @@ waits = Table(
     Column("revision", Integer, nullable=False),
     Index(None, "account_id"),
     Index(None, "user_id"),
+)
+
+# Whom an event of many accounts has not touched yet: these rows are the work that is left of it.
+fanouts = Table(
+    "fanouts",
+    metadata,
+    Column("event_id", String(36), primary_key=True),
+    Column("user_id", String(36), primary_key=True),
 )
 
 schedule = Table(
