@@ -111,13 +111,13 @@ async def _simulator(
     from service.auth0.simulator.app import create_simulator
 
     listening = listen(host, port)
+    url = url_of(listening)  # now: a server that is asked to end closes its socket
     server = Server(create_simulator(data_dir=data_dir, plan=plan), lifespan="on")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, setattr, server, "should_exit", True)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     await server.until_started(serving)
-    url = url_of(listening)
     typer.echo(orjson.dumps({"ready": True, "url": url, "auth0": url}).decode())
     await serving
 
