@@ -76,8 +76,7 @@ class Users:
         operations = read_operations(document, tolerant=profile.tolerant)
 
         def changed(user: User) -> Mapping[str, Any]:
-            resource = patch_user(profile, user.resource or {}, operations)
-            return {"active": user.active, **resource}
+            return patch_user(profile, user.resource or {}, operations)
 
         received = self._door.received(request, "user.patched", document)
         return await self._change(request, organization, user_id, received, changed)

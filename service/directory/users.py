@@ -85,7 +85,8 @@ def replace(
 ) -> User:
     """Gives a user (from ``lock``) a new resource, the result of a PUT or PATCH.
 
-    One that changes nothing keeps its version and still is an event. Raises VersionConflict and
+    Without ``active`` in it, who was in stays in, and who was out stays out. One that changes
+    nothing keeps its version and still is an event. Raises VersionConflict and
     UniquenessConflict.
     """
     organization = registered.organization.name
@@ -97,7 +98,12 @@ def replace(
         if _key(resource["userName"]) != _key(before.get("userName", "")):
             _require_free_user_name(transaction, organization, resource)
         user = _write(
-            transaction, user.id, resource, version=user.version + 1, modified_at=received.at
+            transaction,
+            user.id,
+            resource,
+            active=_said_active(resource, unless_said=user.active),
+            version=user.version + 1,
+            modified_at=received.at,
         )
         if resource.get("emails") != before.get("emails"):
             transaction.execute(t.user_emails.delete().where(t.user_emails.c.user_id == user.id))
@@ -217,7 +223,7 @@ def _write(
     transaction: Transaction, user_id: str, resource: Mapping[str, Any], **values: Any
 ) -> User:
     try:
-        return people.change(transaction, user_id, **_columns(resource), **values)
+        return people.change(transaction, user_id, **{**_columns(resource), **values})
     except IntegrityError as error:  # another transaction took the name since we looked
         raise UniquenessConflict(_NAME_TAKEN) from error
 
@@ -229,8 +235,12 @@ def _columns(resource: Mapping[str, Any]) -> dict[str, Any]:
         "user_name_key": _key(resource["userName"]),
         "display_name_key": _key(display_name) if isinstance(display_name, str) else None,
         "external_id": resource.get("externalId"),
-        "active": resource.get("active", True) is not False,
+        "active": _said_active(resource, unless_said=True),
     }
+
+
+def _said_active(resource: Mapping[str, Any], *, unless_said: bool) -> bool:
+    return resource.get("active", unless_said) is not False
 
 
 def _key(text: object) -> str:

@@ -94,7 +94,10 @@ async def test_leaving_active_out_lets_nobody_in(embedded: Scim, active: dict[st
     put = await embedded.http.put(path, json={"userName": "lena", **active})
     assert put.json()["active"] is False
     patched = await embedded.patch(path, {"op": "remove", "path": "active"})
-    assert patched.json()["active"] is False
+    assert "active" not in patched.json()
+    assert await embedded.names("active eq false") == ["lena"]
+    again = await embedded.http.put(path, json={"userName": "lena", **active})
+    assert again.json()["active"] is False
 
 
 async def test_change_that_changes_nothing_keeps_the_version(scim: Scim) -> None:
