@@ -19,7 +19,16 @@ from scim.authentication import Authentication
 from scim.door import Door
 from scim.errors import ScimError, ScimType
 from scim.groups import Groups
-from scim.http import Answer, Disconnected, Request, parameters, read_body, refusal, send_answer
+from scim.http import (
+    Answer,
+    Disconnected,
+    Request,
+    intended_method,
+    parameters,
+    read_body,
+    refusal,
+    send_answer,
+)
 from scim.listing import Asked, Found, asked_by, list_response
 from scim.schema import load_catalogue
 from scim.users import Users
@@ -98,7 +107,7 @@ class ScimApp:
             organization, authorization.decode("latin-1") if authorization else None
         )
         handlers = self._handlers(tuple(segments))
-        method = scope["method"]
+        method = intended_method(scope["method"], headers)
         if method not in handlers:
             allowed = ", ".join(sorted(handlers))
             raise ScimError(405, f"This path takes {allowed}.", headers=(("Allow", allowed),))

@@ -47,7 +47,7 @@ def parse_filter(text: str, resource_type: ResourceType, *, tolerant: bool) -> P
     """The predicate of a filter. Raises ScimError 400 ``invalidFilter`` for whatever is wrong."""
     simple = _EQUALITY.fullmatch(text) if len(text) <= LONGEST else None
     if simple is not None:  # nearly all that identity providers send
-        path = resource_type.resolve(simple[1], tolerant=tolerant)
+        path = resource_type.resolve(_meant(simple[1], tolerant), tolerant=tolerant)
         if path is None:
             raise _unknown(simple[1], resource_type)
         return comparison(resource_type, path, "eq", _storable(simple[2]))
@@ -198,6 +198,9 @@ class _Reader:
         if scope is not None:
             return self._inner(scope, self._sub_attribute(node.attr_path, scope), operator, value)
         path = self._find(node.attr_path)
+        if path is None and node.attr_path.uri is None and node.attr_path.sub_attr is None:
+            name = _meant(str(node.attr_path.attr_name), self._tolerant)
+            path = self._type.find(None, name, None, tolerant=self._tolerant)
         if path is None:
             raise _unknown(_text_of(node.attr_path), self._type)
         return comparison(self._type, path, operator, value)
@@ -217,6 +220,11 @@ class _Reader:
             raise invalid_filter("Brackets do not follow brackets.")
         sub = node.sub_attr.value if node.sub_attr is not None else None
         return self._type.find(node.uri, str(node.attr_name), sub, tolerant=self._tolerant)
+
+
+def _meant(name: str, tolerant: bool) -> str:
+    """PingOne's documentation filters by ``email``."""
+    return "emails" if tolerant and name.casefold() == "email" else name
 
 
 def _storable(text: str) -> str:

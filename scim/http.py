@@ -15,6 +15,7 @@ from scim.errors import ScimError
 
 LARGEST_BODY: Final = 1024 * 1024
 MEDIA_TYPE: Final = b"application/scim+json"
+_OVERRIDES: Final = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _TAG: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -83,6 +84,21 @@ class Answer:
 
 def refusal(error: ScimError) -> Answer:
     return Answer(status=error.status, document=error.as_document(), headers=error.headers)
+
+
+def intended_method(method: str, headers: Mapping[bytes, bytes]) -> str:
+    """What a POST with X-HTTP-Method-Override stands for: PUT, PATCH or DELETE, as SCIM 1.1 had it.
+
+    Other methods stay what they are, so that nothing that looks like a read ever writes. Raises
+    ScimError 400 for any other override.
+    """
+    override = headers.get(b"x-http-method-override")
+    if method != "POST" or override is None:
+        return method
+    meant = override.decode("latin-1").strip().upper()
+    if meant not in _OVERRIDES:
+        raise ScimError(400, "X-HTTP-Method-Override takes PUT, PATCH or DELETE, sent by POST.")
+    return meant
 
 
 def parameters(scope: Scope) -> dict[str, str]:

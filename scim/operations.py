@@ -31,7 +31,8 @@ def read_operations(document: object, *, tolerant: bool) -> list[Operation]:
     if not tolerant and not (isinstance(schemas, list) and PATCH_SCHEMA in schemas):
         raise ScimError(400, f"schemas must hold {PATCH_SCHEMA}.", "invalidSyntax")
     if not isinstance(listed, list) or not listed:
-        raise ScimError(400, "Operations must be a list with entries.", "invalidSyntax")
+        detail = "Operations must be a list with entries: PATCH is that of SCIM 2.0 (RFC 7644)."
+        raise ScimError(400, detail, "invalidSyntax")
     return [_operation(entry) for entry in listed]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scim.comparisons import parse_instant
+from scim.entries import says_something
 from scim.errors import ScimError, invalid_value
 from scim.schema import Attribute, Path, ResourceType
 
@@ -60,10 +61,8 @@ class Profile:
         """A value in the attribute's canonical form, or CLEAR. Raises ScimError ``invalidValue``."""
         if attribute.many:
             return self._list(attribute, value)
-        if isinstance(value, list) and self.tolerant and attribute.is_complex:
-            if len(value) > 1:
-                raise invalid_value(f"{attribute.name} has one value.")
-            value = value[0] if value else None
+        if isinstance(value, list) and self.tolerant:
+            value = _only_one(attribute, value)
         if attribute.is_complex:
             return self._complex(attribute, value)
         return self._simple(attribute, value)
@@ -164,7 +163,9 @@ class Profile:
         made: list[Any] = []
         for entry in entries:
             one = self.entry(attribute, entry)
-            if one is not CLEAR and one not in made:
+            if one is CLEAR or (self.tolerant and _is_emptied(attribute, entry, one)):
+                continue
+            if one not in made:
                 made.append(one)
         if attribute.is_complex:
             self._keep_one_primary(attribute, made)
@@ -244,6 +245,23 @@ def set_part(entry: dict[str, Any], name: str, value: Any) -> None:
         entry.pop(name, None)
     else:
         entry[name] = value
+
+
+def _only_one(attribute: Attribute, values: list[Any]) -> Any:
+    """The value of an attribute that has one, sent as a list; Entra wraps plain ones once more."""
+    if len(values) > 1:
+        raise invalid_value(f"{attribute.name} has one value.")
+    value = values[0] if values else None
+    if isinstance(value, dict) and not attribute.is_complex and "value" in value:
+        return value["value"]
+    return value
+
+
+def _is_emptied(attribute: Attribute, sent: object, made: Any) -> bool:
+    """Whether an entry came with empty parts and says nothing without them: an unfilled template."""
+    if not isinstance(sent, dict) or not isinstance(made, dict):
+        return False
+    return any(part in (None, "") for part in sent.values()) and not says_something(attribute, made)
 
 
 def _require_short(name: str, value: str) -> None:

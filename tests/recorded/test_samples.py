@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.recorded.replay import play
+from tests.recorded.samples import play
 from tests.scim.client import Scim, opened, organization
 
 _LINES: list[dict[str, Any]] = [

@@ -111,6 +111,20 @@ def test_names_are_found_with_and_without_their_urn() -> None:
         parsed('department eq "x"', tolerant=False)
 
 
+def test_email_means_the_addresses_where_an_organization_is_tolerant() -> None:
+    value = Target(keys=("emails",), many=True, sub="value", kind="string")
+    for text in ('email Co "x"', 'active eq true and EMAIL co "x"'):
+        found = parsed(text)
+        term = found.terms[1] if isinstance(found, And) else found
+        assert term == Compare(target=value, operator="co", value="x")
+    for text in ('email co "x"', 'email co "x" and active eq true'):
+        with pytest.raises(ScimError):
+            parsed(text, tolerant=False)
+    for text in ("email.value pr", 'urn:unknown:Schema:email eq "x"', 'emails[email eq "x"]'):
+        with pytest.raises(ScimError):
+            parsed(text)
+
+
 def test_schemas_follow_from_the_resource() -> None:
     assert parsed(f'schemas eq "{USER.core.id}"') == Or((Constant(True),))
     present = Present(target=Target(keys=(ENTERPRISE,)))
