@@ -269,7 +269,9 @@ class _Draft:
         holder = self.resource
         if path.extension is not None:
             holder = holder.setdefault(path.extension, {})
-        set_part(holder, attribute.name, entries or CLEAR)
+        # A path with brackets may have made several entries the same.
+        unlike = {orjson.dumps(entry, option=orjson.OPT_SORT_KEYS): entry for entry in entries}
+        set_part(holder, attribute.name, list(unlike.values()) or CLEAR)
 
 
 class _GroupDraft(_Draft):

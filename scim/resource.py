@@ -248,13 +248,15 @@ def set_part(entry: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _only_one(attribute: Attribute, values: list[Any]) -> Any:
-    """The value of an attribute that has one, sent as a list; Entra wraps plain ones once more."""
+    """The value of an attribute that has one, sent as a list: an object, also around a plain value,
+    as the older Entra does. Any other list stays one, and is refused.
+    """
     if len(values) > 1:
         raise invalid_value(f"{attribute.name} has one value.")
-    value = values[0] if values else None
-    if isinstance(value, dict) and not attribute.is_complex and "value" in value:
-        return value["value"]
-    return value
+    first = values[0] if values else None
+    if attribute.is_complex:
+        return first
+    return first["value"] if isinstance(first, dict) and "value" in first else values
 
 
 def _is_emptied(attribute: Attribute, sent: object, made: Any) -> bool:

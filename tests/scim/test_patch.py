@@ -152,6 +152,12 @@ def test_adding_twice_is_adding_once() -> None:
     assert len(after(again, again)["emails"]) == 2
 
 
+def test_entries_that_a_path_makes_the_same_become_one() -> None:
+    twice = {**LENA, "emails": [{"value": "a", "type": "work"}, {"value": "b", "type": "work"}]}
+    found = after(op("replace", 'emails[type eq "work"].value', "c"), resource=twice)
+    assert found["emails"] == [{"value": "c", "type": "work"}]
+
+
 def test_new_primary_entry_takes_that_from_the_others() -> None:
     for operation in (
         op("add", "emails", [{"value": "new@work.example", "type": "work", "primary": True}]),
