@@ -230,18 +230,20 @@ async def test_one_member_patch_of_a_huge_group_costs_what_a_small_one_costs(
 
     await embedded.database.transact(fill)
 
-    async def fastest(group: str) -> float:
-        took: list[float] = []
-        for _ in range(15):
-            for name in ("add", "remove"):
-                operation = {**add(newcomer), "op": name}
-                start = time.perf_counter()
-                answer = await embedded.patch(f"Groups/{group}", operation)
-                took.append(time.perf_counter() - start)
-                assert answer.status_code == 204
-        return sorted(took)[len(took) // 4]
+    async def patched(group: str, name: str) -> float:
+        start = time.perf_counter()
+        answer = await embedded.patch(f"Groups/{group}", {**add(newcomer), "op": name})
+        assert answer.status_code == 204
+        return time.perf_counter() - start
 
-    assert await fastest(large["id"]) < 2 * await fastest(small["id"])
+    # In turn, and the best of each: whatever else the machine does meets both alike.
+    took: dict[tuple[str, str], list[float]] = {}
+    for _ in range(20):
+        for name in ("add", "remove"):
+            for group in (small["id"], large["id"]):
+                took.setdefault((name, group), []).append(await patched(group, name))
+    for name in ("add", "remove"):
+        assert min(took[name, large["id"]]) < 2 * min(took[name, small["id"]])
 
     def count(transaction: Connection) -> int:
         members = tables.members.c
