@@ -52,7 +52,7 @@ class Users:
                 raise NotFound(f"There is no user {user_id} in this organization.")
             return user, _groups(transaction, user_id) if wants_groups else []
 
-        user, groups = await self._door.database.read(work)
+        user, groups = await self._door.database.look_up(work)
         if request.is_known(user.version):
             return not_modified(user.version)
         return self._one(request, user, groups)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, and_, literal, or_, select, update
+from sqlalchemy import Boolean, Row, and_, bindparam, or_, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, insert_unless_known
 from service.ids import account_key, new_id
+
+# Built once: building a statement costs more than SQLite takes to run it.
+_ONE: Final = select(t.accounts).where(t.accounts.c.id == bindparam("of"))
+_HOLD: Final = _ONE.with_for_update()
+_STORE: Final = update(t.accounts).where(t.accounts.c.id == bindparam("of"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,21 +92,27 @@ def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datet
 
     A leaver that is still due stays in front, whoever else of a shared account changes meanwhile.
     """
-    return transaction.execute(
-        update(t.accounts)
-        .where(t.accounts.c.id == account_id)
-        .values(
-            revision=t.accounts.c.revision + 1,
-            due_at=now,
-            leaver=or_(
-                literal(leaver), and_(t.accounts.c.due_at.is_not(None), t.accounts.c.leaver)
-            ),
-            attempts=0,
-            error=None,
-            modified_at=now,
-        )
-        .returning(t.accounts.c.revision)
-    ).scalar_one()
+    given = {"of": account_id, "leaves": leaver, "now": now}
+    return transaction.execute(_TOUCH, given).scalar_one()
+
+
+_NOW: Final = bindparam("now", type_=t.accounts.c.due_at.type)
+_TOUCH: Final = (
+    update(t.accounts)
+    .where(t.accounts.c.id == bindparam("of"))
+    .values(
+        revision=t.accounts.c.revision + 1,
+        due_at=_NOW,
+        leaver=or_(
+            bindparam("leaves", type_=Boolean),
+            and_(t.accounts.c.due_at.is_not(None), t.accounts.c.leaver),
+        ),
+        attempts=0,
+        error=None,
+        modified_at=_NOW,
+    )
+    .returning(t.accounts.c.revision)
+)
 
 
 def due(
@@ -169,22 +180,18 @@ def lock(transaction: Transaction, account_id: str) -> Account | None:
 
 def hold(transaction: Transaction, account_id: str) -> Account | None:
     """The account alone, for one who holds its user already."""
-    row = transaction.execute(
-        select(t.accounts).where(t.accounts.c.id == account_id).with_for_update()
-    ).one_or_none()
+    row = transaction.execute(_HOLD, {"of": account_id}).one_or_none()
     return _account(row) if row is not None else None
 
 
 def get(transaction: Transaction, account_id: str) -> Account | None:
-    row = transaction.execute(select(t.accounts).where(t.accounts.c.id == account_id)).one_or_none()
+    row = transaction.execute(_ONE, {"of": account_id}).one_or_none()
     return _account(row) if row is not None else None
 
 
 def store(transaction: Transaction, account_id: str, now: datetime, **values: Any) -> None:
     """Writes columns of an account."""
-    transaction.execute(
-        update(t.accounts).where(t.accounts.c.id == account_id).values(modified_at=now, **values)
-    )
+    transaction.execute(_STORE, {"of": account_id, "modified_at": now, **values})
 
 
 def waiting_events(transaction: Transaction, account_id: str) -> Sequence[Row[Any]]:

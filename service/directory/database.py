@@ -33,7 +33,8 @@ Work = Callable[[Connection], T]
 
 class Database(Protocol):
     """Runs transactions. ``transact`` has committed durably when it returns; it may run its work
-    more than once, so work does nothing but SQL. ``read`` sees one moment and cannot write.
+    more than once, so work does nothing but SQL. ``read`` sees one moment and cannot write;
+    ``look_up`` is a read of a few rows by their keys, too short to be worth a thread's change.
 
     Raises Refused for what no database can hold; see ``is_unavailable`` for the rest.
     """
@@ -41,6 +42,8 @@ class Database(Protocol):
     async def transact(self, work: Work[T]) -> T: ...
 
     async def read(self, work: Work[T]) -> T: ...
+
+    async def look_up(self, work: Work[T]) -> T: ...
 
     async def close(self) -> None: ...
 
@@ -120,14 +123,17 @@ def _dumps(value: Any) -> str:
     return written
 
 
-def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
-    """An engine whose connections begin no transaction by themselves and commit durably."""
+def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0) -> Engine:
+    """An engine whose connections begin no transaction by themselves and commit durably.
+
+    ``patience``: seconds to wait for a lock.
+    """
     engine = create_engine(
         f"sqlite:///{path}",
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         hide_parameters=True,  # an error's text must not hold what we store
-        connect_args={"check_same_thread": False, "timeout": 10.0},
+        connect_args={"check_same_thread": False, "timeout": patience},
     )
     pragmas = [
         "journal_mode=WAL",
@@ -164,6 +170,7 @@ class SqliteDatabase:
         self._reading = sqlite_engine(path, read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
+        self._here = _Here(path)
         self._writer = threading.Thread(target=self._write, name="sqlite-writer", daemon=True)
         self._closed = False
         self._writer.start()
@@ -179,6 +186,14 @@ class SqliteDatabase:
     async def read(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
+    async def look_up(self, work: Work[T]) -> T:
+        if self._closed:
+            raise RuntimeError("the database is closed")
+        try:
+            return self._here.read(work)
+        except _Elsewhere:
+            return await self.read(work)
+
     def _read(self, work: Work[T]) -> T:
         with _plain_errors(), self._reading.connect() as connection:
             connection.exec_driver_sql("BEGIN")
@@ -190,6 +205,7 @@ class SqliteDatabase:
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown()
+        self._here.close()
         self._writing.dispose()
         self._reading.dispose()
 
@@ -238,6 +254,56 @@ class SqliteDatabase:
             return verdicts
 
 
+class _Elsewhere(Exception):
+    """Not here and now: another thread is reading, or the file is locked for a moment."""
+
+
+class _Here:
+    """A connection for look-ups in the caller's own thread, open as long as it serves."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = sqlite_engine(path, read_only=True, patience=0.0)
+        self._connection: Connection | None = None
+        self._free = threading.Lock()
+
+    def read(self, work: Work[T]) -> T:
+        """Raises _Elsewhere where the work is to be done there, from its beginning."""
+        if not self._free.acquire(blocking=False):
+            raise _Elsewhere
+        try:
+            connection = self._connection or self._open()
+            sqlite = connection.connection.driver_connection
+            assert isinstance(sqlite, sqlite3.Connection)
+            sqlite.execute("BEGIN")
+            try:
+                with _plain_errors():
+                    return work(connection)
+            finally:
+                sqlite.execute("ROLLBACK")
+        except (sqlite3.OperationalError, DBAPIError) as error:
+            self._drop()
+            if is_unavailable(error) or isinstance(error, sqlite3.OperationalError):
+                raise _Elsewhere from error
+            raise
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        with self._free:
+            self._drop()
+            self._engine.dispose()
+
+    def _open(self) -> Connection:
+        self._connection = self._engine.connect()
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+
 def _attempt(connection: Connection, work: Work[T]) -> tuple[T | None, BaseException | None]:
     sqlite = connection.connection.driver_connection
     assert isinstance(sqlite, sqlite3.Connection)
@@ -280,6 +346,9 @@ class PostgresDatabase:
 
     async def read(self, work: Work[T]) -> T:
         return await self._to_its_end(self._read(work))
+
+    async def look_up(self, work: Work[T]) -> T:
+        return await self.read(work)
 
     async def _to_its_end(self, running: Coroutine[Any, Any, T]) -> T:
         """A caller that goes away does not tear down a connection in the middle of a statement."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, bindparam, delete, select, update
 
 from service.directory import outbox
 from service.directory import tables as t
@@ -258,19 +258,18 @@ def finish(
 ) -> bool:
     """Ends an event, once: False (and nothing written) where it has ended before."""
     row = transaction.execute(
-        update(t.events)
-        .where(t.events.c.id == event_id, t.events.c.state.in_(OPEN))
-        .values(
-            state=ended,
-            result=result,
-            error=problem.as_document() if problem else None,
-            finished_at=now,
-        )
-        .returning(*_TOLD)
+        _FINISH,
+        {
+            "of": event_id,
+            "state": ended,
+            "result": result,
+            "error": problem.as_document() if problem else None,
+            "finished_at": now,
+        },
     ).one_or_none()
     if row is None:
         return False
-    transaction.execute(t.waits.delete().where(t.waits.c.event_id == event_id))
+    transaction.execute(_END_WAITS, {"of": event_id})
     told = _facts(row, now) | dict(data or {})
     if result is not None:
         told["state"] = result
@@ -328,6 +327,12 @@ _TOLD: Final = (
     t.events.c.accepted_at,
     t.events.c.causation_id,
 )
+_FINISH: Final = (
+    update(t.events)
+    .where(t.events.c.id == bindparam("of"), t.events.c.state.in_(OPEN))
+    .returning(*_TOLD)
+)
+_END_WAITS: Final = delete(t.waits).where(t.waits.c.event_id == bindparam("of"))
 
 
 def _facts(row: Row[Any], now: datetime) -> dict[str, Any]:

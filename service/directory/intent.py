@@ -209,7 +209,7 @@ def _wait(
     transaction: Transaction, event_id: str, account_id: str, user_id: str, revision: int
 ) -> None:
     transaction.execute(
-        t.waits.insert(),
+        _WAIT,
         {
             "event_id": event_id,
             "account_id": account_id,
@@ -217,6 +217,9 @@ def _wait(
             "revision": revision,
         },
     )
+
+
+_WAIT: Final = t.waits.insert()
 
 
 def touch_users(
@@ -299,15 +302,18 @@ def id_list(transaction: Transaction, ids: Iterable[str]) -> Select[tuple[str]]:
 
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:
     """Ends a user's own older open events: a newer one made them moot."""
-    older = transaction.execute(
-        select(t.events.c.id)
-        .where(
-            t.events.c.user_id == user_id,
-            t.events.c.state == "accepted",
-            t.events.c.id != by,
-            t.events.c.id.in_(select(t.waits.c.event_id).where(t.waits.c.user_id == user_id)),
-        )
-        .order_by(t.events.c.number)
-    ).scalars()
+    older = transaction.execute(_OPEN_OF_USER, {"user": user_id, "by": by}).scalars()
     for event_id in older.all():
         inbox.finish(transaction, event_id, "superseded", now=now, data={"supersededBy": by})
+
+
+_OPEN_OF_USER: Final = (
+    select(t.events.c.id)
+    .where(
+        t.events.c.user_id == bindparam("user"),
+        t.events.c.state == "accepted",
+        t.events.c.id != bindparam("by"),
+        t.events.c.id.in_(select(t.waits.c.event_id).where(t.waits.c.user_id == bindparam("user"))),
+    )
+    .order_by(t.events.c.number)
+)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Row, Text, bindparam, cast, select
 
 from service.directory import tables as t
 from service.directory.database import Transaction
@@ -26,23 +28,35 @@ class Registered:
         return self.decommissioned_at is not None
 
 
+# Every write asks for its organization: the document comes as text and is understood once.
+_EVERY: Final = select(
+    cast(t.organizations.c.document, Text).label("text"),
+    t.organizations.c.version,
+    t.organizations.c.decommissioned_at,
+).order_by(t.organizations.c.name)
+_ONE: Final = _EVERY.where(t.organizations.c.name == bindparam("of"))
+
+
 def find(transaction: Transaction, name: str) -> Registered | None:
-    row = transaction.execute(
-        select(t.organizations).where(t.organizations.c.name == name)
-    ).one_or_none()
-    if row is None:
-        return None
+    row = transaction.execute(_ONE, {"of": name}).one_or_none()
+    return _registered(row) if row is not None else None
+
+
+def every(transaction: Transaction) -> list[Registered]:
+    return [_registered(row) for row in transaction.execute(_EVERY)]
+
+
+def _registered(row: Row[Any]) -> Registered:
     return Registered(
-        organization=Organization.model_validate(row.document),
+        organization=_organization(row.text),
         version=row.version,
         decommissioned_at=row.decommissioned_at,
     )
 
 
-def every(transaction: Transaction) -> list[Registered]:
-    names = transaction.execute(select(t.organizations.c.name).order_by(t.organizations.c.name))
-    found = [find(transaction, name) for name in names.scalars().all()]
-    return [registered for registered in found if registered is not None]
+@functools.lru_cache(maxsize=4096)
+def _organization(document: str) -> Organization:
+    return Organization.model_validate_json(document)
 
 
 def apply(transaction: Transaction, organization: Organization, now: datetime) -> None:

@@ -45,6 +45,9 @@ _NEXT: Final = text(
 )
 
 
+_STORE: Final = t.outcomes.insert()
+
+
 def emit(
     transaction: Transaction,
     outcome: OutcomeType,
@@ -63,7 +66,7 @@ def emit(
     sequence: int = transaction.execute(_NEXT, {"key": key}).scalar_one()
     outcome_id = derived_id("outcome", key, str(sequence))
     transaction.execute(
-        t.outcomes.insert(),
+        _STORE,
         {
             "id": outcome_id,
             "key": key,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from service.directory import inbox, intent, joins, people
@@ -106,7 +106,7 @@ def replace(
             modified_at=received.at,
         )
         if resource.get("emails") != before.get("emails"):
-            transaction.execute(t.user_emails.delete().where(t.user_emails.c.user_id == user.id))
+            transaction.execute(_FORGET_EMAILS, {"of": user.id})
             _store_emails(transaction, user)
         if user.external_id != before.get("externalId"):
             user = joins.join_worker(transaction, user, by=event_id, now=received.at)
@@ -145,8 +145,8 @@ def delete(
         version=user.version + 1,
         modified_at=received.at,
     )
-    transaction.execute(t.members.delete().where(t.members.c.user_id == user.id))
-    transaction.execute(t.user_emails.delete().where(t.user_emails.c.user_id == user.id))
+    transaction.execute(_LEAVE_GROUPS, {"of": user.id})
+    transaction.execute(_FORGET_EMAILS, {"of": user.id})
     intent.settle(
         transaction,
         user.id,
@@ -164,15 +164,17 @@ def groups_of(
     """User id to (group id, displayName) of the groups that the user is in."""
     found: dict[str, list[tuple[str, str]]] = {user_id: [] for user_id in user_ids}
     if found:
-        rows = transaction.execute(
-            select(t.members.c.user_id, t.groups.c.id, t.groups.c.resource)
-            .join(t.groups, t.groups.c.id == t.members.c.group_id)
-            .where(t.members.c.user_id.in_(list(found)))
-            .order_by(t.groups.c.id)
-        )
-        for row in rows:
+        for row in transaction.execute(_GROUPS_OF, {"users": list(found)}):
             found[row.user_id].append((row.id, row.resource.get("displayName", "")))
     return found
+
+
+_GROUPS_OF: Final = (
+    select(t.members.c.user_id, t.groups.c.id, t.groups.c.resource)
+    .join(t.groups, t.groups.c.id == t.members.c.group_id)
+    .where(t.members.c.user_id.in_(bindparam("users", expanding=True)))
+    .order_by(t.groups.c.id)
+)
 
 
 def _wanted(user: User, registered: Registered) -> bool:
@@ -187,17 +189,16 @@ def _require_version(user: User, if_match: int | None) -> None:
 def _require_free_user_name(
     transaction: Transaction, organization: str, resource: Mapping[str, Any]
 ) -> None:
-    taken = transaction.execute(
-        select(t.users.c.id).where(
-            t.users.c.organization == organization,
-            t.users.c.user_name_key == _key(resource["userName"]),
-            t.users.c.deleted_at.is_(None),
-        )
-    ).scalar_one_or_none()
-    if taken is not None:
+    wanted = {"organization": organization, "key": _key(resource["userName"])}
+    if transaction.execute(_NAMED, wanted).scalar_one_or_none() is not None:
         raise UniquenessConflict(_NAME_TAKEN)
 
 
+_NAMED: Final = select(t.users.c.id).where(
+    t.users.c.organization == bindparam("organization"),
+    t.users.c.user_name_key == bindparam("key"),
+    t.users.c.deleted_at.is_(None),
+)
 _NAME_TAKEN: Final = "Another user of this organization has this userName."
 
 
@@ -252,9 +253,14 @@ def _store_emails(transaction: Transaction, user: User) -> None:
     keys = {_key(entry["value"]) for entry in emails if entry.get("value")}
     if keys:
         transaction.execute(
-            t.user_emails.insert(),
+            _STORE_EMAILS,
             [
                 {"user_id": user.id, "value_key": key, "organization": user.organization}
                 for key in sorted(keys)
             ],
         )
+
+
+_STORE_EMAILS: Final = t.user_emails.insert()
+_FORGET_EMAILS: Final = t.user_emails.delete().where(t.user_emails.c.user_id == bindparam("of"))
+_LEAVE_GROUPS: Final = t.members.delete().where(t.members.c.user_id == bindparam("of"))

@@ -6,9 +6,9 @@ Status and each attribute are ordered separately, so an older event never undoes
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select, union_all
 
 from service.directory import accounts, inbox, intent, organizations, people, plans
 from service.directory import tables as t
@@ -97,22 +97,34 @@ def _run(
 
 def _find(transaction: Transaction, organization: str, worker_id: str) -> User | None:
     """The worker's user; else the SCIM user with this ``externalId``, live before deleted."""
-    row = transaction.execute(
-        select(t.users)
-        .where(
-            t.users.c.organization == organization,
-            (t.users.c.worker_id == worker_id)
-            | (t.users.c.external_id == worker_id) & t.users.c.worker_id.is_(None),
-        )
-        .order_by(
-            t.users.c.worker_id.is_(None),
-            t.users.c.deleted_at.is_not(None),
-            t.users.c.account_id.is_(None),
-            t.users.c.id.desc(),
-        )
-        .with_for_update()
-    ).first()
+    row = transaction.execute(_WORKER, {"organization": organization, "key": worker_id}).first()
     return people.as_user(row) if row is not None else None
+
+
+_OF_ORGANIZATION: Final = select(t.users.c.id).where(
+    t.users.c.organization == bindparam("organization")
+)
+# Two look-ups, each by its index: given an OR, SQLite reads every user of the organization.
+_WORKER: Final = (
+    select(t.users)
+    .where(
+        t.users.c.id.in_(
+            union_all(
+                _OF_ORGANIZATION.where(t.users.c.worker_id == bindparam("key")),
+                _OF_ORGANIZATION.where(
+                    t.users.c.external_id == bindparam("key"), t.users.c.worker_id.is_(None)
+                ),
+            )
+        )
+    )
+    .order_by(
+        t.users.c.worker_id.is_(None),
+        t.users.c.deleted_at.is_not(None),
+        t.users.c.account_id.is_(None),
+        t.users.c.id.desc(),
+    )
+    .with_for_update()
+)
 
 
 def _apply(

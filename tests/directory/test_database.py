@@ -1,14 +1,17 @@
 """What every transaction may rely on, on both databases."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.directory import tables as t
 from service.directory.database import (
@@ -33,6 +36,11 @@ def write(name: str, document: object = None) -> Callable[[Transaction], None]:
 
 def names(tx: Transaction) -> list[str]:
     return list(tx.execute(text("SELECT name FROM sources ORDER BY name")).scalars())
+
+
+def failing_to_find(tx: Transaction) -> None:
+    names(tx)
+    raise NotFound
 
 
 def failing(tx: Transaction) -> None:
@@ -98,10 +106,65 @@ async def test_what_transact_returned_is_read_at_once(database: Database) -> Non
         assert f"{n:02}" in await database.read(names)
 
 
+async def test_what_transact_returned_is_looked_up_at_once(database: Database) -> None:
+    for n in range(50):
+        await database.transact(write(f"{n:02}"))
+        assert f"{n:02}" in await database.look_up(names)
+
+
 async def test_a_read_cannot_write(database: Database) -> None:
-    with pytest.raises(Exception, match=r"(?i)read.?only"):
-        await database.read(write("a"))
+    for reading in (database.read, database.look_up):
+        with pytest.raises(Exception, match=r"(?i)read.?only"):
+            await reading(write("a"))
     assert await database.read(names) == []
+
+
+async def test_a_look_up_that_fails_leaves_the_next_one_alone(database: Database) -> None:
+    with pytest.raises(NotFound):
+        await database.look_up(failing_to_find)
+    with pytest.raises(DBAPIError):
+        await database.look_up(lambda tx: tx.execute(text("SELECT nothing FROM nowhere")))
+    await database.transact(write("a"))
+    assert await database.look_up(names) == ["a"]
+
+
+async def test_look_ups_of_several_threads_do_not_meet(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'provisioner.db'}")
+    await database.transact(t.metadata.create_all)
+    await database.transact(write("a"))
+
+    def slowly(tx: Transaction) -> list[str]:
+        time.sleep(0.005)  # long enough for others to come by
+        return names(tx)
+
+    def alone(_: int) -> list[str]:
+        return asyncio.run(database.look_up(slowly))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(alone, range(40))) == [["a"]] * 40
+    await database.close()
+
+
+async def test_a_look_up_waits_out_a_lock_without_standing_in_the_way(tmp_path: Path) -> None:
+    file = tmp_path / "provisioner.db"
+    database = open_database(f"sqlite:///{file}")
+    await database.transact(t.metadata.create_all)
+    await database.transact(write("a"))
+    await database.close()
+    holding = sqlite3.connect(file)
+    holding.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holding.execute("BEGIN IMMEDIATE")
+    database = open_database(f"sqlite:///{file}")
+    looking = asyncio.create_task(database.look_up(names))
+    turns = 0
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert not looking.done()
+    holding.close()
+    assert await asyncio.wait_for(looking, 15) == ["a"]
+    assert turns == 20
+    await database.close()
 
 
 async def test_a_caller_that_goes_away_harms_nobody(database: Database) -> None:

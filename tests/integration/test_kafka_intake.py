@@ -394,6 +394,10 @@ class Faulty:
         self._fail()
         return await self._real.read(work)
 
+    async def look_up(self, work: Work[T]) -> T:
+        self._fail()
+        return await self._real.look_up(work)
+
     async def close(self) -> None:
         await self._real.close()
 

@@ -156,6 +156,9 @@ class MarksOnce:
     async def read(self, work: Work[T]) -> T:
         return await self._real.read(work)
 
+    async def look_up(self, work: Work[T]) -> T:
+        return await self._real.look_up(work)
+
     async def close(self) -> None:
         await self._real.close()
 

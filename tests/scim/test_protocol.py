@@ -428,6 +428,11 @@ class Unreachable:
             raise self._error
         return await self._database.read(work)
 
+    async def look_up(self, work: Work[Any]) -> Any:
+        if self.away:
+            raise self._error
+        return await self._database.look_up(work)
+
     async def close(self) -> None:
         await self._database.close()
 
