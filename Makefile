@@ -39,7 +39,7 @@ static: $(VENV)/.dev requirements-fresh
 kill: $(VENV)/.dev ## only the tests that kill processes over and over
 	$(BIN)/python -m pytest -m kill $(ARGS)
 
-bench: $(VENV)/.dev ## benchmarks, peers side by side
+bench: $(VENV)/.dev ## benchmarks, peers side by side; ARGS=--quick for about 3 minutes of them
 	@$(BIN)/python -m bench $(ARGS)
 
 fmt: $(VENV)/.dev ## format, and mend what the linter can
@@ -50,6 +50,7 @@ fmt: $(VENV)/.dev ## format, and mend what the linter can
 requirements: $(BIN)/uv ## compile requirements/*.txt from pyproject.toml
 	$(COMPILE) $(UPGRADE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) $(UPGRADE) bench/peers/requirements.in -c requirements/runtime.txt -o bench/peers/requirements.txt
 
 requirements-fresh: $(BIN)/uv
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp requirements/*.txt "$$fresh" && \

@@ -1,51 +1,145 @@
-"""``make bench``: runs the benchmarks, prints a table, writes ``bench/results/*.json``."""
+"""``make bench``: runs the benchmarks, prints tables, writes ``bench/results/*.json``."""
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import json
+import os
 import platform
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench import leavers, scim
-from bench.load import Measured
+from bench.scim import Plan, Results, Row
+from bench.targets import Verdict, verdicts
 
-RESULTS = Path(__file__).parent / "results"
-
-
-def main() -> None:
-    console = Console(stderr=True)
-    with console.status("SCIM on SQLite beside bare Starlette, about 30 s"):
-        rows = asyncio.run(scim.run())
-    _write("scim", rows)
-    console.print(_table("SCIM, 32 connections, one process each", rows))
-    console.print("Leavers while 2,000 joiners wait, about 30 s")
-    leavers.main()
+RESULTS: Final = Path(__file__).parent / "results"
+_QUIET: Final = 0.1
+_SIZES: Final = (0, 10_000, 1_000_000)
 
 
-def _write(name: str, rows: list[Measured]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = _parser().parse_args(arguments)
+    console, plain = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 140)
+    if asked.only in (None, "scim"):
+        results = _scim(_plan(asked), console)
+        judged = verdicts(results.rows)
+        _write("scim", results, judged)
+        plain.print(_table(results.rows))
+        plain.print(_targets(judged))
+        for reason in [*results.left_out, *_busy(results.rows)]:
+            plain.print(reason, soft_wrap=True)
+    if asked.only in (None, "leavers"):
+        console.print("Leavers while 2,000 joiners wait, about 30 s")
+        leavers.main()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--only", choices=("scim", "leavers"), help="one benchmark, not both")
+    parser.add_argument(
+        "--quick", action="store_true", help="0 and 10,000 users, 2 s each: about 3 minutes"
+    )
+    parser.add_argument("--stored", metavar="N,…", help="sizes, instead of 0, 10000 and 1000000")
+    parser.add_argument("--servers", metavar="NAME,…", help="only those whose names begin so")
+    parser.add_argument("--seconds", type=float, help="of each measurement, instead of 4")
+    return parser
+
+
+def _plan(asked: argparse.Namespace) -> Plan:
+    sizes = _SIZES[:2] if asked.quick else _SIZES
+    if asked.stored:
+        sizes = tuple(int(size) for size in asked.stored.split(","))
+    return Plan(
+        sizes=sizes,
+        servers=tuple(asked.servers.split(",")) if asked.servers else (),
+        seconds=asked.seconds or (2.0 if asked.quick else 4.0),
+    )
+
+
+def _scim(plan: Plan, console: Console) -> Results:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("starting", total=1.0)
+
+        def tell(what: str, share: float) -> None:
+            progress.update(bar, description=what, completed=share)
+
+        return scim.run(plan, tell)
+
+
+def _write(name: str, results: Results, judged: Iterable[Verdict]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    document = {
+    document: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "rows": [row.as_row() for row in rows],
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "connections": scim.CONNECTIONS,
+        "rows": [row.as_row() for row in results.rows],
+        "targets": [verdict.as_row() for verdict in judged],
+        "left_out": results.left_out,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _table(title: str, rows: list[Measured]) -> Table:
-    table = Table(title=title)
-    for column in ("work", "requests/s", "p50 ms", "p99 ms", "failures"):
-        table.add_column(column, justify="left" if column == "work" else "right")
+def _table(rows: Iterable[Row]) -> Table:
+    table = Table(title=f"SCIM, {scim.CONNECTIONS} connections, one process each")
+    names = ("server", "users", "operation", "requests/s", "p50 ms", "p99 ms", "failures")
+    for name in (*names, "CPU µs", "database µs", "peak MB", "load", "others"):
+        table.add_column(name, justify="left" if name in ("server", "operation") else "right")
+    before = ("", -1)
     for row in rows:
+        if (row.server, row.stored) != before:
+            table.add_section()
+        before = (row.server, row.stored)
         table.add_row(
-            row.name, f"{row.per_second:.0f}", f"{row.p50}", f"{row.p99}", str(row.failures)
+            row.server,
+            f"{row.stored:,}",
+            row.operation,
+            f"{row.per_second:,.0f}",
+            f"{row.p50:.1f}",
+            f"{row.p99:.1f}",
+            str(row.failures),
+            *(_figure(value) for value in (row.cpu, row.database_cpu, row.memory)),
+            f"{row.load:.0%}",
+            "" if row.others is None else f"{row.others:.0%}",
         )
     return table
+
+
+def _targets(judged: Iterable[Verdict]) -> Table:
+    table = Table(title="To reach")
+    for name in ("target", "wanted", "reached", "by CPU time", ""):
+        table.add_column(name, justify="left" if name in ("target", "") else "right")
+    words = {True: "yes", False: "no", None: "not measured"}
+    for verdict in judged:
+        sign = "≤" if verdict.at_most else "≥"
+        figures = (verdict.reached, verdict.by_cpu)
+        told = ("" if figure is None else f"{figure:.2f}" for figure in figures)
+        table.add_row(verdict.target, f"{sign} {verdict.wanted:.2f}", *told, words[verdict.met])
+    return table
+
+
+def _busy(rows: Iterable[Row]) -> list[str]:
+    shares = [row.others for row in rows if row.others is not None]
+    if not shares or statistics.mean(shares) < _QUIET:
+        return []
+    return [
+        f"Other processes took {statistics.mean(shares):.0%} of a core meanwhile: requests per second"
+        " say little then, CPU time a request still does."
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

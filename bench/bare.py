@@ -1,13 +1,21 @@
-"""What our server is measured beside: a Starlette handler that only parses and answers, and one
-that also writes the body durably to SQLite, one commit a request."""
+"""What our server is measured beside: Starlette handlers that know no SCIM.
+
+Without a file they parse and answer only: the ceiling. With one they also write what they got, as
+durably as we do and no more: the body as the resource, and as the event that brought it, in a
+transaction that waiting requests share (WAL, ``synchronous=FULL``).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import sqlite3
 import sys
+import threading
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import orjson
 import uvicorn
@@ -16,38 +24,112 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bench import people
 
-def application(file: Path) -> Starlette:
-    database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-        database.execute(f"PRAGMA {pragma}")
-    database.execute("CREATE TABLE IF NOT EXISTS bodies (id TEXT PRIMARY KEY, body BLOB)")
-    one_at_a_time = asyncio.Lock()
+Statements = list[tuple[str, tuple[object, ...]]]
+Store = Callable[[Statements], Awaitable[None]]
 
-    def write(body: bytes) -> None:
-        database.execute("INSERT INTO bodies VALUES (?, ?)", (str(uuid.uuid4()), body))
+_MOST_TOGETHER: Final = 64
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS resources (id TEXT PRIMARY KEY, user_name TEXT UNIQUE, body BLOB);
+CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, resource TEXT, body BLOB);
+"""
+_INSERT: Final = "INSERT INTO resources VALUES (?, ?, ?)"
+_UPDATE: Final = "UPDATE resources SET body = ? WHERE id = ?"
+_EVENT: Final = "INSERT INTO events (resource, body) VALUES (?, ?)"
 
-    async def echo(request: Request) -> Response:
-        return _json(orjson.loads(await request.body()))
 
-    async def store(request: Request) -> Response:
+class Writer:
+    """A thread that commits what waits, together; a statement's failure takes the batch with it."""
+
+    def __init__(self, file: Path) -> None:
+        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.executescript(_TABLES)
+        self._waiting: queue.SimpleQueue[tuple[Statements, Callable[[], object]]] = (
+            queue.SimpleQueue()
+        )
+        threading.Thread(target=self._run, daemon=True).start()
+
+    async def store(self, statements: Statements) -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._waiting.put((statements, lambda: loop.call_soon_threadsafe(done.set_result, None)))
+        await done
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._waiting.get()]
+            while len(batch) < _MOST_TOGETHER and not self._waiting.empty():
+                batch.append(self._waiting.get())
+            self._database.execute("BEGIN IMMEDIATE")
+            for statements, _ in batch:
+                for statement, values in statements:
+                    self._database.execute(statement, values)
+            self._database.execute("COMMIT")
+            for _, done in batch:
+                done()
+
+
+async def _nothing(_: Statements) -> None:
+    """Keeps nothing."""
+
+
+def application(store: Store) -> Starlette:
+    """The paths and verbs of SCIM's users, with one and the same user behind all of them."""
+    known = {**people.request_body(1), "id": people.user_id(1), "meta": {"resourceType": "User"}}
+
+    async def create(request: Request) -> Response:
         body = await request.body()
-        async with one_at_a_time:
-            await asyncio.to_thread(write, body)
-        return _json(orjson.loads(body))
+        document = orjson.loads(body)
+        made = str(uuid.uuid4())
+        answer = orjson.dumps({**document, "id": made, "meta": {"resourceType": "User"}})
+        await store([(_INSERT, (made, document["userName"], answer)), (_EVENT, (made, body))])
+        return _json(answer, 201)
+
+    async def get(request: Request) -> Response:
+        return _json(orjson.dumps({**known, "id": request.path_params["id"]}))
+
+    async def find(request: Request) -> Response:
+        name = request.query_params["filter"].split('"')[1]
+        found = {"totalResults": 1, "Resources": [{**known, "userName": name}]}
+        return _json(orjson.dumps(found))
+
+    async def patch(request: Request) -> Response:
+        body = await request.body()
+        made = request.path_params["id"]
+        title = orjson.loads(body)["Operations"][0]["value"]
+        answer = orjson.dumps({**known, "id": made, "title": title})
+        await store([(_UPDATE, (answer, made)), (_EVENT, (made, body))])
+        return _json(answer)
 
     return Starlette(
         routes=[
-            Route("/echo", echo, methods=["POST"]),
-            Route("/store", store, methods=["POST"]),
-            Route("/get", lambda _: _json({"id": "x", "userName": "a@x.example"})),
+            Route("/Users", create, methods=["POST"]),
+            Route("/Users", find, methods=["GET"]),
+            Route("/Users/{id}", get, methods=["GET"]),
+            Route("/Users/{id}", patch, methods=["PATCH"]),
         ]
     )
 
 
-def _json(document: object) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, media_type="application/scim+json")
+
+
+def main(port: int, file: Path | None) -> None:
+    uvicorn.run(
+        application(Writer(file).store if file is not None else _nothing),
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+    )
 
 
 if __name__ == "__main__":
-    uvicorn.run(application(Path(sys.argv[2])), port=int(sys.argv[1]), log_level="error")
+    main(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -20,7 +20,7 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.load import Measured
+from bench.measured import Measured
 from service import logs
 from service.directory import migrate
 from service.directory.database import open_database

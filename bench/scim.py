@@ -1,143 +1,213 @@
-"""SCIM on SQLite, durable, beside bare Starlette: create, get, ``userName eq``, PATCH."""
+"""SCIM servers side by side: create, get, ``userName eq`` and PATCH, at several sizes."""
 
 from __future__ import annotations
 
-import asyncio
-import secrets
+import random
+import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
-import aiohttp
 import orjson
 
-from bench.load import Measured, Request, load
-from tests.infrastructure.processes import RunningProcess, free_ports, provisioner, start
+from bench import people, usage
+from bench.contenders import BARE, DURABLE, Contender, Running, contenders
+from bench.installing import LeftOutError
+from bench.load import Job, Operation
+from bench.probe import WrongAnswerError, check, until_answering
+from tests.infrastructure.availability import UnavailableError
+from tests.infrastructure.postgres import postgres_server
+from tests.infrastructure.processes import PROJECT_ROOT
 
-CONNECTIONS, SECONDS = 32, 4.0
-JSON: Mapping[str, str] = {"Content-Type": "application/scim+json"}
+OPERATIONS: Final[tuple[Operation, ...]] = ("get", "userName eq", "PATCH", "create")
+CONNECTIONS: Final = 32
+_SAMPLE: Final = 20_000
 
-
-def user(name: str) -> dict[str, Any]:
-    return {
-        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
-        "userName": f"{name}@hoekstra.example",
-        "externalId": name,
-        "name": {"givenName": "Ada", "familyName": "Byron", "formatted": "Ada Byron"},
-        "displayName": "Ada Byron",
-        "emails": [{"value": f"{name}@hoekstra.example", "type": "work", "primary": True}],
-        "title": "Analyst",
-        "active": False,  # nothing to do in Auth0: the door is measured, not the lanes
-    }
+Told = Callable[[str, float], None]
+"""Is told what is going on, and which share of it is done."""
 
 
-async def run() -> list[Measured]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One operation of one server at one size. Times in ms; processor time in µs a request.
+
+    ``memory``: the most megabytes that the server's process has held so far; ``load``: the share of
+    a core that the load itself took; ``others``: what processes took that have no part in this.
+    """
+
+    server: str
+    stored: int
+    operation: Operation
+    requests: int
+    per_second: float
+    p50: float
+    p99: float
+    failures: int
+    cpu: float | None
+    database_cpu: float | None
+    memory: float | None
+    load: float
+    others: float | None
+
+    def as_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class Results:
+    """What was measured, and what could not be and why."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    left_out: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure: at which sizes, whom (by how their names begin; all where empty), for how long each."""
+
+    sizes: Sequence[int]
+    servers: tuple[str, ...] = ()
+    seconds: float = 4.0
+
+    def wants(self, server: str) -> bool:
+        return not self.servers or server.startswith(self.servers)
+
+
+def run(plan: Plan, tell: Told) -> Results:
     """All measurements, one after the other; processes are started and ended here."""
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
-        dev = start(
-            provisioner(
-                "dev",
-                "--port",
-                "0",
-                "--simulator-port",
-                "0",
-                "--no-sample",
-                "--data-dir",
-                where / "data",
-            ),
-            name="dev",
-            directory=where,
-        )
-        port = free_ports(1)[0]
-        bare = start(
-            [sys.executable, "-m", "bench.bare", str(port), where / "bare.db"],
-            name="bare",
-            directory=where,
-        )
+    results = Results()
+    with ExitStack() as stack:
         try:
-            return [*await _ours(dev), *await _bare(f"http://127.0.0.1:{port}")]
-        finally:
-            dev.stop()
-            bare.stop()
+            postgres = stack.enter_context(postgres_server(durable=True))
+        except UnavailableError as error:
+            postgres = None
+            results.left_out.append(f"Left out: ours, Postgres: {error}")
+        chosen = [each for each in contenders(postgres) if plan.wants(each.name)]
+        for contender in chosen:
+            for stored in _sizes(contender, plan):
+                try:
+                    results.rows += _measure(contender, stored, plan.seconds, tell)
+                except (LeftOutError, WrongAnswerError) as error:
+                    results.left_out.append(f"Left out: {contender.name} at {stored:,}: {error}")
+                    break
+            results.left_out += _beyond(contender, plan, results.rows)
+    return results
 
 
-async def _ours(dev: RunningProcess) -> list[Measured]:
-    there = dev.ready_line()["organizations"]["hoekstra"]
-    base, headers = there["scim"], {"Authorization": f"Bearer {there['token']}", **JSON}
-    run_id = secrets.token_hex(3)
-    ids: list[str] = []
+def _sizes(contender: Contender, plan: Plan) -> list[int]:
+    if contender.most == 0:
+        return [0]
+    return [stored for stored in plan.sizes if stored <= contender.most]
 
-    async def create(session: aiohttp.ClientSession, number: int) -> int:
-        body = orjson.dumps(user(f"{run_id}-{number}"))
-        async with session.post(f"{base}/Users", data=body, headers=headers) as answer:
-            ids.append((await answer.json(content_type=None))["id"])
-            return answer.status
 
-    async def get(session: aiohttp.ClientSession, number: int) -> int:
-        async with session.get(f"{base}/Users/{ids[number % len(ids)]}", headers=headers) as answer:
-            await answer.read()
-            return answer.status
-
-    async def find(session: aiohttp.ClientSession, number: int) -> int:
-        name = f"{run_id}-{1 + number % len(ids)}@hoekstra.example"
-        query = {"filter": f'userName eq "{name}"'}
-        async with session.get(f"{base}/Users", params=query, headers=headers) as answer:
-            await answer.read()
-            return answer.status
-
-    async def patch(session: aiohttp.ClientSession, number: int) -> int:
-        operation = {"op": "replace", "path": "title", "value": f"Analyst {number}"}
-        body = {
-            "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
-            "Operations": [operation],
-        }
-        url = f"{base}/Users/{ids[number % len(ids)]}"
-        async with session.patch(url, data=orjson.dumps(body), headers=headers) as answer:
-            await answer.read()
-            return answer.status
-
-    asked = (("create", create), ("get", get), ("userName eq", find), ("PATCH", patch))
+def _beyond(contender: Contender, plan: Plan, rows: Iterable[Row]) -> list[str]:
+    """Why a server is not measured at the sizes that it can only be filled to by requests."""
+    rates = [
+        row.per_second for row in rows if row.server == contender.name and row.operation == "create"
+    ]
+    if not rates or contender.most == 0:
+        return []
     return [
-        await load(f"scim {name}", request, connections=CONNECTIONS, seconds=SECONDS)
-        for name, request in asked
+        f"Left out: {contender.name} at {stored:,}: it is filled by requests alone, which would take"
+        f" {stored / rates[-1] / 60:.0f} minutes at the rate measured"
+        for stored in plan.sizes
+        if stored > contender.most
     ]
 
 
-async def _bare(base: str) -> list[Measured]:
-    body = orjson.dumps(user("bare"))
+def _measure(contender: Contender, stored: int, seconds: float, tell: Told) -> list[Row]:
+    where = f"{contender.name} at {stored:,}"
 
-    def post(path: str) -> Request:
-        async def request(session: aiohttp.ClientSession, _: int) -> int:
-            async with session.post(f"{base}{path}", data=body, headers=JSON) as answer:
-                await answer.read()
-                return answer.status
+    def telling(what: str) -> Callable[[float], None]:
+        return lambda share: tell(f"{where}: {what}", share)
 
-        return request
-
-    async def get(session: aiohttp.ClientSession, _: int) -> int:
-        async with session.get(f"{base}/get") as answer:
-            await answer.read()
-            return answer.status
-
-    await _answers(f"{base}/get")
-    asked = (("parse and answer", post("/echo")), ("durable write", post("/store")), ("get", get))
-    return [
-        await load(f"bare Starlette, {name}", request, connections=CONNECTIONS, seconds=SECONDS)
-        for name, request in asked
-    ]
+    tell(f"{where}: starting", 0.0)
+    rows: list[Row] = []
+    with contender.serve(stored, lambda what, share: tell(f"{where}: {what}", share)) as running:
+        until_answering(running)
+        check(running, remembers=contender.name not in (BARE, DURABLE))
+        ids, names, first = _population(contender, running, stored, telling("filling"))
+        for operation in OPERATIONS:
+            job = _job(running, operation, seconds=seconds, ids=ids, names=names, first=first)
+            told = _load(job, telling(operation))
+            rows.append(_row(contender.name, stored, operation, told, running))
+    return rows
 
 
-async def _answers(url: str) -> None:
-    deadline = time.monotonic() + 20
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline:
-            try:
-                async with session.get(url):
-                    return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.05)
-    raise TimeoutError(f"{url} does not answer")
+def _population(
+    contender: Contender, running: Running, stored: int, tell: Callable[[float], None]
+) -> tuple[list[str], list[str], int]:
+    """Ids and names of users that are stored, at least one a connection, and the next number.
+
+    In random order: whoever is asked for is not who was asked for a moment ago.
+    """
+    chance = random.Random(7)
+    if contender.filled and stored:
+        numbers = chance.sample(range(stored), min(stored, _SAMPLE))
+        ids = [people.user_id(number) for number in numbers]
+        return ids, [people.user_name(number) for number in numbers], stored
+    count = max(stored, CONNECTIONS)
+    told = _load(_job(running, "create", count=count), tell)
+    ids = chance.sample(told["ids"], min(count, _SAMPLE))
+    numbers = chance.sample(range(count), min(count, _SAMPLE))
+    return ids, [people.user_name(number) for number in numbers], count
+
+
+def _job(running: Running, operation: Operation, **more: Any) -> Job:
+    return Job(
+        operation=operation,
+        port=running.port,
+        path=running.path,
+        token=running.token,
+        connections=CONNECTIONS,
+        server=running.process.pid,
+        database=running.database,
+        **more,
+    )
+
+
+def _load(job: Job, tell: Callable[[float], None]) -> dict[str, Any]:
+    """Runs a job in a process of its own. Raises WrongAnswerError where it fails."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.load"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=PROJECT_ROOT,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        process.stdin.write(orjson.dumps(asdict(job)))
+        process.stdin.close()
+        for line in process.stdout:
+            message = orjson.loads(line)
+            if "told" in message:
+                return message["told"]
+            tell(message["share"])
+        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+    raise WrongAnswerError(f"{job.operation}: {said[-1] if said else 'the load failed'}")
+
+
+def _row(
+    server: str, stored: int, operation: Operation, told: dict[str, Any], running: Running
+) -> Row:
+    peak = usage.peak_megabytes(running.process.pid)
+    return Row(
+        server=server,
+        stored=stored,
+        operation=operation,
+        requests=told["requests"],
+        per_second=told["per_second"],
+        p50=told["p50"],
+        p99=told["p99"],
+        failures=told["failures"],
+        cpu=told["server_cpu"],
+        database_cpu=told["database_cpu"],
+        memory=round(peak, 1) if peak is not None else None,
+        load=told["busy"],
+        others=told["others"],
+    )

@@ -39,22 +39,36 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "timezone": "UTC",
 }
+# What is measured must have been written.
+_DURABLE = {
+    **_SETTINGS,
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+}
 
 
 @contextlib.contextmanager
-def postgres_server(environment: Mapping[str, str] = os.environ) -> Generator[str]:
+def postgres_server(
+    environment: Mapping[str, str] = os.environ, *, durable: bool = False
+) -> Generator[str]:
     """URL (`postgresql+asyncpg://…`) of a server whose user may create databases.
+
+    `durable`: one that we start writes to disk before it answers, as for benchmarks.
 
     From `TEST_DATABASE_URL`, else a container engine, else a local `postgres` binary; the last two
     are stopped at the end. Raises UnavailableError when there is none of these.
     """
+    settings = _DURABLE if durable else _SETTINGS
     if given := environment.get("TEST_DATABASE_URL"):
         yield make_url(given).set(drivername=_DRIVER).render_as_string(hide_password=False)
     elif container_engine_answers():
-        with _container() as url:
+        with _container(settings) as url:
             yield url
     elif (binaries := _binaries()) is not None:
-        with _local(binaries) as url:
+        with _local(binaries, settings) as url:
             yield url
     else:
         raise UnavailableError(
@@ -87,10 +101,10 @@ async def _execute(url: str, statement: str) -> None:
 
 
 @contextlib.contextmanager
-def _container() -> Generator[str]:
+def _container(settings: Mapping[str, str]) -> Generator[str]:
     from testcontainers.community.postgres import PostgresContainer
 
-    flags = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+    flags = " ".join(f"-c {name}={value}" for name, value in settings.items())
     container = PostgresContainer(_IMAGE, driver="asyncpg").with_command(f"postgres {flags}")
     with container:
         yield container.get_connection_url()
@@ -110,14 +124,14 @@ def _binaries() -> Path | None:
 
 
 @contextlib.contextmanager
-def _local(binaries: Path) -> Generator[str]:
+def _local(binaries: Path, settings: Mapping[str, str]) -> Generator[str]:
     user = _unprivileged_user()
     with scratch_directory("postgres") as directory:
         if user is not None:
             shutil.chown(directory, user)
         password = secrets.token_urlsafe(16)
         _initialise(binaries, directory, password=password, user=user)
-        process, url = _listening(binaries, directory, password=password, user=user)
+        process, url = _listening(binaries, directory, settings, password=password, user=user)
         try:
             yield url
         finally:
@@ -159,14 +173,19 @@ def _initialise(binaries: Path, directory: Path, *, password: str, user: str | N
 
 
 def _listening(
-    binaries: Path, directory: Path, *, password: str, user: str | None
+    binaries: Path,
+    directory: Path,
+    settings: Mapping[str, str],
+    *,
+    password: str,
+    user: str | None,
 ) -> tuple[RunningProcess, str]:
     """Start the server; again on another port where someone took the first one meanwhile."""
     failures: list[str] = []
     for _ in range(3):
         (port,) = free_ports(1)
-        settings = {
-            **_SETTINGS,
+        placed = {
+            **settings,
             "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": "",
@@ -175,7 +194,7 @@ def _listening(
             [
                 binaries / "postgres",
                 *("-D", directory / "data"),
-                *(part for pair in settings.items() for part in ("-c", "=".join(pair))),
+                *(part for pair in placed.items() for part in ("-c", "=".join(pair))),
             ],
             name="postgres",
             directory=directory,
