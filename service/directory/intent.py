@@ -6,7 +6,7 @@ account due are one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,6 +21,8 @@ from service.directory.inbox import Problem
 from service.directory.organizations import Registered
 from service.people import User, identifier_of, is_wanted
 
+Store = Callable[[Mapping[str, Any]], User]
+"""Writes what was decided into a user's row, and returns the row."""
 _AT_ONCE: Final = 5000
 NO_ADDRESS = (
     "No e-mail address: send a primary e-mail, or a userName that is an address, and the user is"
@@ -60,14 +62,17 @@ def settle(
     was_wanted: bool,
     now: datetime,
     user: User | None = None,
+    store: Store | None = None,
 ) -> User:
     """Turns what a user's row now says into an account that is due, or ends the event at once.
 
     ``was_wanted``: whether the person was in before the change; going out or coming back in makes
-    the user's older open events moot. ``user``: the row, where the caller holds it already.
+    the user's older open events moot. ``user``: the row, where the caller holds it already, or as
+    ``store`` will write it together with what is decided here.
     """
     user = user or people.lock(transaction, user_id)
     assert user is not None
+    store = store or (lambda changes: people.change(transaction, user_id, **changes))
     organization = registered.organization
     wanted = is_wanted(user, organization, decommissioned=registered.decommissioned)
     identifier = identifier_of(user, organization)
@@ -79,19 +84,17 @@ def settle(
     }
     if claim.problem is not None:
         inbox.finish(transaction, event_id, "deadlettered", now=now, problem=claim.problem)
-        return people.change(
-            transaction, user.id, state="failed", detail=claim.problem.message, **changes
-        )
+        return store({**changes, "state": "failed", "detail": claim.problem.message})
     if wanted != was_wanted and user.last_event_id is not None:
         supersede_open(transaction, user.id, by=event_id, now=now)
     if claim.account_id is None:
         told = _nothing_to_do(transaction, event_id, wanted=wanted, now=now)
-        return people.change(transaction, user.id, **changes, **told)
+        return store({**changes, **told})
     revision = 1
     if not claim.opened:
         revision = accounts.touch(transaction, claim.account_id, leaver=not wanted, now=now)
     _wait(transaction, event_id, claim.account_id, user.id, revision)
-    return people.change(transaction, user.id, state="pending", detail=None, **changes)
+    return store({**changes, "state": "pending", "detail": None})
 
 
 def _account_of(

@@ -5,6 +5,8 @@ Resources arrive validated and in canonical names (see service.people.User); pas
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -51,16 +53,17 @@ def create(
     organization = registered.organization.name
     external_id = resource.get("externalId")
     earlier = joins.same_person(transaction, organization, external_id) if external_id else None
-    was_wanted = earlier is not None and _wanted(earlier, registered)
-    if earlier is not None and earlier.resource is None:
+    if earlier is None:
+        return _create_stranger(transaction, registered, resource, received)
+    was_wanted = _wanted(earlier, registered)
+    if earlier.resource is None:
         _require_free_user_name(transaction, organization, resource)
-        user = _write(
-            transaction, earlier.id, resource, created_at=received.at, modified_at=received.at
-        )
+        user = dataclasses.replace(earlier, modified_at=received.at, **_says(resource, active=True))
+        user = _write(transaction, user, {"created_at": received.at})
     else:
-        user = _insert(transaction, organization, resource, received.at)
+        user = _insert(transaction, _new(organization, resource, received.at), {})
     event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
-    if earlier is not None and earlier.id != user.id:
+    if earlier.id != user.id:
         user = joins.succeed(transaction, earlier, user, by=event_id, now=received.at)
     _store_emails(transaction, user)
     return intent.settle(
@@ -72,6 +75,30 @@ def create(
         now=received.at,
         user=user,
     )
+
+
+def _create_stranger(
+    transaction: Transaction,
+    registered: Registered,
+    resource: Mapping[str, Any],
+    received: Received,
+) -> User:
+    """Someone whom nobody knew: the row is written once, with what was decided for Auth0."""
+    organization = registered.organization.name
+    new = _new(organization, resource, received.at)
+    event_id = inbox.admit(transaction, received, organization, user_id=new.id).event_id
+    user = intent.settle(
+        transaction,
+        new.id,
+        registered=registered,
+        event_id=event_id,
+        was_wanted=False,
+        now=received.at,
+        user=new,
+        store=functools.partial(_insert, transaction, new),
+    )
+    _store_emails(transaction, user)
+    return user
 
 
 def replace(
@@ -94,21 +121,22 @@ def replace(
     was_wanted = _wanted(user, registered)
     before = user.resource or {}
     event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
+    store: intent.Store | None = None
     if dict(resource) != dict(before):
         if _key(resource["userName"]) != _key(before.get("userName", "")):
             _require_free_user_name(transaction, organization, resource)
-        user = _write(
-            transaction,
-            user.id,
-            resource,
-            active=_said_active(resource, unless_said=user.active),
+        user = dataclasses.replace(
+            user,
             version=user.version + 1,
             modified_at=received.at,
+            **_says(resource, active=user.active),
         )
         if resource.get("emails") != before.get("emails"):
             transaction.execute(_FORGET_EMAILS, {"of": user.id})
             _store_emails(transaction, user)
+        store = functools.partial(_write, transaction, user)
         if user.external_id != before.get("externalId"):
+            user, store = store({}), None
             user = joins.join_worker(transaction, user, by=event_id, now=received.at)
     return intent.settle(
         transaction,
@@ -118,6 +146,7 @@ def replace(
         was_wanted=was_wanted,
         now=received.at,
         user=user,
+        store=store,
     )
 
 
@@ -202,46 +231,58 @@ _NAMED: Final = select(t.users.c.id).where(
 _NAME_TAKEN: Final = "Another user of this organization has this userName."
 
 
-def _insert(
-    transaction: Transaction, organization: str, resource: Mapping[str, Any], now: datetime
-) -> User:
+def _new(organization: str, resource: Mapping[str, Any], now: datetime) -> User:
+    return User(
+        id=new_id(now),
+        organization=organization,
+        created_at=now,
+        modified_at=now,
+        **_says(resource, active=True),
+    )
+
+
+def _insert(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> User:
     values = {
-        "id": new_id(now),
-        "organization": organization,
-        "state": "pending",
-        "version": 1,
-        "created_at": now,
-        "modified_at": now,
-        **_columns(resource),
+        "id": user.id,
+        "organization": user.organization,
+        "state": user.state,
+        "created_at": user.created_at,
+        **_columns(user),
+        **decided,
     }
-    row = insert_unless_known(transaction, t.users, values, list(t.users.c))
-    if row is None:
+    if insert_unless_known(transaction, t.users, values, [t.users.c.id]) is None:
         raise UniquenessConflict(_NAME_TAKEN)
-    return people.as_user(row)
+    return dataclasses.replace(user, **decided)
 
 
-def _write(
-    transaction: Transaction, user_id: str, resource: Mapping[str, Any], **values: Any
-) -> User:
+def _write(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> User:
     try:
-        return people.change(transaction, user_id, **{**_columns(resource), **values})
+        return people.change(transaction, user.id, **_columns(user), **decided)
     except IntegrityError as error:  # another transaction took the name since we looked
         raise UniquenessConflict(_NAME_TAKEN) from error
 
 
-def _columns(resource: Mapping[str, Any]) -> dict[str, Any]:
+def _says(resource: Mapping[str, Any], *, active: bool) -> dict[str, Any]:
+    """What a resource says of its user; ``active``: what holds where it does not say."""
+    return {
+        "resource": dict(resource),
+        "external_id": resource.get("externalId"),
+        "active": resource.get("active", active) is not False,
+    }
+
+
+def _columns(user: User) -> dict[str, Any]:
+    resource = user.resource or {}
     display_name = resource.get("displayName")
     return {
         "resource": dict(resource),
         "user_name_key": _key(resource["userName"]),
         "display_name_key": _key(display_name) if isinstance(display_name, str) else None,
-        "external_id": resource.get("externalId"),
-        "active": _said_active(resource, unless_said=True),
+        "external_id": user.external_id,
+        "active": user.active,
+        "version": user.version,
+        "modified_at": user.modified_at,
     }
-
-
-def _said_active(resource: Mapping[str, Any], *, unless_said: bool) -> bool:
-    return resource.get("active", unless_said) is not False
 
 
 def _key(text: object) -> str:
