@@ -16,10 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scim import discovery
 from scim.authentication import Authentication
+from scim.bulk import Bulk
+from scim.bulk_request import LARGEST_BULK
 from scim.door import Door
 from scim.errors import ScimError, ScimType
 from scim.groups import Groups
 from scim.http import (
+    LARGEST_BODY,
     Answer,
     Disconnected,
     Request,
@@ -30,11 +33,13 @@ from scim.http import (
     send_answer,
 )
 from scim.listing import Asked, Found, asked_by, list_response
+from scim.preferences import WRITES, Later, prefers_async
 from scim.schema import load_catalogue
 from scim.users import Users
 from service.clock import Clock
 from service.directory.database import Database, is_unavailable
 from service.errors import NotFound, ProvisionerError, Refused, UniquenessConflict, VersionConflict
+from service.ids import new_id
 from service.organizations import Organization
 
 _LOG: Final = structlog.stdlib.get_logger(__name__)
@@ -76,6 +81,7 @@ class ScimApp:
         self._base_url = base_url
         self._users = Users(door)
         self._groups = Groups(door)
+        self._bulk = Bulk(door, self._perform)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,14 +95,20 @@ class ScimApp:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
             return await self._admitted(scope, receive)
-        except ScimError as error:
-            return refusal(error)
-        except ProvisionerError as error:
-            return refusal(_of_the_core(error))
         except Disconnected:
             raise
         except Exception as error:
-            return refusal(_unexpected(error))
+            return refusal(_as_scim(error))
+
+    async def _perform(self, request: Request, organization: Organization) -> Answer:
+        """A request within a Bulk to its answer, errors included."""
+        try:
+            handlers = self._handlers(request.segments)
+            if request.method not in handlers:
+                raise _not_allowed(handlers)
+            return await handlers[request.method](request, organization)
+        except Exception as error:
+            return refusal(_as_scim(error))
 
     async def _admitted(self, scope: Scope, receive: Receive) -> Answer:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -109,8 +121,8 @@ class ScimApp:
         handlers = self._handlers(tuple(segments))
         method = intended_method(scope["method"], headers)
         if method not in handlers:
-            allowed = ", ".join(sorted(handlers))
-            raise ScimError(405, f"This path takes {allowed}.", headers=(("Allow", allowed),))
+            raise _not_allowed(handlers)
+        largest = LARGEST_BULK if segments == ["Bulk"] else LARGEST_BODY
         request = Request(
             method=method,
             organization=organization,
@@ -118,9 +130,15 @@ class ScimApp:
             base_url=self._base(scope, headers) + "/" + organization,
             headers=headers,
             query=parameters(scope),
-            body=await read_body(headers, receive),
+            body=await read_body(headers, receive, largest=largest),
+            later=self._later(method, scope),
         )
         return await handlers[method](request, registered.organization)
+
+    def _later(self, method: str, scope: Scope) -> Later | None:
+        if method not in WRITES or not prefers_async(scope["headers"]):
+            return None
+        return Later(txn=new_id(self._door.clock.now()))
 
     def _base(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
         mounted: str = scope.get("root_path", "")
@@ -149,7 +167,9 @@ class ScimApp:
             case ("Groups", group_id):
                 groups = self._groups
                 return _single(group_id, groups.get, groups.replace, groups.patch, groups.delete)
-            case ("Me" | "Bulk", *_):
+            case ("Bulk",):
+                return {"POST": self._bulk.carry_out}
+            case ("Me", *_):
                 return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _not_implemented)
             case _:
                 return {"GET": self._discovery(segments)}
@@ -253,6 +273,17 @@ def _single(
 
 async def _not_implemented(request: Request, _: Organization) -> Answer:
     raise ScimError(501, f"{request.segments[0]} is not offered here.")
+
+
+def _not_allowed(handlers: Mapping[str, Handler]) -> ScimError:
+    allowed = ", ".join(sorted(handlers))
+    return ScimError(405, f"This path takes {allowed}.", headers=(("Allow", allowed),))
+
+
+def _as_scim(error: Exception) -> ScimError:
+    if isinstance(error, ScimError):
+        return error
+    return _of_the_core(error) if isinstance(error, ProvisionerError) else _unexpected(error)
 
 
 def _of_the_core(error: ProvisionerError) -> ScimError:

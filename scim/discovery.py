@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from scim.bulk_request import LARGEST_BULK, MOST_OPERATIONS
 from scim.errors import ScimError
-from scim.http import LARGEST_BODY
 from scim.listing import DEFAULT_COUNT, LARGEST_COUNT, list_response
 from scim.schema import Catalogue, ResourceType, Schema
+from service.directory.responses import EVENT_URI
 
 _CONFIGURATION_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
 _TYPE_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
@@ -20,7 +21,11 @@ def service_provider_config(base_url: str) -> dict[str, Any]:
     return {
         "schemas": [_CONFIGURATION_SCHEMA],
         "patch": {"supported": True},
-        "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": LARGEST_BODY},
+        "bulk": {
+            "supported": True,
+            "maxOperations": MOST_OPERATIONS,
+            "maxPayloadSize": LARGEST_BULK,
+        },
         "filter": {"supported": True, "maxResults": LARGEST_COUNT},
         "changePassword": {"supported": False},
         "sort": {"supported": True},
@@ -32,6 +37,7 @@ def service_provider_config(base_url: str) -> dict[str, Any]:
             "defaultPageSize": DEFAULT_COUNT,
             "maxPageSize": LARGEST_COUNT,
         },
+        "securityEvents": {"asyncRequest": "request", "eventUris": [EVENT_URI]},
         "authenticationSchemes": [
             {
                 "type": "oauthbearertoken",

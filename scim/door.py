@@ -42,7 +42,9 @@ class Door:
             source="scim",
             type=f"scim.{event}",
             at=self.clock.now(),
+            id=request.later.txn if request.later is not None else None,
             body=body,
+            correlation_id=request.correlation_id,
             traceparent=request.traceparent,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scim.asynchronous import carry_out
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request, etag
 from scim.listing import Asked, Found
@@ -42,8 +43,13 @@ class Groups:
             registered = registered_now(transaction, organization.name)
             return groups.create(transaction, registered, resource, members, received)
 
-        group = await self._door.database.transact(work)
-        return self._one(request, group, sorted(members), status=201)
+        return await carry_out(
+            self._door,
+            request,
+            received,
+            work,
+            lambda group: self._one(request, group, sorted(members), status=201),
+        )
 
     async def get(self, request: Request, organization: Organization, group_id: str) -> Answer:
         wants_members = requested(request, self._type).wants(MEMBERS)
@@ -71,15 +77,15 @@ class Groups:
         if asserts(profile, document, MEMBERS):
             change = MemberChange(replace=True, add=members_in(profile, document))
         wants_members = requested(request, self._type).wants(MEMBERS)
-        group, members = await self._change(
+        return await self._change(
             request,
             organization,
             group_id,
             received,
             lambda _: (resource, change),
+            lambda found: self._one(request, *found),
             wants_members=wants_members,
         )
-        return self._one(request, group, members)
 
     async def patch(self, request: Request, organization: Organization, group_id: str) -> Answer:
         profile = self._profile(organization)
@@ -87,17 +93,21 @@ class Groups:
         operations = read_operations(document, tolerant=profile.tolerant)
         # Entra wants 204, and the members of a large group are not to be read for nothing.
         asked = "attributes" in request.query
-        group, members = await self._change(
+
+        def answer(found: tuple[Group, list[str]]) -> Answer:
+            if asked:
+                return self._one(request, *found)
+            return Answer(status=204, headers=(("ETag", etag(found[0].version)),))
+
+        return await self._change(
             request,
             organization,
             group_id,
             self._door.received(request, "group.patched", document),
             lambda group: patch_group(profile, group.resource, operations),
+            answer,
             wants_members=asked and requested(request, self._type).wants(MEMBERS),
         )
-        if asked:
-            return self._one(request, group, members)
-        return Answer(status=204, headers=(("ETag", etag(group.version)),))
 
     async def delete(self, request: Request, organization: Organization, group_id: str) -> Answer:
         received = self._door.received(request, "group.deleted")
@@ -107,8 +117,7 @@ class Groups:
             request.require_match(groups.lock(transaction, organization.name, group_id).version)
             groups.remove(transaction, registered, group_id, received)
 
-        await self._door.database.transact(work)
-        return Answer(status=204)
+        return await carry_out(self._door, request, received, work, lambda _: Answer(status=204))
 
     async def search(self, request: Request, organization: Organization, asked: Asked) -> Found:
         """A page of them, shown as asked. Raises ScimError 400 for a wrong filter or order."""
@@ -137,9 +146,10 @@ class Groups:
         group_id: str,
         received: Received,
         changed: Changed,
+        answer: Callable[[tuple[Group, list[str]]], Answer],
         *,
         wants_members: bool,
-    ) -> tuple[Group, list[str]]:
+    ) -> Answer:
         def work(transaction: Transaction) -> tuple[Group, list[str]]:
             registered = registered_now(transaction, organization.name)
             group = groups.lock(transaction, organization.name, group_id)
@@ -148,7 +158,7 @@ class Groups:
             after = groups.change(transaction, registered, group, resource, members, received)
             return after, _members(transaction, group_id) if wants_members else []
 
-        return await self._door.database.transact(work)
+        return await carry_out(self._door, request, received, work, answer)
 
     def _profile(self, organization: Organization) -> Profile:
         return self._door.profile(organization, self._type)

@@ -12,6 +12,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from scim.errors import ScimError
+from scim.preferences import Later
 
 LARGEST_BODY: Final = 1024 * 1024
 MEDIA_TYPE: Final = b"application/scim+json"
@@ -36,6 +37,14 @@ class Request:
     headers: Mapping[bytes, bytes]
     query: Mapping[str, str]
     body: bytes = b""
+    later: Later | None = None
+    """The wish to be told of the request's end later; None: it is answered as usual."""
+    correlation_id: str | None = None
+    """What its event has in common with others; None: nothing."""
+
+    @property
+    def url(self) -> str:
+        return "/".join((self.base_url, *self.segments))
 
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
@@ -109,11 +118,15 @@ def parameters(scope: Scope) -> dict[str, str]:
     return {name.casefold(): value for name, value in pairs}
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """The whole body. Raises ScimError 413 over 1 MiB, before more is read, and Disconnected."""
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, *, largest: int = LARGEST_BODY
+) -> bytes:
+    """The whole body. Raises ScimError 413 over ``largest`` bytes, before more is read, and
+    Disconnected.
+    """
     announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced[:20]) > LARGEST_BODY:
-        raise _too_large()
+    if announced.isdigit() and int(announced[:20]) > largest:
+        raise too_large(largest)
     parts: list[bytes] = []
     length = 0
     while True:
@@ -122,15 +135,15 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
             raise Disconnected
         part: bytes = message.get("body", b"")
         length += len(part)
-        if length > LARGEST_BODY:
-            raise _too_large()
+        if length > largest:
+            raise too_large(largest)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _too_large() -> ScimError:
-    return ScimError(413, f"A body has at most {LARGEST_BODY} bytes: send the change in parts.")
+def too_large(largest: int) -> ScimError:
+    return ScimError(413, f"A body has at most {largest} bytes: send the change in parts.")
 
 
 async def send_answer(answer: Answer, send: Send) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scim.asynchronous import carry_out
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request
 from scim.listing import Asked, Found
@@ -40,8 +41,13 @@ class Users:
             registered = registered_now(transaction, organization.name)
             return users.create(transaction, registered, resource, received)
 
-        user = await self._door.database.transact(work)
-        return self._one(request, user, [], status=201)
+        return await carry_out(
+            self._door,
+            request,
+            received,
+            work,
+            lambda user: self._one(request, user, [], status=201),
+        )
 
     async def get(self, request: Request, organization: Organization, user_id: str) -> Answer:
         wants_groups = requested(request, self._type).wants("groups")
@@ -89,8 +95,7 @@ class Users:
             request.require_match(users.lock(transaction, organization.name, user_id).version)
             users.delete(transaction, registered, user_id, received)
 
-        await self._door.database.transact(work)
-        return Answer(status=204)
+        return await carry_out(self._door, request, received, work, lambda _: Answer(status=204))
 
     async def search(self, request: Request, organization: Organization, asked: Asked) -> Found:
         """A page of them, shown as asked. Raises ScimError 400 for a wrong filter or order."""
@@ -129,8 +134,9 @@ class Users:
             after = users.replace(transaction, registered, user, changed(user), received)
             return after, _groups(transaction, user_id)
 
-        user, groups = await self._door.database.transact(work)
-        return self._one(request, user, groups)
+        return await carry_out(
+            self._door, request, received, work, lambda found: self._one(request, *found)
+        )
 
     def _profile(self, organization: Organization) -> Profile:
         return self._door.profile(organization, self._type)

@@ -10,10 +10,11 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Row, Select, bindparam, delete, select, update
 
-from service.directory import outbox
+from service.directory import outbox, responses
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, insert_unless_known
+from service.directory.responses import Response
 from service.ids import new_id
 from service.outcomes.catalogue import OutcomeType
 
@@ -74,6 +75,8 @@ class Received:
     source: str
     type: str
     at: datetime
+    id: str | None = None
+    """Ours, where the sender is told it before the event is stored; None: a new one."""
     body: bytes | None = None
     content: bytes | None = None
     """What the event says, whichever form it was sent in; None: its ``body`` is that."""
@@ -145,7 +148,7 @@ def admit(
 
     ``user_id``: whom it is about, where that is known already.
     """
-    event_id = new_id(received.at)
+    event_id = received.id or new_id(received.at)
     row = _row(received, event_id, organization) | {"user_id": user_id}
     number = _insert(transaction, row)
     if number is not None:
@@ -276,7 +279,38 @@ def finish(
     if problem is not None:
         told["error"] = problem.as_document()
     _emit(transaction, _ENDINGS[ended], row, event_id, now, told)
+    _respond(transaction, row, event_id, ended, told.get("error"), now)
     return True
+
+
+def promise(transaction: Transaction, event_id: str, response: Response, *, now: datetime) -> None:
+    """Has the sender of a SCIM event told of its end, once; at once where it has ended already.
+
+    For the transaction that admitted the event, whose headers it writes.
+    """
+    row = transaction.execute(
+        update(t.events)
+        .where(t.events.c.id == event_id)
+        .values(headers=[response.as_header()])
+        .returning(*_TOLD, t.events.c.state, t.events.c.error)
+    ).one()
+    if row.state not in OPEN:
+        _respond(transaction, row, event_id, row.state, row.error, now)
+
+
+def _respond(
+    transaction: Transaction,
+    row: Row[Any],
+    event_id: str,
+    ended: str,
+    problem: Mapping[str, Any] | None,
+    now: datetime,
+) -> None:
+    # Of other doors the headers are what the producer sent.
+    promised = responses.promised(row.headers) if row.door == "scim" else None
+    if promised is not None:
+        told = _facts(row, now) | responses.told(promised, ended, problem)
+        _emit(transaction, "scim.responded", row, event_id, now, told)
 
 
 def pass_through(
@@ -326,6 +360,7 @@ _TOLD: Final = (
     t.events.c.traceparent,
     t.events.c.accepted_at,
     t.events.c.causation_id,
+    t.events.c.headers,
 )
 _FINISH: Final = (
     update(t.events)

@@ -34,10 +34,17 @@ Ending = Literal[
     "event.discarded",
 ]
 Passing = Literal["event.scheduled", "event.staged", "event.replayed"]
-OutcomeType = Effect | Ending | Passing
+Answer = Literal["scim.responded"]
+"""The end of a request that asked to be told of it later (RFC 9967), beside the event's own ending."""
+OutcomeType = Effect | Ending | Passing | Answer
 
 ENDINGS: Final = frozenset(get_args(Ending))
-TYPES: Final = frozenset(get_args(Effect)) | ENDINGS | frozenset(get_args(Passing))
+TYPES: Final = (
+    frozenset(get_args(Effect))
+    | ENDINGS
+    | frozenset(get_args(Passing))
+    | frozenset(get_args(Answer))
+)
 
 
 def full_name(outcome: OutcomeType) -> str:

@@ -120,7 +120,12 @@ def speak_scim(http: httpx.Client, base: str, token: str, domain: str) -> None:
     send("GET", "Users", filter=f'password eq "{PASSWORD}"')
     send("GET", "Users", filter=f'userName eq "{PERSON}0@{domain}" and password pr')
     send("POST", ".search", {"filter": f'password co "{PASSWORD}"', "password": PASSWORD})
-    send("POST", "Bulk", {"Operations": [{"method": "POST", "data": {"password": PASSWORD}}]})
+    hidden = {"userName": f"{PERSON}7@{domain}", "password": PASSWORD}
+    bulk = [{"method": "POST", "path": "/Users", "bulkId": f"{PERSON}@{domain}", "data": hidden}]
+    for prefer in ("", "respond-async"):  # the second one finds the name in use
+        http.headers["Prefer"] = prefer
+        send("POST", "Bulk", {"Operations": [*bulk, {"method": "POST", "data": hidden}]})
+    del http.headers["Prefer"]
     send("POST", "Groups", {"displayName": PERSON, "password": PASSWORD, "members": ids[:2]})
     send("POST", "Groups", {"displayName": PERSON + "2", "members": [PERSON]})
 
