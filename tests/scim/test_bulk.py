@@ -19,7 +19,7 @@ from service.directory import inbox, tables
 from service.directory.database import Database, Work
 from service.directory.inbox import Event
 from tests.scim.bulk import entries, group, id_of, operation, send, statuses, user
-from tests.scim.client import ENTERPRISE, PATCH_OP, PEPPER, Scim
+from tests.scim.client import CORE_USER, ENTERPRISE, PATCH_OP, PEPPER, Scim
 from tests.scim.test_protocol import assert_error
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ async def test_names_methods_and_endpoints_are_read_in_any_letter_case(scim: Sci
 
 
 async def test_strict_profile_wants_the_schema_and_a_bulk_id(strict: Scim) -> None:
-    core = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"]}
+    core: dict[str, Any] = {"schemas": [CORE_USER]}
     answer = await strict.http.post("Bulk", json={"Operations": []})
     assert_error(answer, 400, "invalidSyntax")
     assert await statuses(
@@ -475,6 +475,9 @@ class Failing:
 
     async def read(self, work: Work[T]) -> T:
         return await self._database.read(work)
+
+    async def look_up(self, work: Work[T]) -> T:
+        return await self._database.look_up(work)
 
     async def close(self) -> None:
         await self._database.close()

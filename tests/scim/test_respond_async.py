@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from scim.app import create_app
 from scim.preferences import prefers_async
 from service.clock import SystemClock
-from service.directory import inbox, outbox, tables
+from service.directory import inbox, outbox
 from service.directory.inbox import Ended, Event, Problem
 from service.directory.outbox import Outcome
 from service.directory.responses import EVENT_URI
@@ -421,4 +421,3 @@ async def test_only_what_the_scim_door_promised_is_told(scim: Scim) -> None:
 
     await scim.database.transact(work)
     assert await responses(scim) == []
-    assert tables.events.c.id.type.length == 36
