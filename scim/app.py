@@ -207,7 +207,8 @@ class ScimApp:
             base_url = request.base_url
             match segments:
                 case ("ServiceProviderConfig",):
-                    document = discovery.service_provider_config(base_url)
+                    attributes = request.query.get("attributes", "")
+                    document = discovery.service_provider_config(base_url, attributes=attributes)
                 case ("ResourceTypes",):
                     document = discovery.resource_types(catalogue, base_url)
                 case ("ResourceTypes", name):

@@ -17,7 +17,17 @@ _TYPE_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
 _SCHEMA_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:Schema"
 
 
-def service_provider_config(base_url: str) -> dict[str, Any]:
+def service_provider_config(base_url: str, *, attributes: str = "") -> dict[str, Any]:
+    """What is offered. ``attributes`` of the request: ``securityEvents`` (RFC 9967 section 4) is
+    shown to those who name it, since clients older than it refuse a document that has it.
+    """
+    document = _configuration(base_url)
+    if "securityevents" in (name.strip().casefold() for name in attributes.split(",")):
+        document["securityEvents"] = {"asyncRequest": "request", "eventUris": [EVENT_URI]}
+    return document
+
+
+def _configuration(base_url: str) -> dict[str, Any]:
     return {
         "schemas": [_CONFIGURATION_SCHEMA],
         "patch": {"supported": True},
@@ -37,7 +47,6 @@ def service_provider_config(base_url: str) -> dict[str, Any]:
             "defaultPageSize": DEFAULT_COUNT,
             "maxPageSize": LARGEST_COUNT,
         },
-        "securityEvents": {"asyncRequest": "request", "eventUris": [EVENT_URI]},
         "authenticationSchemes": [
             {
                 "type": "oauthbearertoken",

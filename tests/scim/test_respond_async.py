@@ -156,9 +156,11 @@ async def test_who_grants_time_is_answered_in_time(embedded: Scim) -> None:
     assert await responses(embedded) == []
 
 
-async def test_discovery_says_that_it_is_offered(embedded: Scim) -> None:
-    config = await embedded.get("ServiceProviderConfig")
+async def test_discovery_says_to_those_who_ask_that_it_is_offered(embedded: Scim) -> None:
+    config = await embedded.get("ServiceProviderConfig", attributes="bulk,securityEvents")
     assert config["securityEvents"] == {"asyncRequest": "request", "eventUris": [EVENT_URI]}
+    # Clients that do not know the attribute, such as scim2-client, refuse a document with it.
+    assert "securityEvents" not in await embedded.get("ServiceProviderConfig")
 
 
 # What is told, and when
