@@ -6,7 +6,7 @@ Knows HTTP and tokens; what an event means is the mapping's affair.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -32,6 +32,7 @@ from consumers.mapping import Mapper, canonical
 from consumers.unusable import Unusable
 from service.clock import Clock
 from service.directory import credentials, organizations
+from service.directory.credentials import Credential
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Received
 from service.errors import Refused
@@ -81,14 +82,20 @@ class Refusal(Exception):
 
 
 def event_routes(
-    *, database: Database, clock: Clock, pepper: bytes, mapper: Mapper = canonical
+    *,
+    database: Database,
+    clock: Clock,
+    pepper: bytes,
+    mapper: Mapper = canonical,
+    on_use: Callable[[str], None] = lambda _: None,
 ) -> list[BaseRoute]:
     """``POST /events/{organization}``, to be mounted at the root.
 
     202 once every event of the request is durable, with what became of each; else a problem
-    document, and nothing is stored: a batch is taken in whole or not at all.
+    document, and nothing is stored: a batch is taken in whole or not at all. ``on_use`` is told the
+    id of each token that was found valid.
     """
-    door = EventDoor(database=database, clock=clock, pepper=pepper, mapper=mapper)
+    door = EventDoor(database=database, clock=clock, pepper=pepper, mapper=mapper, on_use=on_use)
     # Every method, and everything below: refusals have this door's own form, too.
     return [Route(f"/events/{{organization{rest}}}", endpoint=door) for rest in ("", ":path")]
 
@@ -97,12 +104,19 @@ class EventDoor:
     """Checks the token, reads the request, takes its events in."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, pepper: bytes, mapper: Mapper = canonical
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        pepper: bytes,
+        mapper: Mapper,
+        on_use: Callable[[str], None],
     ) -> None:
         self._database = database
         self._clock = clock
         self._pepper = pepper
         self._mapper = mapper
+        self._on_use = on_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.receive(Request(scope, receive))
@@ -160,8 +174,8 @@ class EventDoor:
         token = given[1] if given is not None else ""
         now = self._clock.now()
 
-        def work(transaction: Transaction) -> bool:
-            return credentials.is_valid(
+        def work(transaction: Transaction) -> Credential | None:
+            return credentials.verify(
                 transaction,
                 token,
                 organization=organization,
@@ -171,12 +185,24 @@ class EventDoor:
             )
 
         known = given is not None and _SLUG.fullmatch(organization)
-        if not known or not await self._database.read(work):
+        credential = await self._database.read(work) if known else None
+        if credential is None:
             raise Refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "unauthorized",
                 "Send the bearer token of this organization's events.",
                 headers={"WWW-Authenticate": 'Bearer realm="events"'},
+            )
+        self._on_use(credential.id)
+        if "write" not in credential.scopes:
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "insufficient_scope",
+                "This token lacks the scope write: use one that has it.",
+                headers={
+                    "WWW-Authenticate": 'Bearer realm="events", error="insufficient_scope",'
+                    ' scope="write"'
+                },
             )
         if await self._database.read(lambda tx: organizations.find(tx, organization)) is None:
             raise Refusal(

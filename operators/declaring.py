@@ -14,10 +14,10 @@ from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.errors import NotFound, Refused
-from service.organizations import Installation
+from service.organizations import Installation, TokenScope
 
 DECLARED: Final = "operator.declare"
-_ONLY_FOR_PEOPLE: Final = frozenset({"display_name", "scim_profile"})
+_ONLY_FOR_PEOPLE: Final = frozenset({"display_name", "scim_profile", "scim_oauth"})
 """Keys that say nothing about accounts."""
 
 
@@ -65,7 +65,7 @@ def apply(
         change = todo["organization", organization.name]
         if change.verdict != "unchanged":
             organizations.apply(transaction, organization, now)
-        if set(change.keys) - _ONLY_FOR_PEOPLE:
+        if {key.partition(".")[0] for key in change.keys} - _ONLY_FOR_PEOPLE:
             _look_again(transaction, organization.name, now)
     for source in declared.sources:
         if todo["source", source.name].verdict != "unchanged":
@@ -89,18 +89,28 @@ def create_token(
     name: str,
     *,
     door: TokenDoor,
+    scopes: Collection[TokenScope],
     lifetime: timedelta | None,
     pepper: bytes,
     actor: str,
     now: datetime,
 ) -> str:
-    """A new token of an organization. Raises NotFound; Refused where it is decommissioned."""
+    """A new token of an organization.
+
+    Raises NotFound; Refused where it is decommissioned or has two live ones.
+    """
     if the_organization(transaction, name).decommissioned:
         raise Refused(f"{name} is decommissioned: it gets no more tokens.")
     made = credentials.create(
-        transaction, organization=name, door=door, pepper=pepper, now=now, lifetime=lifetime
+        transaction,
+        organization=name,
+        door=door,
+        scopes=scopes,
+        pepper=pepper,
+        now=now,
+        lifetime=lifetime,
     )
-    _audit_token(transaction, "create", name, _id_of(made), actor, now)
+    _audit_token(transaction, "create", name, id_of(made), actor, now)
     return made
 
 
@@ -109,7 +119,7 @@ def revoke_token(
 ) -> str:
     """Ends a token, given by id or whole; returns its id. Raises NotFound."""
     the_organization(transaction, name)
-    key_id = _id_of(token)
+    key_id = id_of(token)
     if not credentials.revoke(transaction, name, key_id, now):
         raise NotFound(f"{name} has no live token {key_id}: 'provisioner org token list {name}'.")
     _audit_token(transaction, "revoke", name, key_id, actor, now)
@@ -122,7 +132,7 @@ def _look_again(transaction: Transaction, name: str, now: datetime) -> None:
     locks.touch_organization(transaction, name, event_id=event_id, now=now)
 
 
-def _id_of(token: str) -> str:
+def id_of(token: str) -> str:
     """A whole token names its id between underscores: the secret must not end up in the audit."""
     return token.split("_")[1] if token.startswith("ap_") and "_" in token[3:] else token
 

@@ -34,6 +34,7 @@ from service.auth0.simulator.app import create_simulator
 from service.clock import Clock, SystemClock
 from service.configuration import Settings
 from service.directory import credentials, migrate, organizations
+from service.directory.credentials import TokenDoor
 from service.directory.database import Database, Transaction, open_database
 from service.errors import ConfigurationError
 from service.organizations import Installation
@@ -49,6 +50,9 @@ Auth0 simulator  {auth0}
 Tokens are in {data_dir}/tokens.json. Ctrl-C ends it; everything is kept in {data_dir}.
 
 """
+
+
+_LIMITS: Final = frozenset({"scim_rate", "scim_burst"})
 
 
 class Tokens(TypedDict):
@@ -93,11 +97,14 @@ def run(
 
 async def _run(choices: Choices) -> int:
     clock = SystemClock()
-    settings = settings_of(choices.data_dir, create=True).model_copy(
+    settings = settings_of(choices.data_dir, create=True)
+    settings = settings.model_copy(
         update={
             "auth0_client_secret": SecretStr(CLIENT_SECRET),
             "mail_folder": str(choices.data_dir / "mail"),
             "instance": "dev",
+            # A trial of one's own may be as fast as it likes, unless the environment says how fast.
+            **dict.fromkeys(_LIMITS - settings.model_fields_set, 0),
         }
     )
     simulator_socket = listen(choices.host, choices.simulator_port)
@@ -232,13 +239,16 @@ async def _tokens(
 def _make_tokens(
     transaction: Transaction, organization: str, settings: Settings, now: datetime
 ) -> Tokens:
-    made = {
-        door: credentials.create(
+    def make(door: TokenDoor) -> str:
+        known = credentials.listing(transaction, organization, door)
+        live = [each for each in known if each.is_live(now)]
+        for each in live[: max(0, len(live) - credentials.MOST_LIVE + 1)]:
+            credentials.revoke(transaction, organization, each.id, now)  # their file was lost
+        return credentials.create(
             transaction, organization=organization, door=door, pepper=settings.pepper(), now=now
         )
-        for door in ("scim", "events")
-    }
-    return Tokens(scim=made["scim"], events=made["events"])
+
+    return Tokens(scim=make("scim"), events=make("events"))
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal, Self
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Model = Literal["isolated", "shared", "enterprise"]
 Source = Literal["scim", "hr"]
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
+TokenScope = Literal["read", "write"]
+SCOPES: Final[tuple[TokenScope, ...]] = ("read", "write")
+"""What a caller of a door may do. Neither holds the other."""
 
 
 class Configured(BaseModel):
@@ -43,6 +48,53 @@ class Policies(Configured):
     """Whether an address that the customer sends counts as verified. Off: nobody has proved it."""
 
 
+def is_trustworthy_url(url: str) -> bool:
+    """Whether what answers there is who it claims to be: TLS, or this very machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # which raises where it is no number
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.fragment or not url.isprintable():
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this very machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _trustworthy(url: str) -> str:
+    if not is_trustworthy_url(url):
+        raise ValueError("give an https:// URL (http:// only for this machine, as 127.0.0.1)")
+    return url
+
+
+class ScimOauth(Configured):
+    """Whose JWT access tokens open an organization's SCIM door, beside tokens of our own."""
+
+    issuer: Annotated[str, AfterValidator(_trustworthy)]
+    """As its tokens' ``iss`` has it, to the last slash."""
+    audience: str = Field(min_length=1)
+    """What its tokens' ``aud`` must hold."""
+    clients: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    """The customer's clients, as ``azp``, ``client_id``, ``appid`` or ``cid`` names them, or ``sub``
+    where a token has none of these. Needed, since one issuer may serve several customers.
+    """
+    jwks_url: Annotated[str, AfterValidator(lambda url: url and _trustworthy(url))] = ""
+    """Where the issuer's keys are; empty: as its metadata says, else its /.well-known/jwks.json."""
+    scope_claim: str = Field(default="scope", min_length=1)
+    """The claim that ``scopes`` are looked up in: a text of names, or a list."""
+    scopes: dict[str, tuple[TokenScope, ...]] = {}
+    """A name in that claim to what it allows. Empty: a token of these clients may read and write."""
+
+
 class Organization(Configured):
     """One customer: a SCIM base URL, credentials, an Auth0 tenant and Organization, policies."""
 
@@ -58,6 +110,7 @@ class Organization(Configured):
     roles: dict[str, str] = {}
     """Group (its id, ``externalId``, or ``displayName`` where unique) to Auth0 role name."""
     scim_profile: Literal["tolerant", "strict"] = "tolerant"
+    scim_oauth: ScimOauth | None = None
     policies: Policies = Policies()
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from operators.declaration import Change
     from service.directory.database import Transaction
     from service.directory.organizations import Registered
+    from service.organizations import TokenScope
 
 app = typer.Typer(help="Organizations: list, declare, give tokens, end.", no_args_is_help=True)
 token = typer.Typer(help="Bearer tokens of an organization's doors.", no_args_is_help=True)
@@ -23,6 +25,13 @@ app.add_typer(token, name="token")
 
 Door = Literal["scim", "events"]
 Name = Annotated[str, typer.Argument(metavar="ORG", help="The organization's name.")]
+
+
+class Scope(StrEnum):
+    """As an option wants it that is given several times."""
+
+    READ = "read"
+    WRITE = "write"
 
 
 @app.command("list")
@@ -175,6 +184,10 @@ async def _decommission(name: str, data_dir: Path | None, actor: str, as_json: b
 def create_token(
     name: Name,
     door: Annotated[Door, typer.Option(help="What the token opens.")],
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What it may do; once for each. Without it, read and write."),
+    ] = None,
     expires_in_days: Annotated[
         int | None, typer.Option(min=1, max=3650, help="Without it, the token does not expire.")
     ] = None,
@@ -182,27 +195,56 @@ def create_token(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print it, this once."""
-    run(lambda: _create_token(name, door, expires_in_days, data_dir, acting(actor), as_json))
+    """Make a token and print it, this once. A door has two live ones at most, for rotation."""
+    asked_for = scope or [*Scope]
+    run(
+        lambda: _create_token(
+            name, door, asked_for, expires_in_days, data_dir, acting(actor), as_json
+        )
+    )
 
 
 async def _create_token(
-    name: str, door: Door, days: int | None, data_dir: Path | None, actor: str, as_json: bool
+    name: str,
+    door: Door,
+    asked_for: list[Scope],
+    days: int | None,
+    data_dir: Path | None,
+    actor: str,
+    as_json: bool,
 ) -> None:
     from operators import declaring
+    from service.organizations import SCOPES
 
     at = now()
+    scopes: list[TokenScope] = [each for each in SCOPES if Scope(each) in asked_for]
     lifetime = timedelta(days=days) if days is not None else None
     async with opened(data_dir) as here:
         pepper = here.settings.pepper()
         made = await here.database.transact(
             lambda tx: declaring.create_token(
-                tx, name, door=door, lifetime=lifetime, pepper=pepper, actor=actor, now=at
+                tx,
+                name,
+                door=door,
+                scopes=scopes,
+                lifetime=lifetime,
+                pepper=pepper,
+                actor=actor,
+                now=at,
             )
         )
     if as_json:
         expires = at + lifetime if lifetime is not None else None
-        json_line({"organization": name, "door": door, "token": made, "expires_at": expires})
+        json_line(
+            {
+                "organization": name,
+                "door": door,
+                "id": declaring.id_of(made),
+                "token": made,
+                "scopes": scopes,
+                "expires_at": expires,
+            }
+        )
     else:
         line(made)
         note("Keep it safe: it is not shown again.")
@@ -225,8 +267,19 @@ async def _list_tokens(name: str, data_dir: Path | None, as_json: bool) -> None:
             json_line(document(each))
         return
     table(
-        ("id", "door", "created", "expires", "revoked"),
-        ((each.id, each.door, each.created_at, each.expires_at, each.revoked_at) for each in found),
+        ("id", "door", "scopes", "created", "expires", "last used", "revoked"),
+        (
+            (
+                each.id,
+                each.door,
+                " ".join(each.scopes),
+                each.created_at,
+                each.expires_at or "never",
+                each.last_used_at or "never",
+                each.revoked_at,
+            )
+            for each in found
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from consumers.http import event_routes
 from consumers.mapping import Mapped
 from service.directory import credentials
 from service.directory.database import Database, open_database
+from service.directory.tables import credentials as credentials_table
 from tests.consumers.support import START, SetClock, events_of, outcomes_of
 
 PEPPER = b"a pepper for these tests only....."
@@ -195,6 +196,29 @@ async def test_token_for_an_organization_that_is_not_declared_finds_nothing(
     )
     response = await send(client, event(), to="initech", Authorization=f"Bearer {orphan}")
     assert problem_of(response, 404)["code"] == "unknown_organization"
+
+
+async def test_token_without_the_scope_write_sends_nothing(
+    client: httpx.AsyncClient, database: Database, token: str
+) -> None:
+    await database.transact(lambda tx: tx.execute(credentials_table.update().values(scopes="read")))
+    response = await send(client, event())
+    assert problem_of(response, 403)["code"] == "insufficient_scope"
+    assert 'scope="write"' in response.headers["www-authenticate"]
+    assert await events_of(database) == []
+
+
+async def test_each_use_of_a_token_is_told_by_its_id(
+    database: Database, clock: SetClock, token: str
+) -> None:
+    used: list[str] = []
+    routes = event_routes(database=database, clock=clock, pepper=PEPPER, on_use=used.append)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://events.test"
+    ) as client:
+        await send(client, event(), Authorization=f"Bearer {token}")
+        await send(client, event(), Authorization=f"Bearer {token}x")
+    assert used == [token.split("_")[1]]
 
 
 async def test_event_for_another_organization_than_the_path_is_refused(

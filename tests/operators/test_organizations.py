@@ -138,11 +138,12 @@ def test_organization_with_accounts_cannot_move(house: House, file: Path) -> Non
 
 def is_valid(house: House, token: str, door: TokenDoor, organization: str = "acme") -> bool:
     pepper = (house.data_dir / "pepper").read_bytes()
-    return house.transact(
-        lambda tx: credentials.is_valid(
+    known = house.transact(
+        lambda tx: credentials.verify(
             tx, token, organization=organization, door=door, pepper=pepper, now=datetime.now(UTC)
         )
     )
+    return known is not None
 
 
 def test_token_opens_its_door_until_it_is_revoked(house: House) -> None:
@@ -169,6 +170,98 @@ def test_token_expires_when_asked(house: House) -> None:
     assert row["expires_at"] > datetime.now(UTC).isoformat()
 
 
+def test_token_has_the_scopes_that_were_asked_for(house: House) -> None:
+    create = ("org", "token", "create", "acme", "--door", "scim", "--json")
+    (both,), (reading,) = house.run(*create).rows, house.run(*create, "--scope", "read").rows
+
+    listed = {row["id"]: row for row in house.run("org", "token", "list", "acme", "--json").rows}
+
+    assert (both["scopes"], reading["scopes"]) == (["read", "write"], ["read"])
+    assert listed[both["id"]]["scopes"] == ["read", "write"]
+    assert listed[reading["id"]]["scopes"] == ["read"]
+    assert house.run(*create[:-1], "--scope", "admin").status == 2
+    events = house.run("org", "token", "create", "acme", "--door", "events", "--scope", "read")
+    assert (events.status, "scope write" in events.err) == (1, True)
+
+
+def test_third_live_token_is_refused_and_says_how_to_make_room(house: House) -> None:
+    create = ("org", "token", "create", "acme", "--door", "scim", "--json")
+    (first,), (second,) = house.run(*create).rows, house.run(*create).rows
+
+    third = house.run(*create)
+
+    assert (third.status, third.out) == (1, "")
+    for told in (first["id"], second["id"], "provisioner org token revoke acme"):
+        assert told in third.err
+    assert first["token"].split("_", 2)[2] not in third.err
+    house.run("org", "token", "revoke", "acme", first["id"])
+    assert house.run(*create).status == 0
+
+
+def test_listed_tokens_tell_their_scopes_end_and_last_use(house: House) -> None:
+    create = ("org", "token", "create", "acme", "--json", "--door")
+    (used,) = house.run(*create, "scim", "--expires-in-days", "9").rows
+    house.run(*create, "events")
+    at = datetime.now(UTC).replace(microsecond=0)
+    house.transact(lambda tx: credentials.record_uses(tx, {used["id"]: at}))
+
+    rows = house.run("org", "token", "list", "acme", "--json").rows
+    table = house.run("org", "token", "list", "acme").out
+
+    assert datetime.fromisoformat(rows[0]["last_used_at"]) == at
+    assert rows[0]["expires_at"] is not None
+    assert (rows[1]["last_used_at"], rows[1]["expires_at"]) == (None, None)
+    heading, *lines = [each for each in table.splitlines() if each.strip()]
+    assert heading.split() == [
+        "id",
+        "door",
+        "scopes",
+        "created",
+        "expires",
+        "last",
+        "used",
+        "revoked",
+    ]
+    (line,) = [each for each in lines if used["id"] in each]
+    assert at.strftime("%Y-%m-%d %H:%M:%S") in line
+    assert "read write" in line
+    (shown,) = house.run("org", "show", "acme", "--json").rows
+    assert shown["tokens"] == rows
+
+
+def test_issuer_of_an_organization_is_declared_and_makes_no_account_due(
+    house: House, file: Path
+) -> None:
+    apply(house, file)
+    events = house.events()
+    declared = DECLARED.replace(
+        "[[sources]]",
+        """
+[organizations.scim_oauth]
+issuer = "https://idp.example/"
+audience = "https://scim.example"
+clients = ["sync"]
+scopes = { "scim.read" = ["read"] }
+
+[[sources]]""",
+    )
+    assert verdicts(apply(house, file, declared))["initech"] == "changed"
+    moved = declared.replace("idp.example", "login.example")
+    assert apply(house, file, moved).rows[0]["keys"] == ["scim_oauth.issuer"]
+    assert house.events() == events
+    shown = house.run("org", "show", "initech", "--json").rows[0]["scim_oauth"]
+    assert (shown["issuer"], shown["clients"]) == ("https://login.example/", ["sync"])
+    for mistake, place in (
+        (declared.replace("https://idp", "http://idp"), "scim_oauth.issuer"),
+        (declared.replace("https://idp", "https://a:b@idp"), "scim_oauth.issuer"),
+        (declared.replace('["sync"]', "[]"), "scim_oauth.clients"),
+        (declared.replace('["read"]', '["admin"]'), "scim_oauth.scopes"),
+        (declared.replace("audience =", "audiences ="), "scim_oauth.audience"),
+    ):
+        refused = apply(house, file, mistake)
+        assert (refused.status, f"organizations[initech].{place}" in refused.err) == (1, True)
+
+
 def test_token_is_in_no_audit_entry(house: House) -> None:
     token = house.run("org", "token", "create", "acme", "--door", "scim").out.strip()
     house.run("org", "token", "revoke", "acme", token, "--actor", "ops@example.com")
@@ -180,7 +273,7 @@ def test_token_is_in_no_audit_entry(house: House) -> None:
         ("token.revoke", "acme"),
     ]
     assert entries[1]["actor"] == "ops@example.com"
-    assert token.rpartition("_")[2] not in str(entries)
+    assert token.split("_", 2)[2] not in str(entries)
 
 
 def test_decommissioned_organization_locks_everybody_out(house: House) -> None:
