@@ -25,13 +25,16 @@ from consumers.kafka import IntakeSettings
 from operators.console import routes as console_routes
 from operators.health import Health, health_routes
 from operators.measuring import Measured
+from scim.app import ScimApp
 from scim.app import create_app as create_scim
+from scim.limiting import Limit
 from service.auth0.client import Auth0Client, http_client
 from service.auth0.pacing import Pacer
 from service.clock import Clock, SystemClock
 from service.configuration import Settings
 from service.directory import migrate, organizations
 from service.directory.database import Database, open_database
+from service.directory.uses import Uses
 from service.errors import ConfigurationError
 from service.kafka import KafkaConnection
 from service.mail import FolderMailer, Mailer, SmtpMailer
@@ -57,6 +60,8 @@ class Parts:
     application: Starlette
     workers: dict[str, Worker]
     database: Database
+    endings: tuple[Callable[[], Awaitable[None]], ...] = ()
+    """What is left to do when requests and workers have ended; each is done within a second."""
 
 
 def assemble(
@@ -85,12 +90,35 @@ def assemble(
     if "publisher" in roles and settings.kafka_bootstrap_servers:
         workers["publisher"] = _publisher(settings, database, clock).run
     health = Health(database=database, clock=clock, metrics=metrics, intake=intake)
-    doors = _doors(settings, roles, database, clock, open_console=open_console)
-    application = Starlette(
-        routes=[*health_routes(health), *doors],
-        middleware=[Middleware(Measured, metrics=metrics)],
+    routes: list[BaseRoute] = [*health_routes(health)]
+    endings: list[Callable[[], Awaitable[None]]] = []
+    uses = Uses(database=database, clock=clock)
+    if roles & {"scim", "intake"}:
+        workers["uses"] = uses.run
+        endings.append(uses.finish)
+    if "scim" in roles:
+        scim = _scim(settings, database, clock, metrics, uses)
+        routes.append(Mount("/scim/v2", app=scim))
+        endings.append(scim.close)
+    routes += _doors(settings, roles, database, clock, uses, open_console=open_console)
+    application = Starlette(routes=routes, middleware=[Middleware(Measured, metrics=metrics)])
+    return Parts(
+        application=application, workers=workers, database=database, endings=tuple(endings)
     )
-    return Parts(application=application, workers=workers, database=database)
+
+
+def _scim(
+    settings: Settings, database: Database, clock: Clock, metrics: Metrics, uses: Uses
+) -> ScimApp:
+    return create_scim(
+        database=database,
+        clock=clock,
+        pepper=settings.pepper(),
+        base_url=settings.public_url or None,
+        limit=Limit(rate=settings.scim_rate, burst=settings.scim_burst),
+        on_use=uses.note,
+        on_refused=lambda of: metrics.scim_refused.labels(of).inc(),
+    )
 
 
 def _doors(
@@ -98,21 +126,16 @@ def _doors(
     roles: frozenset[str],
     database: Database,
     clock: Clock,
+    uses: Uses,
     *,
     open_console: bool,
 ) -> list[BaseRoute]:
-    """The HTTP doors of these roles, each at its place in the contract."""
+    """The other HTTP doors of these roles, each at its place in the contract."""
     routes: list[BaseRoute] = []
-    if "scim" in roles:
-        scim = create_scim(
-            database=database,
-            clock=clock,
-            pepper=settings.pepper(),
-            base_url=settings.public_url or None,
-        )
-        routes.append(Mount("/scim/v2", app=scim))
     if "intake" in roles:
-        routes += event_routes(database=database, clock=clock, pepper=settings.pepper())
+        routes += event_routes(
+            database=database, clock=clock, pepper=settings.pepper(), on_use=uses.note
+        )
     if "console" in roles:
         password = settings.console_password.get_secret_value() or None
         console = console_routes(
@@ -176,7 +199,10 @@ async def run(
     status = 0 if stopping in done or tasks.get("beside") in done else 1
     stop.set()
     server.should_exit = True
-    return await _end({**tasks, "http": serving}) or status
+    status = await _end({**tasks, "http": serving}) or status
+    for ending in parts.endings:
+        await ending()
+    return status
 
 
 async def _end(tasks: dict[str, asyncio.Task[None]]) -> int:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from scim import discovery
+from scim.admission import Admission, needed
 from scim.authentication import Authentication
 from scim.bulk import Bulk
 from scim.bulk_request import LARGEST_BULK
@@ -32,6 +33,8 @@ from scim.http import (
     refusal,
     send_answer,
 )
+from scim.issuers import Issuers
+from scim.limiting import UNLIMITED, Limit
 from scim.listing import Asked, Found, asked_by, list_response
 from scim.preferences import WRITES, Later, prefers_async
 from scim.schema import load_catalogue
@@ -59,25 +62,37 @@ _REFUSALS: Final[Mapping[type[ProvisionerError], tuple[int, ScimType | None]]] =
 
 
 def create_app(
-    *, database: Database, clock: Clock, pepper: bytes, base_url: str | None = None
-) -> ASGIApp:
+    *,
+    database: Database,
+    clock: Clock,
+    pepper: bytes,
+    base_url: str | None = None,
+    limit: Limit = UNLIMITED,
+    on_use: Callable[[str], None] = lambda _: None,
+    on_refused: Callable[[str], None] = lambda _: None,
+) -> ScimApp:
     """The door. ``base_url``: scheme and host under which clients reach this server, without the
-    path that it is mounted at; None takes them from each request.
+    path that it is mounted at; None takes them from each request. ``limit``: of one organization's
+    requests. ``on_use`` is told the id of each token that was found valid, ``on_refused`` whose
+    requests were too many (see Admission).
     """
     door = Door(database=database, clock=clock, catalogue=load_catalogue())
+    authentication = Authentication(
+        database=database, clock=clock, pepper=pepper, issuers=Issuers(clock=clock), on_use=on_use
+    )
     return ScimApp(
         door=door,
-        authentication=Authentication(database=database, clock=clock, pepper=pepper),
+        admission=Admission(authentication, limit=limit, clock=clock, on_refused=on_refused),
         base_url=base_url.rstrip("/") if base_url else None,
     )
 
 
 class ScimApp:
-    """Dispatches requests; stateless but for tokens remembered."""
+    """Dispatches requests; stateless but for tokens remembered and requests counted."""
 
-    def __init__(self, *, door: Door, authentication: Authentication, base_url: str | None) -> None:
+    def __init__(self, *, door: Door, admission: Admission, base_url: str | None) -> None:
         self._door = door
-        self._authentication = authentication
+        self._admission = admission
         self._base_url = base_url
         self._users = Users(door)
         self._groups = Groups(door)
@@ -91,6 +106,10 @@ class ScimApp:
         except Disconnected:
             return
         await send_answer(answer, send)
+
+    async def close(self) -> None:
+        """Ends what is still asked of issuers."""
+        await self._admission.close()
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
@@ -114,12 +133,15 @@ class ScimApp:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         organization, *segments = path.strip("/").split("/")
         headers = dict(scope["headers"])
-        authorization = headers.get(b"authorization")
-        registered = await self._authentication.admit(
-            organization, authorization.decode("latin-1") if authorization else None
+        method = intended_method(scope["method"], headers)
+        client = scope.get("client")
+        registered = await self._admission.admit(
+            organization,
+            headers.get(b"authorization"),
+            needs=needed(method, segments),
+            client=client[0] if client else "",
         )
         handlers = self._handlers(tuple(segments))
-        method = intended_method(scope["method"], headers)
         if method not in handlers:
             raise _not_allowed(handlers)
         largest = LARGEST_BULK if segments == ["Bulk"] else LARGEST_BODY
@@ -201,14 +223,16 @@ class ScimApp:
     def _discovery(self, segments: tuple[str, ...]) -> Handler:
         catalogue = self._door.catalogue
 
-        async def answer(request: Request, _: Organization) -> Answer:
+        async def answer(request: Request, organization: Organization) -> Answer:
             if "filter" in request.query:
                 raise ScimError(403, "Discovery takes no filter (RFC 7644 section 4).")
             base_url = request.base_url
             match segments:
                 case ("ServiceProviderConfig",):
                     attributes = request.query.get("attributes", "")
-                    document = discovery.service_provider_config(base_url, attributes=attributes)
+                    document = discovery.service_provider_config(
+                        base_url, organization, attributes=attributes
+                    )
                 case ("ResourceTypes",):
                     document = discovery.resource_types(catalogue, base_url)
                 case ("ResourceTypes", name):

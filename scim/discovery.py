@@ -11,23 +11,26 @@ from scim.errors import ScimError
 from scim.listing import DEFAULT_COUNT, LARGEST_COUNT, list_response
 from scim.schema import Catalogue, ResourceType, Schema
 from service.directory.responses import EVENT_URI
+from service.organizations import Organization, ScimOauth
 
 _CONFIGURATION_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
 _TYPE_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
 _SCHEMA_SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:Schema"
 
 
-def service_provider_config(base_url: str, *, attributes: str = "") -> dict[str, Any]:
+def service_provider_config(
+    base_url: str, organization: Organization, *, attributes: str = ""
+) -> dict[str, Any]:
     """What is offered. ``attributes`` of the request: ``securityEvents`` (RFC 9967 section 4) is
     shown to those who name it, since clients older than it refuse a document that has it.
     """
-    document = _configuration(base_url)
+    document = _configuration(base_url, organization)
     if "securityevents" in (name.strip().casefold() for name in attributes.split(",")):
         document["securityEvents"] = {"asyncRequest": "request", "eventUris": [EVENT_URI]}
     return document
 
 
-def _configuration(base_url: str) -> dict[str, Any]:
+def _configuration(base_url: str, organization: Organization) -> dict[str, Any]:
     return {
         "schemas": [_CONFIGURATION_SCHEMA],
         "patch": {"supported": True},
@@ -47,20 +50,36 @@ def _configuration(base_url: str) -> dict[str, Any]:
             "defaultPageSize": DEFAULT_COUNT,
             "maxPageSize": LARGEST_COUNT,
         },
-        "authenticationSchemes": [
-            {
-                "type": "oauthbearertoken",
-                "name": "Bearer token",
-                "description": "A token of this organization in the Authorization header.",
-                "specUri": "https://www.rfc-editor.org/info/rfc6750",
-                "primary": True,
-            }
-        ],
+        "authenticationSchemes": _authentication_schemes(organization.scim_oauth),
         "meta": {
             "resourceType": "ServiceProviderConfig",
             "location": f"{base_url}/ServiceProviderConfig",
         },
     }
+
+
+def _authentication_schemes(oauth: ScimOauth | None) -> list[dict[str, Any]]:
+    """What the organization takes (RFC 7643 section 5), its own issuer's tokens first."""
+    ours: dict[str, Any] = {
+        "type": "oauthbearertoken",
+        "name": "Bearer token",
+        "description": "A token of this organization in the Authorization header.",
+        "specUri": "https://www.rfc-editor.org/info/rfc6750",
+        "primary": oauth is None,
+    }
+    if oauth is None:
+        return [ours]
+    theirs = {
+        "type": "oauth2",
+        "name": "OAuth 2.0 client credentials",
+        "description": (
+            f"A JWT access token of {oauth.issuer} for the audience {oauth.audience},"
+            " in the Authorization header."
+        ),
+        "specUri": "https://www.rfc-editor.org/info/rfc9068",
+        "primary": True,
+    }
+    return [theirs, ours]
 
 
 def resource_types(catalogue: Catalogue, base_url: str) -> dict[str, Any]:

@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     mail_folder: str = ""
     """A Maildir instead of SMTP, for development."""
 
+    scim_rate: float = Field(default=100.0, ge=0.0, le=1_000_000.0)
+    """SCIM requests a second that each organization may send to this process, on and on; 0: any."""
+    scim_burst: int = Field(default=500, ge=0, le=1_000_000)
+    """How many of them at once; 0: any."""
     public_url: str = ""
     """How customers reach us, for SCIM locations; empty: taken from each request."""
     console_password: SecretStr = SecretStr("")

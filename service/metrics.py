@@ -38,6 +38,12 @@ class Metrics:
             ("door", "method", "status"),
             registry=self.registry,
         )
+        self.scim_refused = Counter(
+            "provisioner_scim_refused",
+            "SCIM requests refused as too many, by whose they were",
+            ("of",),
+            registry=self.registry,
+        )
         self._open = self._gauge("events_open", "Accepted events without an ending")
         self._dead = self._gauge("events_deadlettered", "Events that wait for an operator")
         self._due = self._gauge("accounts_due", "Accounts whose turn has come")
