@@ -176,7 +176,7 @@ class Authentication:
 
     async def _read(self, work: Work[T], asking: _Asking) -> T:
         if not asking.stranger:
-            return await self._database.read(work)
+            return await self._database.look_up(work)
         async with self._strangers.look():
             return await self._database.read(work)
 

@@ -231,5 +231,8 @@ class Away:
     async def read(self, work: Work[Any]) -> Any:
         return await self._database.read(work)
 
+    async def look_up(self, work: Work[Any]) -> Any:
+        return await self._database.look_up(work)
+
     async def close(self) -> None:
         await self._database.close()

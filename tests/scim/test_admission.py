@@ -54,6 +54,10 @@ class Counting:
         self.reads += 1
         return await self._database.read(work)
 
+    async def look_up(self, work: Work[Any]) -> Any:
+        self.reads += 1
+        return await self._database.look_up(work)
+
     async def close(self) -> None:
         await self._database.close()
 
