@@ -18,6 +18,8 @@ from service.directory.responses import Response
 from service.organizations import Organization
 
 T = TypeVar("T")
+_AT_ONCE: Final = 50
+"""Refusals stored in one transaction: others write too."""
 
 
 async def carry_out(
@@ -79,17 +81,16 @@ class Refused:
 
 async def keep_refused(door: Door, organization: Organization, refused: Sequence[Refused]) -> None:
     """Makes each of them an event that was rejected, which tells its sender."""
-    if not refused:
-        return
     inputs = [
         (each, door.received(each.request, "bulk.refused", each.document)) for each in refused
     ]
+    for start in range(0, len(inputs), _AT_ONCE):
 
-    def work(transaction: Transaction) -> None:
-        for each, received in inputs:
-            _reject(transaction, organization, each, received)
+        def work(transaction: Transaction, start: int = start) -> None:
+            for each, received in inputs[start : start + _AT_ONCE]:
+                _reject(transaction, organization, each, received)
 
-    await door.database.transact(work)
+        await door.database.transact(work)
 
 
 def _reject(

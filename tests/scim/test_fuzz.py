@@ -107,6 +107,32 @@ users = st.fixed_dictionaries(
 groups = st.fixed_dictionaries(
     {"displayName": st.text(max_size=8)}, optional={"members": documents, "externalId": documents}
 )
+bulk_ids = st.sampled_from(["a", "b", 7, "", "\U0001f600", None])
+references = st.sampled_from(
+    ["bulkId:a", "bulkId:b", 'x[value eq "bulkId:a"]', "../Users/bulkId:b"]
+)
+entries = st.fixed_dictionaries(
+    {"method": st.sampled_from(["POST", "post", "PUT", "PATCH", "DELETE", "GET", None, 7])},
+    optional={
+        "path": st.sampled_from(
+            ["/Users", "/Groups", "/Users/x", "/Groups/bulkId:a", "/Users/bulkId:b", "?", "/", 7]
+        ),
+        "bulkId": bulk_ids,
+        "version": scalars,
+        "data": st.one_of(
+            documents,
+            users,
+            groups,
+            patches,
+            st.fixed_dictionaries({"userName": references, ENTERPRISE: references}),
+            st.fixed_dictionaries({"displayName": scalars, "members": references}),
+        ),
+    },
+)
+bulks = st.fixed_dictionaries(
+    {"Operations": st.lists(st.one_of(entries, documents), max_size=6)},
+    optional={"failOnErrors": st.one_of(st.integers(-1, 3), scalars), "schemas": documents},
+)
 tokens = st.sampled_from(
     [
         *NAMES, "eq", "ne", "co", "sw", "ew", "gt", "le", "pr", "and", "or", "not", "(", ")", "[",
@@ -182,6 +208,15 @@ def test_any_group_and_patch_are_answered(
     assert_answered(status, document)
     if status == 201 and document is not None:
         assert_answered(*send("PATCH", f"Groups/{document['id']}", "", orjson.dumps(patch)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(bulk=bulks)
+def test_any_bulk_is_answered(send: Send, bulk: dict[str, Any]) -> None:
+    status, document = send("POST", "Bulk", "", orjson.dumps(bulk))
+    assert_answered(status, document)
+    for entry in (document or {}).get("Operations", []):
+        assert_answered(int(entry["status"]), entry.get("response"))
 
 
 @settings(max_examples=250, deadline=None)
