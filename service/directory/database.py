@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -329,7 +330,6 @@ class PostgresDatabase:
             make_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_pre_ping=True,
             json_serializer=_dumps,
             json_deserializer=orjson.loads,
             hide_parameters=True,
@@ -361,27 +361,68 @@ class PostgresDatabase:
         return await asyncio.shield(task)
 
     async def _transact(self, work: Work[T]) -> T:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_worth_repeating),
-            stop=stop_after_attempt(8),
-            wait=wait_random_exponential(multiplier=0.01, max=0.5),
-            reraise=True,
-        ):
-            with attempt, _plain_errors():
-                async with self._engine.begin() as connection:
-                    return await connection.run_sync(work)
-        raise AssertionError("tenacity ends with a result or an error")
+        return await self._repeating(functools.partial(self._commit, work))
 
     async def _read(self, work: Work[T]) -> T:
+        return await self._repeating(functools.partial(self._look, work))
+
+    async def _commit(self, work: Work[T]) -> T:
+        with _plain_errors():
+            async with self._engine.begin() as connection:
+                with _lost_before_commit():
+                    return await connection.run_sync(work)
+
+    async def _look(self, work: Work[T]) -> T:
         with _plain_errors():
             async with self._reading.connect() as connection:
-                return await connection.run_sync(work)
+                with _lost_before_commit():
+                    return await connection.run_sync(work)
+
+    async def _repeating(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Repeats what Postgres undid, and what was lost with a connection that had gone while it
+        was idle: the pool drops all of them then, so the next one is new.
+        """
+        try:
+            return await attempt()
+        except (DBAPIError, _LostConnection) as error:
+            if not _worth_repeating(error):
+                raise
+        try:
+            async for again in AsyncRetrying(
+                retry=retry_if_exception(_worth_repeating),
+                stop=stop_after_attempt(7),
+                wait=wait_random_exponential(multiplier=0.01, max=0.5),
+                reraise=True,
+            ):
+                with again:
+                    return await attempt()
+        except _LostConnection as lost:
+            raise lost.error from lost
+        raise AssertionError("tenacity ends with a result or an error")
 
     async def close(self) -> None:
         """Ends when everything that was asked for before has been done."""
         self._closed = True
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._engine.dispose()
+
+
+class _LostConnection(Exception):
+    """The connection went before anything was committed, so that nothing can have happened."""
+
+    def __init__(self, error: DBAPIError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def _lost_before_commit() -> Generator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise _LostConnection(error) from error
+        raise
 
 
 _UNFIT: Final = frozenset({"22021", "22P05", "54000"})
@@ -418,7 +459,7 @@ def _sqlstate(error: BaseException) -> str:
 
 
 def _worth_repeating(error: BaseException) -> bool:
-    return _sqlstate(error) in _UNDONE
+    return isinstance(error, _LostConnection) or _sqlstate(error) in _UNDONE
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -279,6 +279,31 @@ async def test_a_server_that_ends_the_connection_is_unavailable_and_then_used_ag
     await database.close()
 
 
+async def test_connections_that_ended_while_idle_are_not_noticed_by_anyone(
+    postgres_database: str,
+) -> None:
+    database, other = open_database(postgres_database), open_database(postgres_database)
+    await database.transact(t.metadata.create_all)
+    asked = [database.read(lambda tx: tx.execute(text("SELECT pg_sleep(0.1)"))) for _ in range(5)]
+    await asyncio.gather(*asked)  # five connections are open, and idle again
+
+    def end_the_others(tx: Transaction) -> int:
+        ended = tx.execute(
+            text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+        return ended.scalar_one()
+
+    assert await other.transact(end_the_others) >= 5
+    await asyncio.gather(*(database.transact(write(f"{n}")) for n in range(5)))
+    assert await other.transact(end_the_others) >= 1
+    assert await database.read(names) == ["0", "1", "2", "3", "4"]
+    await database.close()
+    await other.close()
+
+
 async def test_a_server_that_does_not_answer_is_unavailable() -> None:
     database = open_database("postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(OSError) as ended:
