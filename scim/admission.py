@@ -72,6 +72,10 @@ class Admission:
             raise _insufficient(needs)
         return caller.registered
 
+    def spend(self, organization: str, requests: int) -> None:
+        """Counts what an admitted request holds beyond itself: the next one may have to wait."""
+        self._budgets.spend(organization, requests)
+
     async def close(self) -> None:
         await self._authentication.close()
 

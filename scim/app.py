@@ -96,7 +96,7 @@ class ScimApp:
         self._base_url = base_url
         self._users = Users(door)
         self._groups = Groups(door)
-        self._bulk = Bulk(door, self._perform)
+        self._bulk = Bulk(door, self._perform, admission.spend)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

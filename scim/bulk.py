@@ -34,9 +34,11 @@ Perform = Callable[[Request, Organization], Awaitable[Answer]]
 class Bulk:
     """Answers Bulk requests of the organization that the caller was admitted to."""
 
-    def __init__(self, door: Door, perform: Perform) -> None:
+    def __init__(self, door: Door, perform: Perform, spend: Callable[[str, int], None]) -> None:
+        """``spend`` is told an organization and how many requests more than one it has made."""
         self._door = door
         self._perform = perform
+        self._spend = spend
 
     async def carry_out(self, request: Request, organization: Organization) -> Answer:
         """200 with an entry for each operation done or refused, or 202 where the client prefers.
@@ -48,6 +50,7 @@ class Bulk:
             tolerant=organization.scim_profile == "tolerant",
             base_url=request.base_url,
         )
+        self._spend(organization.name, max(0, len(bulk.operations) - 1))
         run = _Run(
             door=self._door,
             perform=self._perform,

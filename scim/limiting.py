@@ -57,6 +57,11 @@ class Buckets:
             del self._full_at[next(iter(self._full_at))]
         return 0.0 if admitted else wait
 
+    def spend(self, key: str, tokens: int) -> None:
+        """Takes more tokens after a ``take``, whether they are there or not: the next one waits."""
+        if key in self._full_at:
+            self._full_at[key] += tokens * self._interval
+
     def give_back(self, key: str) -> None:
         """Undoes one ``take`` of a token."""
         if key in self._full_at:

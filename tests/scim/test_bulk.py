@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 from scim.app import create_app
 from scim.bulk_request import LARGEST_BULK, MOST_OPERATIONS
 from scim.http import LARGEST_BODY
+from scim.limiting import Limit
 from service.clock import SystemClock
 from service.directory import inbox, tables
 from service.directory.database import Database, Work
@@ -217,6 +218,24 @@ async def test_a_value_nested_too_deep_fails_alone(embedded: Scim) -> None:
         "400",
         "201",
     ]
+
+
+async def test_each_operation_counts_as_a_request(embedded: Scim) -> None:
+    limited = create_app(
+        database=embedded.database,
+        clock=SystemClock(),
+        pepper=PEPPER,
+        limit=Limit(rate=0.01, burst=6),
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=limited),
+        base_url="http://scim.test/hoekstra/",
+        headers=dict(embedded.http.headers),
+    ) as http:
+        answer = await http.post("Bulk", json={"Operations": [user(name) for name in "abcde"]})
+        assert [entry["status"] for entry in answer.json()["Operations"]] == ["201"] * 5
+        assert (await http.get("Users")).status_code == 200
+        assert_error(await http.get("Users"), 429)
 
 
 # References

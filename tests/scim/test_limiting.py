@@ -85,3 +85,12 @@ def test_memory_is_bounded_and_who_comes_often_is_not_forgotten() -> None:
         if number % 50 == 0:
             assert buckets.take("often", START) > 0
     assert len(buckets) == 100
+
+
+@given(limits, st.integers(1, 100))
+def test_who_spends_ahead_waits_until_it_is_earned(limit: Limit, ahead: int) -> None:
+    buckets = Buckets(limit)
+    assert buckets.take("acme", START) == 0
+    buckets.spend("acme", ahead)
+    owed = (ahead + 2 - limit.burst) / limit.rate
+    assert buckets.take("acme", START) == pytest.approx(max(0.0, owed), abs=0.001)
