@@ -17,7 +17,7 @@ from service.errors import NotFound, Refused
 from service.organizations import Installation, TokenScope
 
 DECLARED: Final = "operator.declare"
-_ONLY_FOR_PEOPLE: Final = frozenset({"display_name", "scim_profile", "scim_oauth"})
+_ONLY_FOR_PEOPLE: Final = frozenset({"display_name", "scim_profile", "scim_oauth", "scim_schemas"})
 """Keys that say nothing about accounts."""
 
 

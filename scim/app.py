@@ -21,6 +21,7 @@ from scim.bulk import Bulk
 from scim.bulk_request import LARGEST_BULK
 from scim.door import Door
 from scim.errors import ScimError, ScimType
+from scim.extensions import Catalogues
 from scim.groups import Groups
 from scim.http import (
     LARGEST_BODY,
@@ -76,7 +77,7 @@ def create_app(
     requests. ``on_use`` is told the id of each token that was found valid, ``on_refused`` whose
     requests were too many (see Admission).
     """
-    door = Door(database=database, clock=clock, catalogue=load_catalogue())
+    door = Door(database=database, clock=clock, catalogues=Catalogues(load_catalogue()))
     authentication = Authentication(
         database=database, clock=clock, pepper=pepper, issuers=Issuers(clock=clock), on_use=on_use
     )
@@ -203,7 +204,8 @@ class ScimApp:
         total = 0
         resources: list[Mapping[str, Any]] = []
         refused: list[ScimError] = []
-        for search in (self._users.search, self._groups.search):
+        searches = (self._users.search, self._groups.search)
+        for search in searches:
             rest = replace(
                 asked,
                 start_index=max(1, asked.start_index - total),
@@ -216,14 +218,13 @@ class ScimApp:
                 continue
             total += found.total
             resources += found.resources
-        if len(refused) == len(self._door.catalogue.types):
+        if len(refused) == len(searches):
             raise refused[0]
         return Found(total=total, resources=resources)
 
     def _discovery(self, segments: tuple[str, ...]) -> Handler:
-        catalogue = self._door.catalogue
-
         async def answer(request: Request, organization: Organization) -> Answer:
+            catalogue = self._door.catalogues.of(organization)
             if "filter" in request.query:
                 raise ScimError(403, "Discovery takes no filter (RFC 7644 section 4).")
             base_url = request.base_url

@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
+from scim.extensions import Catalogues
 from scim.http import Answer, Request, etag
 from scim.passwords import without_passwords
 from scim.resource import Profile
-from scim.schema import Catalogue, ResourceType
+from scim.schema import ResourceType
 from service.clock import Clock
 from service.directory import organizations
 from service.directory.database import Database, Transaction
@@ -27,9 +28,15 @@ class Door:
 
     database: Database
     clock: Clock
-    catalogue: Catalogue
+    catalogues: Catalogues
 
-    def profile(self, organization: Organization, resource_type: ResourceType) -> Profile:
+    def users(self, organization: Organization) -> Profile:
+        return self._profile(organization, self.catalogues.of(organization).user)
+
+    def groups(self, organization: Organization) -> Profile:
+        return self._profile(organization, self.catalogues.of(organization).group)
+
+    def _profile(self, organization: Organization, resource_type: ResourceType) -> Profile:
         return Profile(
             resource_type=resource_type, tolerant=organization.scim_profile == "tolerant"
         )

@@ -30,7 +30,6 @@ class Groups:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._type = door.catalogue.group
 
     async def create(self, request: Request, organization: Organization) -> Answer:
         document = request.json()
@@ -48,11 +47,12 @@ class Groups:
             request,
             received,
             work,
-            lambda group: self._one(request, group, sorted(members), status=201),
+            lambda group: self._one(profile, request, group, sorted(members), status=201),
         )
 
     async def get(self, request: Request, organization: Organization, group_id: str) -> Answer:
-        wants_members = requested(request, self._type).wants(MEMBERS)
+        profile = self._profile(organization)
+        wants_members = requested(request, profile.resource_type).wants(MEMBERS)
 
         def work(transaction: Transaction) -> tuple[Group, list[str]]:
             group = groups.get(transaction, organization.name, group_id)
@@ -65,7 +65,7 @@ class Groups:
         group, members = await self._door.database.read(work)
         if request.is_known(group.version):
             return not_modified(group.version)
-        return self._one(request, group, members)
+        return self._one(profile, request, group, members)
 
     async def replace(self, request: Request, organization: Organization, group_id: str) -> Answer:
         document = request.json()
@@ -76,14 +76,14 @@ class Groups:
         change = MemberChange()
         if asserts(profile, document, MEMBERS):
             change = MemberChange(replace=True, add=members_in(profile, document))
-        wants_members = requested(request, self._type).wants(MEMBERS)
+        wants_members = requested(request, profile.resource_type).wants(MEMBERS)
         return await self._change(
             request,
             organization,
             group_id,
             received,
-            lambda _: (resource, change),
-            lambda found: self._one(request, *found),
+            lambda group: (profile.replacing(group.resource, resource), change),
+            lambda found: self._one(profile, request, *found),
             wants_members=wants_members,
         )
 
@@ -96,7 +96,7 @@ class Groups:
 
         def answer(found: tuple[Group, list[str]]) -> Answer:
             if asked:
-                return self._one(request, *found)
+                return self._one(profile, request, *found)
             return Answer(status=204, headers=(("ETag", etag(found[0].version)),))
 
         return await self._change(
@@ -106,7 +106,7 @@ class Groups:
             self._door.received(request, "group.patched", document),
             lambda group: patch_group(profile, group.resource, operations),
             answer,
-            wants_members=asked and requested(request, self._type).wants(MEMBERS),
+            wants_members=asked and requested(request, profile.resource_type).wants(MEMBERS),
         )
 
     async def delete(self, request: Request, organization: Organization, group_id: str) -> Answer:
@@ -133,7 +133,9 @@ class Groups:
         page, members = await self._door.database.read(work)
         resources = [
             projection.apply(
-                group_document(group, self._type, request.base_url, members.get(group.id, ()))
+                group_document(
+                    group, profile.resource_type, request.base_url, members.get(group.id, ())
+                )
             )
             for group in page.items
         ]
@@ -161,14 +163,20 @@ class Groups:
         return await carry_out(self._door, request, received, work, answer)
 
     def _profile(self, organization: Organization) -> Profile:
-        return self._door.profile(organization, self._type)
+        return self._door.groups(organization)
 
     def _one(
-        self, request: Request, group: Group, members: list[str], *, status: int = 200
+        self,
+        profile: Profile,
+        request: Request,
+        group: Group,
+        members: list[str],
+        *,
+        status: int = 200,
     ) -> Answer:
-        document = group_document(group, self._type, request.base_url, members)
+        document = group_document(group, profile.resource_type, request.base_url, members)
         location: str = document["meta"]["location"]
-        shown = requested(request, self._type).apply(document)
+        shown = requested(request, profile.resource_type).apply(document)
         return resource_answer(shown, group.version, location, status=status)
 
 

@@ -60,6 +60,7 @@ class Asked:
             or attribute is None
             or (attribute.is_complex and sub is None)
             or attribute.name in _UNSORTABLE
+            or attribute.returned == "never"
             or (attribute.name == "meta" and sub is not None and sub.kind != "dateTime")
         ):
             raise ScimError(400, f"Cannot sort by {self.sort_by[:100]}.", "invalidPath")
@@ -74,7 +75,7 @@ class Found:
     resources: Sequence[Mapping[str, Any]]
 
 
-_UNSORTABLE: Final = frozenset(("schemas", "password", "groups", "members"))
+_UNSORTABLE: Final = frozenset(("schemas", "groups", "members"))
 
 
 def asked_by(parameters: Mapping[str, Any]) -> Asked:

@@ -18,7 +18,8 @@ from scim.matching import matches, named_values, template, terms_of
 from scim.members import member_ids
 from scim.operations import Operation, OperationName
 from scim.resource import CLEAR, MEMBERS, MOST_ENTRIES, Profile, set_part
-from scim.schema import Attribute, Path
+from scim.schema import Attribute, Path, Schema
+from scim.undeclared import described, with_the_rest
 from service.directory.groups import MemberChange
 from service.directory.predicates import Predicate
 
@@ -36,7 +37,7 @@ def patch_user(
     draft = _Draft(profile, resource)
     for operation in operations:
         draft.apply(operation)
-    return profile.complete(draft.resource)
+    return draft.finished()
 
 
 def patch_group(
@@ -46,17 +47,24 @@ def patch_group(
     draft = _GroupDraft(profile, resource)
     for operation in operations:
         draft.apply(operation)
-    return profile.complete(draft.resource), draft.members()
+    return draft.finished(), draft.members()
 
 
 class _Draft:
     """A copy of a resource that operations are applied to."""
 
     def __init__(self, profile: Profile, resource: Mapping[str, Any]) -> None:
-        self.resource: dict[str, Any] = orjson.loads(orjson.dumps(resource))
         self._profile = profile
         self._type = profile.resource_type
+        self._stored = resource
+        self._before = described(self._type, resource)
+        self.resource: dict[str, Any] = orjson.loads(orjson.dumps(self._before))
         self._comparisons = 0
+
+    def finished(self) -> dict[str, Any]:
+        """The resource as it is to be stored. Raises ScimError where it cannot be."""
+        after = self._profile.complete(self.resource, self._before)
+        return with_the_rest(self._type, after, self._stored)
 
     def apply(self, operation: Operation) -> None:
         if operation.path is not None:
@@ -100,6 +108,9 @@ class _Draft:
             self.change(operation, path.attribute, target)
 
     def change(self, operation: Operation, attribute: Attribute, target: PatchPath) -> None:
+        if attribute.returned == "never":
+            self._profile.put(self.resource, target.path, operation.value)  # checked, not kept
+            return
         clears = operation.name != "remove" and operation.value in (None, "", [])
         if target.where is not None:
             self._selected(operation, attribute, target.path, target.where, removes=clears)
@@ -121,7 +132,7 @@ class _Draft:
                 raise ScimError(400, f"{urn} cannot be changed.", "mutability")
             return
         if operation.name == "remove" or operation.value is None:
-            self.resource.pop(urn, None)
+            self._clear_extension(schema)
             return
         if not isinstance(operation.value, dict):
             raise invalid_value(f"{urn} must be an object.")
@@ -136,6 +147,15 @@ class _Draft:
             if not _is_read_only(found):
                 step = Operation(name=operation.name, value=inner)
                 self.change(step, attribute, PatchPath(path=found))
+
+    def _clear_extension(self, schema: Schema) -> None:
+        kept = {
+            name: value
+            for name, value in self.resource.pop(schema.id, {}).items()
+            if not schema.attributes[name.casefold()].writable
+        }
+        if kept:
+            self.resource[schema.id] = kept
 
     # Without brackets
 

@@ -7,30 +7,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scim.http import Request, etag
-from scim.schema import PROVISIONING, ResourceType
+from scim.schema import PROVISIONING, Names, ResourceType
+from scim.undeclared import described, without_unknown_parts
 from service.directory.groups import Group
 from service.people import User
-
-Names = Mapping[tuple[str | None, str], frozenset[str] | None]
-"""(Extension URN, attribute) to its sub-attributes, or None for all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projection:
-    """``attributes`` and ``excludedAttributes`` (RFC 7644 section 3.9); None restricts nothing."""
+    """``attributes`` and ``excludedAttributes`` (RFC 7644 section 3.9); None restricts nothing.
+
+    What is named in ``excluded`` is left out of what ``included`` lets through.
+    """
 
     included: Names | None = None
     excluded: Names = field(default_factory=dict[tuple[str | None, str], "frozenset[str] | None"])
 
     def wants(self, attribute: str) -> bool:
         """Whether anything of this core attribute is shown: if not, it need not be read."""
-        if self.included is not None:
-            return (None, attribute) in self.included
+        if self.included is not None and (None, attribute) not in self.included:
+            return False
         return self.excluded.get((None, attribute), frozenset()) is not None
 
     def apply(self, document: dict[str, Any]) -> dict[str, Any]:
         if self.included is not None:
-            return self._only(document, self.included)
+            document = self._only(document, self.included)
         for (extension, name), subs in self.excluded.items():
             _drop(document, extension, name, subs)
         return document
@@ -74,6 +75,8 @@ def _drop(
         return
     if subs is None:
         del holder[name]
+        if not holder and extension is not None:
+            del document[extension]
     elif isinstance(holder[name], list):
         holder[name] = [_without(entry, subs) for entry in holder[name]]
     else:
@@ -89,17 +92,30 @@ def projection_of(
 ) -> Projection:
     """The projection that names as sent mean; unknown names ask for nothing."""
     if attributes:
-        return Projection(included=_names(attributes, resource_type))
-    always = (None, "id"), (None, "schemas")
-    names = _names(excluded, resource_type)
-    return Projection(excluded={key: subs for key, subs in names.items() if key not in always})
+        named = _names(attributes, resource_type)
+        withheld = {key: None for key in resource_type.on_request if key not in named}
+        return Projection(included={**named, **resource_type.always}, excluded=withheld)
+    names = dict(_names(excluded, resource_type))
+    for urn, _ in resource_type.always:
+        if urn is not None and (urn, "") in names:
+            del names[urn, ""]
+            names |= _each_of(urn, resource_type)
+    allowed = {key: subs for key, subs in names.items() if key not in resource_type.always}
+    return Projection(excluded={**allowed, **resource_type.on_request})
+
+
+def _each_of(urn: str, resource_type: ResourceType) -> Names:
+    """An extension by its attributes, of which some are always shown."""
+    schema = resource_type.extension(urn)
+    assert schema is not None
+    return {(urn, attribute.name): None for attribute in schema.attributes.values()}
 
 
 def requested(request: Request, resource_type: ResourceType) -> Projection:
     attributes = request.query.get("attributes")
     excluded = request.query.get("excludedattributes")
     if not attributes and not excluded:
-        return Projection()
+        return Projection(excluded=resource_type.on_request)
     return projection_of(_listed(attributes), _listed(excluded), resource_type)
 
 
@@ -131,10 +147,13 @@ def user_document(
     groups: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """A user in full: the stored resource, its groups, how far it has come, and where it is."""
-    resource = user.resource or {}
+    resource = described(resource_type, user.resource or {})
     schemas = [resource_type.core.id]
     schemas += [schema.id for schema in resource_type.extensions if schema.id in resource]
     document: dict[str, Any] = {"schemas": [*schemas, PROVISIONING], "id": user.id, **resource}
+    for schema in resource_type.declared:
+        if schema.id in resource:
+            document[schema.id] = without_unknown_parts(schema, resource[schema.id])
     if groups:
         document["groups"] = [
             {
@@ -161,11 +180,16 @@ def group_document(
     base_url: str,
     members: Sequence[str] = (),
 ) -> dict[str, Any]:
+    resource = described(resource_type, group.resource)
+    schemas = [schema.id for schema in resource_type.extensions if schema.id in resource]
     document: dict[str, Any] = {
-        "schemas": [resource_type.core.id],
+        "schemas": [resource_type.core.id, *schemas],
         "id": group.id,
-        **group.resource,
+        **resource,
     }
+    for schema in resource_type.declared:
+        if schema.id in resource:
+            document[schema.id] = without_unknown_parts(schema, resource[schema.id])
     if members:
         prefix = f"{base_url}/Users/"
         document["members"] = [

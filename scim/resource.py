@@ -13,7 +13,9 @@ from typing import Any, Final
 from scim.comparisons import parse_instant
 from scim.entries import says_something
 from scim.errors import ScimError, invalid_value
+from scim.rules import kept_over_put, require_complete, require_unchanged
 from scim.schema import Attribute, Path, ResourceType
+from scim.undeclared import described, with_the_rest
 
 CLEAR: Final = object()
 """What a value becomes that takes the attribute away: null, an empty string, an empty list."""
@@ -44,13 +46,25 @@ class Profile:
             self._take(resource, str(key), value)
         return self.complete(resource)
 
-    def complete(self, resource: dict[str, Any]) -> dict[str, Any]:
-        """The resource with empty parts gone. Raises ScimError where it cannot be stored."""
+    def complete(
+        self, resource: dict[str, Any], before: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The resource with empty parts gone. Raises ScimError where it cannot be stored.
+
+        ``before``: the resource that was changed into it. A declared extension that was not touched
+        is not held against the client: it may have been declared otherwise since it was written.
+        """
         for name in [name for name, value in resource.items() if value in ({}, [])]:
             del resource[name]
         for attribute in self.resource_type.core.attributes.values():
             if attribute.required and not resource.get(attribute.name):
                 raise invalid_value(f"{attribute.name} is required.")
+        for schema in self.resource_type.declared:
+            written = resource.get(schema.id)
+            if before is not None:
+                require_unchanged(schema, before.get(schema.id) or {}, written or {})
+            if written and (before is None or written != before.get(schema.id)):
+                require_complete(schema, written)
         for name in _INDEXED & resource.keys():
             _require_short(name, resource[name])
         for email in resource.get("emails") or ():
@@ -66,6 +80,21 @@ class Profile:
         if attribute.is_complex:
             return self._complex(attribute, value)
         return self._simple(attribute, value)
+
+    def replacing(self, stored: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+        """What a PUT makes of a stored resource: the one that was sent, with what only the server may
+        change. Raises ScimError ``mutability`` where it changes what is immutable.
+        """
+        if not self.resource_type.declared:
+            return with_the_rest(self.resource_type, sent, stored)
+        before = described(self.resource_type, stored)
+        after = dict(sent)
+        for schema in self.resource_type.declared:
+            kept = kept_over_put(schema, before.get(schema.id) or {}, sent.get(schema.id) or {})
+            if kept:
+                after[schema.id] = kept
+            require_unchanged(schema, before.get(schema.id) or {}, kept)
+        return with_the_rest(self.resource_type, after, stored)
 
     def _check_schemas(self, document: Mapping[str, Any]) -> None:
         found = next((value for key, value in document.items() if key.casefold() == "schemas"), [])
@@ -237,7 +266,15 @@ class Profile:
             raise invalid_value(f"{attribute.name} must be a string.")
         if "\x00" in value:
             raise invalid_value(f"{attribute.name} holds a NUL character.")
-        return value
+        return self._allowed(attribute, value) if attribute.allowed else value
+
+    def _allowed(self, attribute: Attribute, value: str) -> str:
+        """The value as the schema spells it; only the strict profile keeps to the schema's values."""
+        found = attribute.allowed.get(value if attribute.exact else value.casefold())
+        if found is None and not self.tolerant:
+            listed = ", ".join(attribute.allowed.values())
+            raise invalid_value(f"{attribute.name} must be one of {listed[:500]}.")
+        return value if found is None else found
 
 
 def set_part(entry: dict[str, Any], name: str, value: Any) -> None:

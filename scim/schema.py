@@ -5,7 +5,7 @@ Letter case never matters in a name. Knows no HTTP, no SQL and no values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final, Literal
@@ -20,6 +20,9 @@ PROVISIONING: Final = "urn:auth0-provisioner:scim:1.0:Provisioning"
 Kind = Literal["string", "boolean", "decimal", "integer", "dateTime", "reference", "binary"]
 Mutability = Literal["readWrite", "readOnly", "writeOnly", "immutable"]
 Returned = Literal["always", "default", "request", "never"]
+
+Names = Mapping[tuple[str | None, str], frozenset[str] | None]
+"""(Extension URN, attribute) to its sub-attributes, or None for all of it."""
 
 _LEGACY: Final = {  # SCIM 1 names, still in the templates of some identity providers
     "urn:scim:schemas:core:1.0": "core",
@@ -41,6 +44,8 @@ class Attribute:
     exact: bool = False
     mutability: Mutability = "readWrite"
     returned: Returned = "default"
+    allowed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Values that the strict profile keeps to, by what is compared; empty where any will do."""
     sub: Mapping[str, Attribute] = field(default_factory=dict[str, "Attribute"])
 
     @property
@@ -59,6 +64,8 @@ class Schema:
     id: str
     attributes: Mapping[str, Attribute]
     document: Mapping[str, Any]
+    declared: bool = False
+    """Whether an organization declared it, and may declare it otherwise tomorrow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,12 @@ class Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceType:
-    """A resource type with its schemas; ``common`` holds id, externalId, schemas and meta."""
+    """A resource type with its schemas; ``common`` holds id, externalId, schemas and meta.
+
+    What follows from the schemas is worked out once: the keys that a stored resource may have, the
+    attributes that are shown always, those that are shown on request alone, and whether any value
+    is never to change.
+    """
 
     name: Literal["User", "Group"]
     endpoint: str
@@ -91,6 +103,10 @@ class ResourceType:
     extensions: tuple[Schema, ...]
     common: Mapping[str, Attribute]
     known_urns: Mapping[str, str]
+    keys: frozenset[str]
+    declared: tuple[Schema, ...]
+    always: Names
+    on_request: Names
 
     def schema_of(self, urn: str) -> str | None:
         """The id of the schema that a URN means, legacy and malformed forms included; else None."""
@@ -123,7 +139,7 @@ class ResourceType:
     def find(self, uri: str | None, name: str, sub: str | None, *, tolerant: bool) -> Path | None:
         """As ``resolve``, of a name already in parts.
 
-        ``tolerant``: enterprise attributes are also known without their URN.
+        ``tolerant``: enterprise attributes are also known without their URN. Declared ones are not.
         """
         extension: str | None = None
         if uri is not None:
@@ -152,7 +168,7 @@ class ResourceType:
         if attribute is None and tolerant:
             for schema in self.extensions:
                 found = schema.attributes.get(name)
-                if found is not None and found.writable:
+                if found is not None and found.writable and not schema.declared:
                     return found, schema.id
         return attribute, None
 
@@ -169,53 +185,90 @@ class Catalogue:
         return self.user, self.group
 
     def schemas(self) -> Iterator[Schema]:
+        """Every schema once, also where users and groups share it."""
+        found: dict[str, Schema] = {}
         for resource_type in self.types:
-            yield resource_type.core
-            yield from resource_type.extensions
+            for schema in (resource_type.core, *resource_type.extensions):
+                found.setdefault(schema.id, schema)
+        yield from found.values()
 
 
 def load_catalogue() -> Catalogue:
     """Reads the schema definitions that are part of this package."""
     return Catalogue(
-        user=_resource_type(
+        user=resource_type(
             "User",
             "/Users",
             "Users",
             _load("user"),
             (_load("enterprise_user"), _load("provisioning")),
         ),
-        group=_resource_type("Group", "/Groups", "Groups of users", _load("group"), ()),
+        group=resource_type("Group", "/Groups", "Groups of users", _load("group"), ()),
     )
 
 
-def _resource_type(
+def resource_type(
     name: Literal["User", "Group"],
     endpoint: str,
     description: str,
     core: Schema,
     extensions: tuple[Schema, ...],
 ) -> ResourceType:
+    common = _common()
     return ResourceType(
         name=name,
         endpoint=endpoint,
         description=description,
         core=core,
         extensions=extensions,
-        common=_common(),
+        common=common,
         known_urns={
             schema.id.casefold().replace(":", ""): schema.id for schema in (core, *extensions)
         },
+        keys=frozenset(
+            [attribute.name for attribute in (*core.attributes.values(), *common.values())]
+            + [schema.id for schema in extensions]
+        ),
+        declared=tuple(schema for schema in extensions if schema.declared),
+        always=_returned("always", core, extensions, common),
+        on_request=_returned("request", core, extensions, common),
     )
+
+
+def _returned(
+    when: Returned, core: Schema, extensions: tuple[Schema, ...], common: Mapping[str, Attribute]
+) -> Names:
+    own = [(None, attribute) for attribute in (*common.values(), *core.attributes.values())]
+    others = [
+        (schema.id, attribute) for schema in extensions for attribute in schema.attributes.values()
+    ]
+    return {
+        (urn, attribute.name): None
+        for urn, attribute in [*own, *others]
+        if attribute.returned == when
+    }
 
 
 def _load(name: str) -> Schema:
-    document = orjson.loads(files("scim").joinpath("schemas", f"{name}.json").read_bytes())
+    return schema_of(orjson.loads(files("scim").joinpath("schemas", f"{name}.json").read_bytes()))
+
+
+def schema_of(document: Mapping[str, Any], *, declared: bool = False) -> Schema:
+    """The schema that a document in the form of RFC 7643 section 7 describes.
+
+    The RFC's own canonical values are suggestions; those that an organization declares are not.
+    """
     return Schema(
-        id=document["id"], attributes=_attributes(document["attributes"]), document=document
+        id=document["id"],
+        attributes=_attributes(document["attributes"], declared=declared),
+        document=document,
+        declared=declared,
     )
 
 
-def _attributes(definitions: list[dict[str, Any]]) -> dict[str, Attribute]:
+def _attributes(
+    definitions: Sequence[Mapping[str, Any]], *, declared: bool
+) -> dict[str, Attribute]:
     return {
         definition["name"].casefold(): Attribute(
             name=definition["name"],
@@ -225,10 +278,17 @@ def _attributes(definitions: list[dict[str, Any]]) -> dict[str, Attribute]:
             exact=definition.get("caseExact", False),
             mutability=definition["mutability"],
             returned=definition["returned"],
-            sub=_attributes(definition.get("subAttributes", [])),
+            allowed=_allowed(definition) if declared else {},
+            sub=_attributes(definition.get("subAttributes", []), declared=declared),
         )
         for definition in definitions
     }
+
+
+def _allowed(definition: Mapping[str, Any]) -> dict[str, str]:
+    exact = definition.get("caseExact", False)
+    values = definition.get("canonicalValues", [])
+    return {value if exact else value.casefold(): value for value in values}
 
 
 def _common() -> dict[str, Attribute]:

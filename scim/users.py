@@ -30,12 +30,12 @@ class Users:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._type = door.catalogue.user
 
     async def create(self, request: Request, organization: Organization) -> Answer:
         document = request.json()
         received = self._door.received(request, "user.created", document)
-        resource = {"active": True, **self._profile(organization).normalise(document)}
+        profile = self._profile(organization)
+        resource = {"active": True, **profile.normalise(document)}
 
         def work(transaction: Transaction) -> User:
             registered = registered_now(transaction, organization.name)
@@ -46,11 +46,12 @@ class Users:
             request,
             received,
             work,
-            lambda user: self._one(request, user, [], status=201),
+            lambda user: self._one(profile, request, user, [], status=201),
         )
 
     async def get(self, request: Request, organization: Organization, user_id: str) -> Answer:
-        wants_groups = requested(request, self._type).wants("groups")
+        profile = self._profile(organization)
+        wants_groups = requested(request, profile.resource_type).wants("groups")
 
         def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
             user = users.get(transaction, organization.name, user_id)
@@ -61,7 +62,7 @@ class Users:
         user, groups = await self._door.database.look_up(work)
         if request.is_known(user.version):
             return not_modified(user.version)
-        return self._one(request, user, groups)
+        return self._one(profile, request, user, groups)
 
     async def replace(self, request: Request, organization: Organization, user_id: str) -> Answer:
         document = request.json()
@@ -72,9 +73,10 @@ class Users:
 
         def changed(user: User) -> Mapping[str, Any]:
             # Nobody is let in by leaving a word out.
-            return resource if says_active else {**resource, "active": user.active}
+            sent = resource if says_active else {**resource, "active": user.active}
+            return profile.replacing(user.resource or {}, sent)
 
-        return await self._change(request, organization, user_id, received, changed)
+        return await self._change(profile, request, organization, user_id, received, changed)
 
     async def patch(self, request: Request, organization: Organization, user_id: str) -> Answer:
         profile = self._profile(organization)
@@ -85,7 +87,7 @@ class Users:
             return patch_user(profile, user.resource or {}, operations)
 
         received = self._door.received(request, "user.patched", document)
-        return await self._change(request, organization, user_id, received, changed)
+        return await self._change(profile, request, organization, user_id, received, changed)
 
     async def delete(self, request: Request, organization: Organization, user_id: str) -> Answer:
         received = self._door.received(request, "user.deleted")
@@ -113,7 +115,9 @@ class Users:
         page, groups = await self._door.database.read(work)
         resources = [
             projection.apply(
-                user_document(user, self._type, request.base_url, groups.get(user.id, ()))
+                user_document(
+                    user, profile.resource_type, request.base_url, groups.get(user.id, ())
+                )
             )
             for user in page.items
         ]
@@ -121,6 +125,7 @@ class Users:
 
     async def _change(
         self,
+        profile: Profile,
         request: Request,
         organization: Organization,
         user_id: str,
@@ -135,23 +140,24 @@ class Users:
             return after, _groups(transaction, user_id)
 
         return await carry_out(
-            self._door, request, received, work, lambda found: self._one(request, *found)
+            self._door, request, received, work, lambda found: self._one(profile, request, *found)
         )
 
     def _profile(self, organization: Organization) -> Profile:
-        return self._door.profile(organization, self._type)
+        return self._door.users(organization)
 
     def _one(
         self,
+        profile: Profile,
         request: Request,
         user: User,
         groups: list[tuple[str, str]],
         *,
         status: int = 200,
     ) -> Answer:
-        document = user_document(user, self._type, request.base_url, groups)
+        document = user_document(user, profile.resource_type, request.base_url, groups)
         location: str = document["meta"]["location"]
-        shown = requested(request, self._type).apply(document)
+        shown = requested(request, profile.resource_type).apply(document)
         return resource_answer(shown, user.version, location, status=status)
 
 

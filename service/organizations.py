@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from service.extension_schemas import MOST_SCHEMAS, SchemaDeclaration, require_apart
+
 Model = Literal["isolated", "shared", "enterprise"]
 Source = Literal["scim", "hr"]
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
@@ -111,6 +113,8 @@ class Organization(Configured):
     """Group (its id, ``externalId``, or ``displayName`` where unique) to Auth0 role name."""
     scim_profile: Literal["tolerant", "strict"] = "tolerant"
     scim_oauth: ScimOauth | None = None
+    scim_schemas: tuple[SchemaDeclaration, ...] = Field(default=(), max_length=MOST_SCHEMAS)
+    """Extensions of the customer's own, beside the enterprise extension."""
     policies: Policies = Policies()
 
     @model_validator(mode="after")
@@ -120,6 +124,11 @@ class Organization(Configured):
             raise ValueError("an enterprise organization needs connections that are not databases")
         if self.model != "enterprise" and False in database:
             raise ValueError(f"a {self.model} organization needs database connections")
+        return self
+
+    @model_validator(mode="after")
+    def _schemas_are_apart(self) -> Self:
+        require_apart(self.scim_schemas)
         return self
 
     @property

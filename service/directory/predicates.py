@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
     ColumnElement,
-    Float,
     FromClause,
+    Numeric,
     Text,
     and_,
+    case,
     cast,
     collate,
     column,
@@ -23,7 +25,9 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     not_,
+    null,
     or_,
     select,
     true,
@@ -193,7 +197,11 @@ class _Compiler:
             )
             entry = Compare(target=inner, operator=leaf.operator, value=leaf.value)
             return self._entry(target.keys, entry, host, layout)
-        return self._test(self._value(host, target), leaf)
+        value = self._value(host, target)
+        if isinstance(leaf.value, datetime):  # in a document it is text of one form, which sorts
+            moment = leaf.value.astimezone(UTC).isoformat(timespec="microseconds")
+            return self._ordered(self._collated(value), leaf.operator, moment)
+        return self._test(value, leaf)
 
     def _by_column(self, leaf: Compare, layout: Layout) -> ColumnElement[bool] | None:
         """The condition on a column or an index, where the attribute has one."""
@@ -240,30 +248,53 @@ class _Compiler:
             return exists(
                 select(literal(1)).select_from(rows).where(relation.joined(rows), condition)
             )
-        entries, value = self._entries(keys, host)
+        entries, value = self._entries(keys, host, plain=_is_of_plain_values(where))
         return exists(
             select(literal(1)).select_from(entries).where(self._condition(where, value, None))
         )
 
     def _entries(
-        self, keys: tuple[str, ...], host: ColumnElement[Any]
+        self, keys: tuple[str, ...], host: ColumnElement[Any], *, plain: bool = False
     ) -> tuple[FromClause, ColumnElement[Any]]:
+        """The rows of a list, and the entry in each. ``plain``: entries are values, not objects.
+
+        What an extension holds may have been stored under another declaration: that has no rows.
+        """
+        unsure = ":" in keys[0]
         if self._postgres:
-            rows = func.jsonb_array_elements(_postgres_path(host, keys)).table_valued(
-                column("value", Document)
-            )
-        else:
+            found = _postgres_path(host, keys)
+            if unsure:
+                found = case((func.jsonb_typeof(found) == "array", found), else_=null())
+            rows = func.jsonb_array_elements(found).table_valued(column("value", Document))
+            return rows, rows.c.value
+        if not unsure:
             rows = func.json_each(host, _sqlite_path(keys)).table_valued(column("value", Text))
-        return rows, rows.c.value
+            return rows, rows.c.value
+        path = _sqlite_path(keys)
+        listed = case(
+            (func.json_type(host, path) == "array", func.json_extract(host, path)), else_="[]"
+        )
+        rows = func.json_each(listed).table_valued(column("value", Text), column("type", Text))
+        return rows, rows.c.value if plain else case((rows.c.type == "object", rows.c.value))
 
     def _value(self, host: ColumnElement[Any], target: Target) -> ColumnElement[Any]:
         if not self._postgres:
             # An entry that is no object is its own value: json_each has unwrapped it.
-            return func.json_extract(host, _sqlite_path(target.keys)) if target.keys else host
-        text = func.jsonb_extract_path_text(host, *target.keys)
+            path = _sqlite_path(target.keys)
+            value = func.json_extract(host, path) if target.keys else host
+            if target.kind != "number":
+                return value
+            kind = func.json_type(host, path) if target.keys else func.typeof(host)
+            return case((kind.in_(("integer", "real")), value))
+        found = _postgres_path(host, target.keys)
+        text = found.op("#>>")(literal_column("'{}'"))
+        if target.keys:
+            text = func.jsonb_extract_path_text(host, *target.keys)
         if target.kind == "boolean":
             return text == "true"
-        return cast(text, Float) if target.kind == "number" else text
+        if target.kind == "number":
+            return case((func.jsonb_typeof(found) == "number", cast(text, Numeric)))
+        return text
 
     def _test(self, value: ColumnElement[Any], leaf: Compare) -> ColumnElement[bool]:
         wanted = leaf.value
@@ -271,6 +302,8 @@ class _Compiler:
             return value == (true() if wanted else false())
         if isinstance(wanted, datetime):
             return self._ordered(value, leaf.operator, wanted.astimezone(UTC))
+        if isinstance(wanted, float) and self._postgres:
+            return self._ordered(value, leaf.operator, Decimal(repr(wanted)))  # as JSONB keeps it
         if isinstance(wanted, int | float):
             return self._ordered(value, leaf.operator, wanted)
         return self._text(value, leaf, wanted)
@@ -342,6 +375,9 @@ class _Compiler:
 
     def _of_list(self, target: Target) -> ColumnElement[Any]:
         sub = (target.sub,) if target.sub else ()
+        if not sub:
+            first = Target(keys=(*target.keys, "0"), kind=target.kind)
+            return self._value(self._layout.resource, first)
         inner = Target(keys=sub, kind=target.kind, exact=target.exact)
         entries, entry = self._entries(target.keys, self._layout.resource)
         primary = Compare(
@@ -359,6 +395,11 @@ class _Compiler:
 
     def _collated(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
         return collate(value, "C") if self._postgres else value
+
+
+def _is_of_plain_values(where: Predicate) -> bool:
+    """Whether the condition is on entries that are values themselves."""
+    return isinstance(where, Compare) and not where.target.keys
 
 
 def _sqlite_path(keys: tuple[str, ...]) -> str:
