@@ -64,6 +64,8 @@ class _Draft:
     def finished(self) -> dict[str, Any]:
         """The resource as it is to be stored. Raises ScimError where it cannot be."""
         after = self._profile.complete(self.resource, self._before)
+        if self._before is self._stored:
+            return after
         return with_the_rest(self._type, after, self._stored)
 
     def apply(self, operation: Operation) -> None:

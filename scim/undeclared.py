@@ -15,7 +15,10 @@ Resource = Mapping[str, Any]
 
 
 def described(resource_type: ResourceType, resource: Resource) -> Resource:
-    """The part of a stored resource that the schemas describe: what is shown and changed."""
+    """The part of a stored resource that the schemas describe: what is shown and changed.
+
+    Mostly all of it: then the resource itself.
+    """
     if resource.keys() <= resource_type.keys and not resource_type.declared:
         return resource
     found = {key: value for key, value in resource.items() if key in resource_type.keys}

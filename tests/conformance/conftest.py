@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -16,6 +17,27 @@ from service.directory.database import open_database
 from tests.conftest import StartProcess
 from tests.infrastructure.processes import RunningProcess, provisioner
 from tests.scim.client import PEPPER, organization, register
+from tests.scim.declared import schemas
+
+# What scim2-tester can fill: it writes text into decimals and times, adds to a list twice and expects
+# one entry, and looks for immutable, writeOnly and request-only values like for any other.
+_DECLARED: Final[dict[str, Any]] = {
+    "id": "urn:example:scim:schemas:1.0:Staff",
+    "name": "Staff",
+    "resourceTypes": ["User", "Group"],
+    "attributes": [
+        {"name": "badgeNumber", "type": "integer"},
+        {"name": "cleared", "type": "boolean"},
+        {"name": "site", "canonicalValues": ["Amsterdam", "Utrecht"]},
+        {"name": "code", "caseExact": True},
+        {"name": "page", "type": "reference"},
+        {
+            "name": "desk",
+            "type": "complex",
+            "subAttributes": [{"name": "room"}, {"name": "floor", "type": "integer"}],
+        },
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +59,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def served(database_url: str, start_process: StartProcess) -> Served:
     await migrate.upgrade(database_url)
     database = open_database(database_url)
-    token = await register(database, organization())
+    token = await register(database, organization(scim_schemas=schemas(_DECLARED)))
     await database.close()
     process = start_process(
         provisioner("serve", "--host", "127.0.0.1", "--port", "0", "--roles", "scim"),

@@ -101,6 +101,44 @@ def test_mistakes_are_named_by_key_and_nothing_is_stored(
     assert house.run("org", "show", "initech").status == 1
 
 
+EXTENSION = """
+[[organizations.scim_schemas]]
+id = "urn:initech:scim:1.0:Desk"
+name = "Desk"
+attributes = [{ name = "size", type = "integer" }]
+"""
+
+
+def test_extension_schemas_are_declared_without_a_look_at_accounts(
+    house: House, file: Path
+) -> None:
+    apply(house, file, DECLARED)
+    ended = apply(house, file, DECLARED.replace("[[sources]]", f"{EXTENSION}\n[[sources]]"))
+
+    assert verdicts(ended)["initech"] == "changed"
+    assert ended.rows[0]["keys"] == ["scim_schemas"]
+    assert house.run("events", "list", "--json").rows == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("integer", "number", "organizations[initech].scim_schemas[Desk].attributes[size].type"),
+        ("urn:initech:scim", "urn:ietf:params:scim:api", "choose a URN of your own"),
+        ('"integer"', '"string", uniqueness = "server"', "uniqueness must be none"),
+    ],
+)
+def test_mistakes_in_a_schema_are_named_by_attribute(
+    house: House, file: Path, right: str, wrong: str, said: str
+) -> None:
+    text = DECLARED.replace("[[sources]]", f"{EXTENSION.replace(right, wrong)}\n[[sources]]")
+    ended = apply(house, file, text)
+
+    assert ended.status == 1
+    assert "organizations[initech].scim_schemas[Desk]" in ended.err
+    assert said in ended.err
+
+
 def test_connection_of_an_organization_that_has_ended_is_free(house: House, file: Path) -> None:
     assert house.run("org", "decommission", "acme", "--yes").status == 0
 
