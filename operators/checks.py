@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from scim import issuers
 from service.auth0.client import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
@@ -22,6 +23,7 @@ from service.errors import ConfigurationError
 from service.kafka import KafkaConnection
 from service.organizations import KafkaSource, Organization, Tenant
 
+_ISSUER_WITHIN = 10.0
 _KAFKA_WITHIN = 10.0
 """Seconds for reaching the brokers and reading the topics."""
 
@@ -52,6 +54,8 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     async for finding in _kafka(settings, sources):
         yield finding
     for finding in _mail(settings, declared):
+        yield finding
+    async for finding in _issuers(declared):
         yield finding
     known = [tenant for tenant in tenants if tenant is not None]
     if not known:
@@ -151,6 +155,29 @@ async def _declared(
         tenants.append(default)
     live = [each.organization for each in registered if not each.decommissioned]
     return [*tenants], live, sources
+
+
+async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:
+    """Of each organization that names one: whether its keys can be had, by the SCIM door's way."""
+    async with issuers.http_client() as http:
+        for each in declared:
+            if each.scim_oauth is None:
+                continue
+            check = f"issuer of {each.name}"
+            try:
+                async with asyncio.timeout(_ISSUER_WITHIN):
+                    keys = await issuers.fetch_keys(each.scim_oauth, http)
+            except (issuers.Unreachable, TimeoutError) as error:
+                yield Finding(
+                    check=check,
+                    verdict="failed",
+                    detail=str(error) or f"does not answer within {_ISSUER_WITHIN:.0f} s",
+                    advice="Correct scim_oauth.issuer or jwks_url, or the way to it.",
+                )
+            else:
+                yield Finding(
+                    check=check, verdict="ok", detail=f"{each.scim_oauth.issuer}, keys: {len(keys)}"
+                )
 
 
 async def _kafka(settings: Settings, sources: Sequence[KafkaSource]) -> AsyncIterator[Finding]:

@@ -140,10 +140,11 @@ def _path(
         raise ScimError(400, "path must be a string such as /Users.", "invalidSyntax")
     path, _, query = value.strip().removeprefix(base_url).partition("?")
     name, _, rest = path.strip("/").partition("/")
+    rest = unquote(rest)  # before it is looked at: a search by another spelling is one, too
     for endpoint in _ENDPOINTS if not rest.startswith(".") else ():
         if name == endpoint or (tolerant and name.casefold() == endpoint.casefold()):
             asked = {key.casefold(): text for key, text in parse_qsl(query)}
-            return ((endpoint, unquote(rest)) if rest else (endpoint,)), asked
+            return ((endpoint, rest) if rest else (endpoint,)), asked
     raise ScimError(404, "A Bulk takes the paths /Users, /Groups and of one resource below them.")
 
 

@@ -146,6 +146,7 @@ async def limited(tmp_path: Path) -> AsyncIterator[Entrance]:
 
 # Scopes
 
+MESSAGES = "urn:ietf:params:scim:api:messages:2.0"
 READS = [
     ("GET", "Users", None),
     ("GET", "Groups", None),
@@ -185,6 +186,16 @@ async def test_a_reader_changes_nothing(door: Entrance) -> None:
     for method, path, body in WRITES:
         await door.ask(reader, method, path, json=body)
     assert (await door.ask(reader)).json()["totalResults"] == 0
+
+
+@pytest.mark.parametrize("path", ["/Users/.search", "/Users/%2Esearch", "/.search", "/%2esearch"])
+async def test_a_writer_searches_by_no_bulk_request(door: Entrance, path: str) -> None:
+    writer = await door.token("write")
+    operations = [{"method": "POST", "path": path, "bulkId": "b-1", "data": {"count": 9}}]
+    body = {"schemas": [f"{MESSAGES}:BulkRequest"], "Operations": operations}
+    answer = await door.ask(writer, "POST", "Bulk", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["Operations"][0]["status"] == "404"
 
 
 async def test_a_head_request_is_told_by_status_and_header(door: Entrance) -> None:
