@@ -29,15 +29,16 @@ from tests.scim.test_protocol import assert_error
 
 @dataclass
 class MovedClock(SystemClock):
-    """The machine's clock, ahead of it by as much as a test has moved it."""
+    """A clock that stands still, but for what a test moves it by."""
 
+    started: datetime = field(default_factory=SystemClock().now)
     ahead: float = 0.0
 
     def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.ahead)
+        return self.started + timedelta(seconds=self.ahead)
 
     def monotonic(self) -> float:
-        return super().monotonic() + self.ahead
+        return 1_000_000.0 + self.ahead
 
 
 class Counting:
