@@ -28,8 +28,8 @@ from tests.infrastructure.processes import (
     start,
 )
 
-OURS_ON_SQLITE: Final = "ours, SQLite"
-OURS_ON_POSTGRES: Final = "ours, Postgres"
+OURS_ON_SQLITE: Final = "ours on SQLite"
+OURS_ON_POSTGRES: Final = "ours on Postgres"
 SCIM2_SERVER: Final = "scim2-server"
 SCIMMY: Final = "scimmy-routers"
 BARE: Final = "bare Starlette"

@@ -260,8 +260,7 @@ class Load:
                 share = len(self._took) / job.count
             else:
                 share = min((time.perf_counter() - began) / job.seconds, 1.0)
-            sys.stdout.buffer.write(orjson.dumps({"share": share}) + b"\n")
-            sys.stdout.buffer.flush()
+            _say({"share": share})
 
 
 Made = Callable[[Connection, int], tuple[str, str, bytes | None]]
@@ -316,8 +315,13 @@ def main() -> None:
     job = Job(**orjson.loads(sys.stdin.buffer.read()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         told = runner.run(Load(job).run())
-    result: dict[str, Any] = {"told": asdict(told)}
-    sys.stdout.buffer.write(orjson.dumps(result) + b"\n")
+    _say({"told": asdict(told)})
+
+
+def _say(message: dict[str, Any]) -> None:
+    # Buffered even where Python is told not to: a raw pipe takes a long line only in part.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(orjson.dumps(message) + b"\n")
 
 
 if __name__ == "__main__":

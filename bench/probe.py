@@ -60,6 +60,17 @@ def check(running: Running, *, remembers: bool) -> None:
     _require(not remembers or got.get("title") == "Conductor", "PATCH, then get", status, got)
 
 
+def check_stored(running: Running, user_id: str, user_name: str) -> None:
+    """Whether users who are there already are found. Raises WrongAnswerError."""
+    ask = _ask(running)
+    status, got = ask("GET", f"/Users/{user_id}", None)
+    _require(status == 200 and got.get("id") == user_id, "get", status, got)
+    asked = quote(f'userName eq "{user_name}"')
+    status, found = ask("GET", f"/Users?filter={asked}", None)
+    names = [user["userName"] for user in found.get("Resources", [])]
+    _require(status == 200 and names == [user_name], "userName eq", status, found)
+
+
 def _require(right: bool, what: str, status: int, document: object) -> None:
     if not right:
         raise WrongAnswerError(f"{what} was answered with {status}: {document!r}")

@@ -16,7 +16,7 @@ from bench import people, usage
 from bench.contenders import BARE, DURABLE, Contender, Running, contenders
 from bench.installing import LeftOutError
 from bench.load import Job, Operation
-from bench.probe import WrongAnswerError, check, until_answering
+from bench.probe import WrongAnswerError, check, check_stored, until_answering
 from tests.infrastructure.availability import UnavailableError
 from tests.infrastructure.postgres import postgres_server
 from tests.infrastructure.processes import PROJECT_ROOT
@@ -83,7 +83,7 @@ def run(plan: Plan, tell: Told) -> Results:
             postgres = stack.enter_context(postgres_server(durable=True))
         except UnavailableError as error:
             postgres = None
-            results.left_out.append(f"Left out: ours, Postgres: {error}")
+            results.left_out.append(f"Left out: ours on Postgres: {error}")
         chosen = [each for each in contenders(postgres) if plan.wants(each.name)]
         for contender in chosen:
             for stored in _sizes(contender, plan):
@@ -129,6 +129,7 @@ def _measure(contender: Contender, stored: int, seconds: float, tell: Told) -> l
         until_answering(running)
         check(running, remembers=contender.name not in (BARE, DURABLE))
         ids, names, first = _population(contender, running, stored, telling("filling"))
+        check_stored(running, ids[0], names[0])
         for operation in OPERATIONS:
             job = _job(running, operation, seconds=seconds, ids=ids, names=names, first=first)
             told = _load(job, telling(operation))
