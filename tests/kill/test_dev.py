@@ -40,7 +40,7 @@ def test_a_day_that_is_killed_twenty_times_ends_like_an_undisturbed_one(
     )
     assert last.wait(180) == 0, str(last)
     assert state_of(tmp_path / "data" / "simulator", tmp_path) == undisturbed
-    outcomes, events = asyncio.run(_kept(tmp_path))
+    outcomes, events = asyncio.run(kept(tmp_path))
     require_each_once(outcomes, events)
     require_mails_at_most_once(tmp_path / "data" / "mail", outcomes)
 
@@ -57,7 +57,7 @@ def _live_and_die(folder: Path, life: int, random: Random) -> None:
     process.kill()
 
 
-async def _kept(folder: Path) -> tuple[list[Outcome], list[Event]]:
+async def kept(folder: Path) -> tuple[list[Outcome], list[Event]]:
     database = open_database(f"sqlite:///{folder}/data/directory.db")
     try:
         return await all_outcomes(database), await all_events(database)
