@@ -15,7 +15,7 @@ IMAGE ?= auth0-provisioner:dev
 PARALLEL ?= -n auto
 BASE ?= python:3.11-slim-bookworm
 
-.PHONY: help setup run test check static kill bench requirements requirements-fresh fmt image clean
+.PHONY: help setup run test check static kill bench fuzz requirements requirements-fresh fmt image clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -41,6 +41,9 @@ kill: $(VENV)/.dev ## only the tests that kill processes over and over
 
 bench: $(VENV)/.dev ## benchmarks, peers side by side; ARGS=--quick for about 3 minutes of them
 	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(VENV)/.dev ## a hundred thousand random SCIM requests, every answer looked at
+	$(BIN)/python -m bench.fuzz $(ARGS)
 
 fmt: $(VENV)/.dev ## format, and mend what the linter can
 	$(BIN)/ruff format .

@@ -131,8 +131,8 @@ def _whole_extension(path: Path, operator: str) -> Predicate:
 
 def _schemas(resource_type: ResourceType, operator: str, value: Any) -> Predicate:
     """``schemas`` follows from the resource: the core, and every extension that has data."""
-    if operator == "pr":
-        return Constant(True)
+    if operator == "pr" or value is None:
+        return _always_there(operator)
     if not isinstance(value, str):
         raise invalid_filter("The value compared with schemas must be of type string.")
     positive = "eq" if operator == "ne" else _operator(operator)
@@ -144,10 +144,17 @@ def _schemas(resource_type: ResourceType, operator: str, value: Any) -> Predicat
     return Not(found) if operator == "ne" else found
 
 
+def _always_there(operator: str) -> Predicate:
+    """``pr``, ``eq null`` and ``ne null`` of what every resource has."""
+    if operator not in ("pr", "eq", "ne"):
+        raise invalid_filter(f"{operator} does not compare with null.")
+    return Constant(operator != "eq")
+
+
 def _meta(resource_type: ResourceType, path: Path, operator: str, value: Any) -> Predicate:
     sub = path.sub
-    if operator == "pr":
-        return Constant(True)
+    if operator == "pr" or (value is None and sub is not None):
+        return _always_there(operator)
     if sub is None or sub.name == "location":
         raise invalid_filter("Compare meta.created, lastModified, resourceType or version.")
     if sub.name == "resourceType":

@@ -77,6 +77,14 @@ def test_null_means_absent() -> None:
     assert parsed("title ne NULL") == present
 
 
+@pytest.mark.parametrize("name", ["meta.resourceType", "meta.version", "meta.created", "schemas"])
+def test_what_every_resource_has_is_never_null(name: str) -> None:
+    assert parsed(f"{name} eq null") == Constant(False)
+    assert parsed(f"{name} ne null") == parsed(f"{name} pr") == Constant(True)
+    with pytest.raises(ScimError):
+        parsed(f"{name} gt null")
+
+
 def test_not_equal_is_the_opposite_of_equal() -> None:
     assert parsed('userName ne "a"') == Not(A)
 

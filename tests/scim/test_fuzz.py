@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,9 +15,13 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from scim.app import create_app
+from scim.errors import ERROR_SCHEMA
+from scim.listing import LIST_SCHEMA
 from service.clock import SystemClock
 from service.directory.database import open_database
 from tests.scim.client import ENTERPRISE, PEPPER, create_tables, organization, register
+from tests.scim.fuzzed import FOREIGN, Answered, fault, fuzz, holding_passwords
+from tests.scim.fuzzing import SECRET, Sent
 
 Send = Callable[[str, str, str, bytes], tuple[int, dict[str, Any] | None]]
 
@@ -231,3 +237,43 @@ def test_any_filter_and_sorting_are_answered(
     query = f"filter={encoded(wanted)}" + (f"&sortBy={encoded(sort)}" if sort else "")
     assert_answered(*send("GET", kind, query, b""))
     assert_answered(*send("GET", kind, f"sortBy={encoded(sort or '')}", b""))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_requests_are_answered_in_form_and_leak_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    """``FUZZ_REQUESTS`` sends more; ``python -m bench.fuzz`` sends a hundred thousand."""
+    requests = int(os.environ.get("FUZZ_REQUESTS", "600"))
+    met = await fuzz(tmp_path, seed=seed, requests=requests)
+    assert met.findings == []
+    assert {200, 201, 204, 400, 404} <= met.statuses.keys()
+
+
+def test_a_password_in_a_file_of_the_database_is_found(tmp_path: Path) -> None:
+    (tmp_path / "fuzz.db").write_bytes(b"\x00" + SECRET.encode())
+    assert holding_passwords(tmp_path) == ["fuzz.db holds a password"]
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "wrong"),
+    [
+        (500, {"schemas": ["x"]}, "status 500"),
+        (200, {"schemas": ["x"], "title": SECRET}, "a password is told"),
+        (200, {"schemas": ["x"], "title": FOREIGN}, "another organization's data is shown"),
+        (404, {"schemas": ["x"], "status": "404", "detail": "x"}, "error form"),
+        (404, {"schemas": [ERROR_SCHEMA], "status": 404, "detail": "x"}, "error form"),
+        (200, {"schemas": [LIST_SCHEMA], "Resources": [], "totalResults": "0"}, "list form"),
+        (200, {"id": "x"}, "no schemas"),
+    ],
+)
+def test_wrong_answers_are_told_from_right_ones(
+    status: int, document: dict[str, Any], wrong: str
+) -> None:
+    body = orjson.dumps(document)
+    headers = {"content-type": "application/scim+json", "content-length": str(len(body))}
+    sent = Sent(method="GET", path="Users")
+    assert fault(sent, Answered(status=status, headers=headers, body=body)) == wrong
+    fine = orjson.dumps({"schemas": ["x"]})
+    right = Answered(status=200, headers={**headers, "content-length": str(len(fine))}, body=fine)
+    assert fault(sent, right) is None
