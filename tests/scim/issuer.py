@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -77,12 +78,12 @@ class Issuer:
         return signed(
             key or self.key,
             {"alg": algorithm, "typ": "at+jwt", "kid": "k-1", **(header or {})},
-            claims(self.url, without=without, **changes),
+            claims(self.url, SystemClock().now(), without=without, **changes),
         )
 
 
-def claims(issuer: str, *, without: str = "", **changes: Any) -> dict[str, Any]:
-    now = int(SystemClock().now().timestamp())
+def claims(issuer: str, at: datetime, *, without: str = "", **changes: Any) -> dict[str, Any]:
+    now = int(at.timestamp())
     made: dict[str, Any] = {
         "iss": issuer,
         "aud": AUDIENCE,

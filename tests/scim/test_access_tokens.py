@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -25,10 +25,10 @@ from scim.access_tokens import (
     read,
     verify,
 )
-from service.clock import SystemClock
 from service.organizations import ScimOauth, TokenScope
 from tests.scim.issuer import AUDIENCE, CLIENT, claims, new_key, signed
 
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 ISSUER = "https://idp.example/"
 OAUTH = ScimOauth(issuer=ISSUER, audience=AUDIENCE, clients=(CLIENT, "another"))
 HEADER = {"alg": "ES256", "typ": "at+jwt", "kid": "k-1"}
@@ -46,22 +46,22 @@ def allows(
     if token is None:
         return None
     found = candidates(token, keys if keys is not None else published(KEY))
-    return verify(token, found, oauth, SystemClock().now())
+    return verify(token, found, oauth, NOW)
 
 
 def made(*, without: str = "", **changes: Any) -> str:
-    return signed(KEY, HEADER, claims(ISSUER, without=without, **changes))
+    return signed(KEY, HEADER, claims(ISSUER, NOW, without=without, **changes))
 
 
 def in_seconds(seconds: float) -> float:
-    return (SystemClock().now() + timedelta(seconds=seconds)).timestamp()
+    return (NOW + timedelta(seconds=seconds)).timestamp()
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")  # EdDSA has a newer name
 def test_every_algorithm_of_the_list_is_verified(algorithm: str) -> None:
     key = new_key(algorithm, "k-1")
-    text = signed(key, HEADER | {"alg": algorithm}, claims(ISSUER))
+    text = signed(key, HEADER | {"alg": algorithm}, claims(ISSUER, NOW))
     assert allows(text, published(key)) == {"read", "write"}
     assert allows(text, published(key, alg=algorithm)) == {"read", "write"}
     assert allows(text, published(new_key(algorithm, "k-1"))) is None
@@ -115,7 +115,7 @@ def test_a_token_that_breaks_a_rule_is_refused(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["JWT", "jwt", "AT+JWT", "application/at+jwt", None])
 def test_an_access_token_may_call_itself_so_or_say_nothing(kind: str | None) -> None:
-    assert allows(signed(KEY, HEADER | {"typ": kind}, claims(ISSUER))) is not None
+    assert allows(signed(KEY, HEADER | {"typ": kind}, claims(ISSUER, NOW))) is not None
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_an_access_token_may_call_itself_so_or_say_nothing(kind: str | None) -> 
     ids=str,
 )
 def test_a_header_that_asks_for_something_else_is_refused(header: dict[str, Any]) -> None:
-    text = _by_hand(HEADER | header, claims(ISSUER))
+    text = _by_hand(HEADER | header, claims(ISSUER, NOW))
     assert allows(text) is None
-    assert allows(_by_hand(HEADER, claims(ISSUER))) is not None
+    assert allows(_by_hand(HEADER, claims(ISSUER, NOW))) is not None
 
 
 def test_headers_that_we_do_not_know_are_left_alone() -> None:
@@ -143,10 +143,10 @@ def test_headers_that_we_do_not_know_are_left_alone() -> None:
 def test_a_public_key_is_no_secret_of_a_mac() -> None:
     rsa = RSAKey.generate_key(2048, {"kid": "k-1"})
     pem = rsa.as_pem(private=False)
-    content = _content(HEADER | {"alg": "HS256"}, claims(ISSUER))
+    content = _content(HEADER | {"alg": "HS256"}, claims(ISSUER, NOW))
     mac = _encoded(hmac.new(pem, content, "sha256").digest())
     assert allows(f"{content.decode()}.{mac.decode()}", published(rsa)) is None
-    unsigned = _content(HEADER | {"alg": "none"}, claims(ISSUER))
+    unsigned = _content(HEADER | {"alg": "none"}, claims(ISSUER, NOW))
     assert allows(f"{unsigned.decode()}.") is None
 
 
@@ -166,7 +166,7 @@ def test_a_changed_token_is_refused() -> None:
 
 
 def test_without_a_key_id_every_fitting_key_is_tried() -> None:
-    text = signed(KEY, {"alg": "ES256"}, claims(ISSUER))
+    text = signed(KEY, {"alg": "ES256"}, claims(ISSUER, NOW))
     assert allows(text, published(new_key("ES256", "k-0"), new_key("RS256", "k-2"), KEY))
     assert allows(text, published(new_key("ES256", "k-0"))) is None
 
@@ -233,7 +233,7 @@ NAMES = ["iss", "aud", "exp", "nbf", "iat", "sub", "azp", "client_id", "jti", "s
 
 @given(st.dictionaries(st.sampled_from(["kid", "typ", "jku", "x5c", "jwk", "cty"]), json))
 def test_odd_headers_break_nothing(header: dict[str, Any]) -> None:
-    scopes = allows(_by_hand({"alg": "ES256"} | header, claims(ISSUER)))
+    scopes = allows(_by_hand({"alg": "ES256"} | header, claims(ISSUER, NOW)))
     assert scopes is None or scopes == {"read", "write"}
 
 
@@ -255,7 +255,7 @@ def test_a_token_is_looked_at_up_to_its_longest() -> None:
 
 
 def signed_with(header: dict[str, Any], key: Key = KEY) -> str:
-    return _by_hand(header, claims(ISSUER), key)
+    return _by_hand(header, claims(ISSUER, NOW), key)
 
 
 def _by_hand(header: dict[str, Any], body: dict[str, Any], key: Key = KEY) -> str:
