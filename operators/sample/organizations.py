@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from service.extension_schemas import AttributeDeclaration, SchemaDeclaration
 from service.organizations import (
     Connection,
     Installation,
@@ -16,6 +17,24 @@ from service.organizations import (
 
 CLIENT_ID: Final = "provisioner"
 CLIENT_SECRET: Final = "simulator-secret"  # the simulator's, which guards nothing
+_PRACTICE: Final = SchemaDeclaration(
+    id="urn:hoekstra:scim:schemas:1.0:Practice",
+    name="Practice",
+    description="What a law firm knows of its people",
+    attributes=(
+        AttributeDeclaration(
+            name="barNumber", description="Given once.", case_exact=True, mutability="immutable"
+        ),
+        AttributeDeclaration(
+            name="office",
+            description="Where they mostly work.",
+            canonical_values=("Amsterdam", "Utrecht"),
+        ),
+        AttributeDeclaration(
+            name="hourlyRate", type="decimal", description="In euros.", returned="request"
+        ),
+    ),
+)
 
 
 def sample_installation(simulator_url: str) -> Installation:
@@ -37,6 +56,7 @@ def sample_installation(simulator_url: str) -> Installation:
                 connections=(Connection(name="hoekstra-users"),),
                 verified_domains=("hoekstra.example",),
                 roles={"Administrators": "admin", "Bookkeeping": "billing"},
+                scim_schemas=(_PRACTICE,),
                 policies=Policies(
                     invite="ticket",
                     adoption="verified-email",
