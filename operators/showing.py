@@ -12,7 +12,16 @@ from typing import Any
 
 import orjson
 
-from service.directory import accounts, audit, inbox, organizations, outbox, overview, replays
+from service.directory import (
+    accounts,
+    audit,
+    fanouts,
+    inbox,
+    organizations,
+    outbox,
+    overview,
+    replays,
+)
 from service.directory.accounts import Account
 from service.directory.audit import Entry
 from service.directory.database import Transaction
@@ -37,6 +46,8 @@ class ShownEvent:
 
     event: Event
     waits_for: Sequence[str]
+    untouched_users: int
+    """How many users an event of many accounts has still to touch."""
     outcomes: Sequence[Outcome]
     replays: Sequence[Event]
     audit: Sequence[Entry]
@@ -87,6 +98,7 @@ def event(transaction: Transaction, event_id: str) -> ShownEvent:
     return ShownEvent(
         event=found,
         waits_for=overview.waits_for(transaction, event_id),
+        untouched_users=fanouts.left(transaction, event_id),
         outcomes=outbox.listing(transaction, event_id=event_id, limit=_MOST, newest=True),
         replays=replays.replays_of(transaction, event_id),
         audit=audit.listing(transaction, subject=event_id),

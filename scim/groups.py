@@ -158,7 +158,12 @@ class Groups:
             request.require_match(group.version)
             resource, members = changed(group)
             after = groups.change(transaction, registered, group, resource, members, received)
-            return after, _members(transaction, group_id) if wants_members else []
+            if not wants_members:
+                return after, []
+            # Who is all that is left is known: the group of a large PUT is not read again.
+            return after, sorted(members.add) if members.replace else _members(
+                transaction, after.id
+            )
 
         return await carry_out(self._door, request, received, work, answer)
 

@@ -16,6 +16,7 @@ class Depths:
 
     open_events: int
     due_accounts: int
+    untouched_users: int
     unpublished_outcomes: int
     paused_tenants: int
     deadlettered_events: int
@@ -47,6 +48,9 @@ class Metrics:
         self._open = self._gauge("events_open", "Accepted events without an ending")
         self._dead = self._gauge("events_deadlettered", "Events that wait for an operator")
         self._due = self._gauge("accounts_due", "Accounts whose turn has come")
+        self._untouched = self._gauge(
+            "users_untouched", "Users whom a change of many accounts has not reached yet"
+        )
         self._unpublished = self._gauge("outcomes_unpublished", "Outcomes not yet on Kafka")
         self._paused = self._gauge("tenants_paused", "Auth0 tenants that refuse us")
 
@@ -58,6 +62,7 @@ class Metrics:
         self._open.set(depths.open_events)
         self._dead.set(depths.deadlettered_events)
         self._due.set(depths.due_accounts)
+        self._untouched.set(depths.untouched_users)
         self._unpublished.set(depths.unpublished_outcomes)
         self._paused.set(depths.paused_tenants)
         return generate_latest(self.registry)

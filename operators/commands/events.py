@@ -127,6 +127,7 @@ async def _show(event_id: str, raw: bool, data_dir: Path | None, as_json: bool) 
             document(shown.event)
             | {
                 "waits_for": shown.waits_for,
+                "untouched_users": shown.untouched_users,
                 "outcomes": [document(each) for each in shown.outcomes],
                 "replays": [_brief(each) for each in shown.replays],
                 "audit": [document(each) for each in shown.audit],

@@ -22,6 +22,7 @@ def measure(transaction: Transaction, now: datetime) -> Depths:
         open_events=count(t.events.c.state.in_(OPEN)),
         deadlettered_events=count(t.events.c.state == "deadlettered"),
         due_accounts=count(t.accounts.c.due_at <= now),
+        untouched_users=count(t.fanouts.c.event_id.is_not(None)),
         unpublished_outcomes=count(t.outcomes.c.published_at.is_(None)),
         paused_tenants=count(t.tenants.c.paused_at.is_not(None)),
     )

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, literal, select, true, update
+from sqlalchemy import Row, delete, exists, literal, select, union, update
 
-from service.directory import inbox, intent
+from service.directory import fanouts, inbox, intent
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, insert
+from service.directory.dialect import columns
+from service.directory.fanouts import Users
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.errors import NotFound, Refused, UniquenessConflict, VersionConflict
@@ -119,9 +120,10 @@ def create(
             **_columns(resource),
         )
     )
-    joined = _add(transaction, group, frozenset(members))
-    touched = joined if _is_mapped(group, organization) else ()
+    joining = _joining(transaction, group, frozenset(members))
+    touched = [joining] if _role(group, organization) else []
     _settle(transaction, touched, event_id, received.at)
+    _add(transaction, group, joining)
     return group
 
 
@@ -145,7 +147,6 @@ def change(
     if str(resource["displayName"]).casefold() != group.display_name.casefold():
         _require_free_name(transaction, group.organization, str(resource["displayName"]), group.id)
     event_id = inbox.admit(transaction, received, group.organization).event_id
-    moved = [*_add(transaction, group, members.add), *_remove(transaction, group, members)]
     changed = Group(
         id=group.id,
         organization=group.organization,
@@ -155,14 +156,18 @@ def change(
         created_at=group.created_at,
         modified_at=group.modified_at,
     )
+    joining = _joining(transaction, group, members.add)
+    leaving = _leaving(transaction, group, members)
+    touched: list[Users | None] = []
+    if _role(group, organization) != _role(changed, organization):
+        # Who stays gains or loses a role; who leaves may have one to lose.
+        touched = [joining, _members(group)]
+    elif _role(group, organization) is not None:
+        touched = [joining, leaving]
+    _settle(transaction, touched, event_id, received.at)
+    moved = _add(transaction, group, joining) + _remove(transaction, group, leaving)
     if moved or changed.resource != dict(group.resource):
         changed = _store(transaction, changed, received.at)
-    before, after = _is_mapped(group, organization), _is_mapped(changed, organization)
-    if before != after or _role(group, organization) != _role(changed, organization):
-        # Who stays gains or loses a role; who left may have one to lose.
-        stayed = members_of(transaction, [group.id])[group.id]
-        moved = list(dict.fromkeys([*moved, *stayed]))
-    _settle(transaction, moved if before or after else (), event_id, received.at)
     return changed
 
 
@@ -179,12 +184,10 @@ def remove(
     group = lock(transaction, organization.name, group_id)
     _require_version(group, if_match)
     event_id = inbox.admit(transaction, received, organization.name).event_id
-    touched: Sequence[str] = ()
-    if _is_mapped(group, organization):
-        touched = members_of(transaction, [group.id])[group.id]
+    touched = [_members(group)] if _role(group, organization) else []
+    _settle(transaction, touched, event_id, received.at)
     transaction.execute(delete(t.members).where(t.members.c.group_id == group.id))
     transaction.execute(delete(t.groups).where(t.groups.c.id == group.id))
-    _settle(transaction, touched, event_id, received.at)
 
 
 def as_group(row: Row[Any]) -> Group:
@@ -193,19 +196,31 @@ def as_group(row: Row[Any]) -> Group:
 
 
 def _settle(
-    transaction: Transaction, user_ids: Sequence[str], event_id: str, now: datetime
+    transaction: Transaction, touched: Sequence[Users | None], event_id: str, now: datetime
 ) -> None:
-    """Lets the event wait for the members whose roles may change, or ends it."""
-    if user_ids:
-        intent.touch_users(transaction, user_ids, event_id=event_id, now=now)
+    """Lets the event wait for the members whose roles may change, or ends it.
+
+    Before the members change: they are told from those who are in the group now.
+    """
+    asked = [users for users in touched if users is not None]
+    if asked:
+        users = asked[0] if len(asked) == 1 else union(*asked)
+        fanouts.touch(transaction, users, event_id=event_id, now=now)
     else:
         inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
 
 
-def _add(transaction: Transaction, group: Group, ids: frozenset[str]) -> Sequence[str]:
-    """Puts users into a group and returns who was not in it before. Raises Refused."""
+def _members(group: Group) -> Users:
+    return select(t.members.c.user_id).where(t.members.c.group_id == group.id)
+
+
+def _joining(transaction: Transaction, group: Group, ids: frozenset[str]) -> Users | None:
+    """Who of these users is not in the group yet; None where there is nobody to ask about.
+
+    Raises Refused.
+    """
     if not ids:
-        return ()
+        return None
     listed = intent.id_list(transaction, ids)
     live = (
         select(t.users.c.id)
@@ -222,34 +237,38 @@ def _add(transaction: Transaction, group: Group, ids: frozenset[str]) -> Sequenc
     if len(known) < len(ids):
         missing = min(ids - known)
         raise Refused(f"{missing[:100]} is not the id of a user of this organization.")
-    added = (
-        insert(transaction, t.members)
-        .from_select(["group_id", "user_id"], _pairs(group.id, listed))
-        .on_conflict_do_nothing()
-        .returning(t.members.c.user_id)
-    )
-    return transaction.execute(added).scalars().all()
+    asked = listed.subquery()
+    there = exists().where(t.members.c.group_id == group.id, t.members.c.user_id == asked.c.value)
+    return select(asked.c.value).where(~there)
 
 
-def _pairs(group_id: str, listed: Select[tuple[str]]) -> Select[Any]:
-    ids = listed.subquery()
-    # WHERE true: without it SQLite reads ON CONFLICT as a join's condition.
-    return select(literal(group_id), *ids.c).where(true())
-
-
-def _remove(transaction: Transaction, group: Group, members: MemberChange) -> Sequence[str]:
-    """Takes users out of a group and returns who was in it."""
-    if not members.replace and not members.remove:
-        return ()
-    statement = delete(t.members).where(t.members.c.group_id == group.id)
+def _leaving(transaction: Transaction, group: Group, members: MemberChange) -> Users | None:
+    """Who is in the group and is to leave it; None where there is nobody to ask about."""
+    here = select(t.members.c.user_id).where(t.members.c.group_id == group.id)
     if members.replace:
-        kept = intent.id_list(transaction, members.add)
-        statement = statement.where(t.members.c.user_id.not_in(kept))
-    else:
-        statement = statement.where(
-            t.members.c.user_id.in_(intent.id_list(transaction, members.remove))
-        )
-    return transaction.execute(statement.returning(t.members.c.user_id)).scalars().all()
+        return here.where(t.members.c.user_id.not_in(intent.id_list(transaction, members.add)))
+    if members.remove:
+        return here.where(t.members.c.user_id.in_(intent.id_list(transaction, members.remove)))
+    return None
+
+
+def _add(transaction: Transaction, group: Group, joining: Users | None) -> int:
+    """Puts users into a group; returns how many."""
+    if joining is None:
+        return 0
+    pairs = select(literal(group.id), *joining.subquery().c)
+    added = t.members.insert().from_select(["group_id", "user_id"], pairs)
+    return transaction.execute(added).rowcount
+
+
+def _remove(transaction: Transaction, group: Group, leaving: Users | None) -> int:
+    """Takes users out of a group; returns how many."""
+    if leaving is None:
+        return 0
+    left = delete(t.members).where(
+        t.members.c.group_id == group.id, t.members.c.user_id.in_(leaving)
+    )
+    return transaction.execute(left).rowcount
 
 
 def _store(transaction: Transaction, group: Group, now: datetime) -> Group:
@@ -294,10 +313,12 @@ def _columns(resource: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _role(group: Group, organization: Organization) -> tuple[str | None, ...]:
-    names = (group.id, group.external_id, group.display_name)
-    return tuple(organization.roles.get(name) if name else None for name in names)
-
-
-def _is_mapped(group: Group, organization: Organization) -> bool:
-    return any(_role(group, organization))
+def _role(group: Group, organization: Organization) -> str | None:
+    """What the group stands for; see service.directory.roles."""
+    mapping = organization.roles
+    by_name = {name.casefold(): role for name, role in mapping.items()}
+    return (
+        mapping.get(group.id)
+        or mapping.get(group.external_id or "")
+        or by_name.get(group.display_name.casefold())
+    )

@@ -66,6 +66,15 @@ class Problem:
             "httpStatus": self.status,
         }
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Problem:
+        return cls(
+            kind=document["class"],
+            code=document["code"],
+            message=document["message"],
+            status=document["httpStatus"],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -311,6 +320,24 @@ def _respond(
     if promised is not None:
         told = _facts(row, now) | responses.told(promised, ended, problem)
         _emit(transaction, "scim.responded", row, event_id, now, told)
+
+
+def conclude(
+    transaction: Transaction,
+    event_id: str,
+    *,
+    now: datetime,
+    result: Literal["applied", "waiting", "held"],
+) -> None:
+    """Ends an event that waits for no account any more: dead-lettered where one of them failed."""
+    failure = transaction.execute(
+        select(t.events.c.error).where(t.events.c.id == event_id)
+    ).scalar_one()
+    if failure is None:
+        finish(transaction, event_id, "succeeded", now=now, result=result)
+    else:
+        problem = Problem.from_document(failure)
+        finish(transaction, event_id, "deadlettered", now=now, problem=problem)
 
 
 def pass_through(

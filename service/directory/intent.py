@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Row, Select, Text, bindparam, column, func, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    case,
+    column,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
@@ -23,7 +35,6 @@ from service.people import User, identifier_of, is_wanted
 
 Store = Callable[[Mapping[str, Any]], User]
 """Writes what was decided into a user's row, and returns the row."""
-_AT_ONCE: Final = 5000
 NO_ADDRESS = (
     "No e-mail address: send a primary e-mail, or a userName that is an address, and the user is"
     " provisioned."
@@ -232,22 +243,10 @@ def touch_users(
     event_id: str,
     now: datetime,
 ) -> int:
-    """Lets an event wait for the accounts of many users, as after a change of a group.
+    """Lets an event wait for the accounts of some users, as after a change of a group.
 
-    Ends the event at once where none of them has an account. Returns the number of waits.
+    Returns the number of waits. For many users see ``fanouts.touch``.
     """
-    touched = 0
-    distinct = list(dict.fromkeys(user_ids))
-    for start in range(0, len(distinct), _AT_ONCE):
-        touched += _touch_some(transaction, distinct[start : start + _AT_ONCE], event_id, now)
-    if touched == 0:
-        inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
-    return touched
-
-
-def _touch_some(
-    transaction: Transaction, user_ids: Sequence[str], event_id: str, now: datetime
-) -> int:
     # Users before accounts, each in order, as everywhere: two changes do not wait for each other.
     housed = transaction.execute(
         select(t.users.c.id)
@@ -269,7 +268,8 @@ def _touch_some(
         .where(t.accounts.c.id.in_(in_order))
         .values(
             revision=t.accounts.c.revision + 1,
-            due_at=now,
+            # Who is due already keeps their place, a leaver most of all.
+            due_at=case((t.accounts.c.due_at < now, t.accounts.c.due_at), else_=now),
             attempts=0,
             error=None,
             modified_at=now,

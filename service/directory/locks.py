@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from service.directory import audit, inbox, intent, organizations, people
+from service.directory import audit, fanouts, inbox, intent, organizations, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Received
@@ -133,12 +133,10 @@ def decommission(
 
 def touch_organization(transaction: Transaction, name: str, *, event_id: str, now: datetime) -> int:
     """Lets an event wait until every account of an organization has been looked at again."""
-    ids = transaction.execute(
-        select(t.users.c.id)
-        .where(t.users.c.organization == name, t.users.c.account_id.is_not(None))
-        .order_by(t.users.c.id)
-    ).scalars()
-    return intent.touch_users(transaction, ids.all(), event_id=event_id, now=now)
+    housed = select(t.users.c.id).where(
+        t.users.c.organization == name, t.users.c.account_id.is_not(None)
+    )
+    return fanouts.touch(transaction, housed, event_id=event_id, now=now)
 
 
 def accounts_of(transaction: Transaction, name: str) -> int:

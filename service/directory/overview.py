@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import func, or_, select
 
-from service.directory import inbox, people, replays
+from service.directory import fanouts, inbox, people, replays
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Filter
 from service.errors import NotFound, Refused
 from service.people import User
+
+_MOST: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +135,8 @@ def waits_for(transaction: Transaction, event_id: str) -> list[str]:
         select(t.waits.c.user_id, t.waits.c.revision, t.accounts)
         .join(t.accounts, t.accounts.c.id == t.waits.c.account_id)
         .where(t.waits.c.event_id == event_id)
-        .order_by(t.waits.c.user_id)
-        .limit(100)
+        .order_by(t.waits.c.account_id, t.waits.c.user_id)  # as the index has them: some have many
+        .limit(_MOST)
     ).all()
     told = [
         f"account {row.id} of user {row.user_id}: revision {row.revision} wanted,"
@@ -143,10 +146,18 @@ def waits_for(transaction: Transaction, event_id: str) -> list[str]:
         + (f" ({row.error.get('message')})" if row.error else "")
         for row in rows
     ]
+    if len(rows) == _MOST:
+        waits = select(func.count()).where(t.waits.c.event_id == event_id)
+        told += _more(transaction.execute(waits).scalar_one() - _MOST, "more accounts")
+    told += _more(fanouts.left(transaction, event_id), "users whom it has not touched yet")
     due = transaction.execute(
         select(t.schedule.c.due_at).where(t.schedule.c.event_id == event_id)
     ).scalar_one_or_none()
     return told if due is None else [*told, f"its time: {due:%Y-%m-%d %H:%M:%S} UTC"]
+
+
+def _more(count: int, what: str) -> list[str]:
+    return [f"{count:,} {what}"] if count else []
 
 
 def _users_by_state(transaction: Transaction) -> dict[str, dict[str, int]]:

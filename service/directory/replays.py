@@ -14,7 +14,17 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Row, and_, select
 
-from service.directory import audit, inbox, intent, locks, organizations, outbox, people, workers
+from service.directory import (
+    audit,
+    fanouts,
+    inbox,
+    intent,
+    locks,
+    organizations,
+    outbox,
+    people,
+    workers,
+)
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Problem, Received
@@ -329,12 +339,10 @@ def _reconcile(transaction: Transaction, user_id: str, received: Received) -> st
 
 def _reconcile_failed(transaction: Transaction, organization: str, received: Received) -> str:
     event_id = inbox.admit(transaction, received, organization).event_id
-    failed = transaction.execute(
-        select(t.users.c.id)
-        .where(t.users.c.organization == organization, t.users.c.state == "failed")
-        .order_by(t.users.c.id)
-    ).scalars()
-    intent.touch_users(transaction, failed.all(), event_id=event_id, now=received.at)
+    failed = select(t.users.c.id).where(
+        t.users.c.organization == organization, t.users.c.state == "failed"
+    )
+    fanouts.touch(transaction, failed, event_id=event_id, now=received.at)
     return event_id
 
 

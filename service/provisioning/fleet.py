@@ -1,4 +1,7 @@
-"""Lanes for every configured tenant: started, restarted when a tenant changes, stopped together."""
+"""Lanes for every configured tenant: started, restarted when a tenant changes, stopped together.
+
+And what runs beside them, whichever process comes first: planned events, changes of many accounts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.clock import Clock
-from service.directory import organizations, workers
+from service.directory import fanouts, organizations, workers
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
 from service.provisioning.lanes import Lanes, pause
@@ -89,3 +92,35 @@ class Calendar:
                 if not is_unavailable(error):
                     log.exception("calendar.failed")
             await pause(stop, 1.0)
+
+
+class FanOuts:
+    """Carries changes of many accounts on: of each in turn one portion, then a rest as long as that
+    took, since on SQLite all writers wait for a portion.
+
+    Any number of processes may do so at once, and one that dies leaves the rest to the others.
+    """
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        last = ""
+        while not stop.is_set():
+            rest = 0.2
+            try:
+                began = self._clock.monotonic()
+                turn = await self._database.read(lambda tx, it=last: fanouts.next_event(tx, it))
+                last = turn or ""
+                if turn is not None:
+                    now = self._clock.now()
+                    touched = await self._database.transact(
+                        lambda tx, it=turn, now=now: fanouts.carry_on(tx, it, now)
+                    )
+                    if touched:
+                        rest = self._clock.monotonic() - began
+            except Exception as error:
+                if not is_unavailable(error):
+                    log.exception("fan_outs.failed", event_id=last)
+            await pause(stop, rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -97,28 +97,14 @@ def _finish(
         if (problem := failed.get(user_id)) is not None:
             accounts.note_failure(transaction, event_id, problem.as_document())
     for event_id in accounts.stop_waiting(transaction, account.id, account.revision):
-        failure = accounts.failure_of(transaction, event_id)
-        if failure is not None:
-            problem = _problem(failure)
-            inbox.finish(transaction, event_id, "deadlettered", now=now, problem=problem)
-            continue
-        inbox.finish(transaction, event_id, "succeeded", now=now, result=result)
+        inbox.conclude(transaction, event_id, now=now, result=result)
 
 
 def _problem_of(organization: Organization, observed: Observed) -> Problem | None:
     known = observed.refused.get("") or observed.refused.get(organization.auth0_name)
     if known is None:
         return None
-    return _problem(known)
-
-
-def _problem(document: Mapping[str, Any]) -> Problem:
-    return Problem(
-        kind=document["class"],
-        code=document["code"],
-        message=document["message"],
-        status=document["httpStatus"],
-    )
+    return Problem.from_document(known)
 
 
 def _status(

@@ -177,7 +177,7 @@ class Customer:
                 for user in people.of_account(tx, account_id):
                     people.store(tx, user.id, state="applied", last_applied_at=self.now)
                 for event_id in accounts.stop_waiting(tx, account_id, account.revision):
-                    inbox.finish(tx, event_id, "succeeded", now=self.now, result="applied")
+                    inbox.conclude(tx, event_id, now=self.now, result="applied")
             return done
 
         return await self.database.transact(work)

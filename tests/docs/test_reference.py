@@ -35,6 +35,7 @@ def test_every_metric_is_listed() -> None:
     nothing = Depths(
         open_events=0,
         due_accounts=0,
+        untouched_users=0,
         unpublished_outcomes=0,
         paused_tenants=0,
         deadlettered_events=0,
