@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Column,
+    ColumnElement,
     Connection,
     Row,
+    Select,
     Table,
+    Text,
     TextualSelect,
+    any_,
     bindparam,
     func,
+    literal,
     select,
     text,
 )
+from sqlalchemy import column as named
 from sqlalchemy.dialects import postgresql, sqlite
+
+from service.directory.tables import Document
 
 
 def insert(transaction: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -54,6 +63,31 @@ def _insert_unless_known(
     )
     types = [bindparam(name, type_=table.c[name].type) for name in names]
     return statement.bindparams(*types).columns(*returning)
+
+
+def among(
+    transaction: Connection, column: ColumnElement[str], ids: Collection[str]
+) -> ColumnElement[bool]:
+    """Whether a column is one of these ids, as one bound value, however many they are."""
+    if transaction.dialect.name == "postgresql":
+        # No join, which the planner may do the quadratic way where its statistics lag behind.
+        return column == any_(_array(ids))
+    return column.in_(id_list(transaction, ids))
+
+
+def id_list(transaction: Connection, ids: Collection[str]) -> Select[tuple[str]]:
+    """Ids as a sub-query of one bound value, however many they are."""
+    if transaction.dialect.name == "postgresql":
+        # Of an array the planner knows the length, of a JSON list it guesses a hundred.
+        unnested = func.unnest(_array(ids))
+        rows = unnested.table_valued(named("value", Text)).render_derived()
+    else:
+        rows = func.json_each(literal(list(ids), Document)).table_valued(named("value", Text))
+    return select(rows.c.value)
+
+
+def _array(ids: Collection[str]) -> ColumnElement[Any]:
+    return literal(list(ids), ARRAY(Text))
 
 
 def columns(row: Row[Any]) -> Mapping[Any, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy import CompoundSelect, Select, delete, func, literal, select
 from service.directory import accounts, inbox, intent
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import among
 
 AT_ONCE: Final = 200
 """So many users are touched by the change itself: some 10 ms."""
@@ -76,8 +77,7 @@ def carry_on(
     intent.touch_users(transaction, ids, event_id=event_id, now=now)
     transaction.execute(
         delete(t.fanouts).where(
-            t.fanouts.c.event_id == event_id,
-            t.fanouts.c.user_id.in_(intent.id_list(transaction, ids)),
+            t.fanouts.c.event_id == event_id, among(transaction, t.fanouts.c.user_id, ids)
         )
     )
     # Held after the accounts, as a lane does that ends an event's last wait.

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, literal, select, union, update
+from sqlalchemy import ColumnElement, Row, Select, delete, literal, select, union, update
 
-from service.directory import fanouts, inbox, intent
+from service.directory import fanouts, inbox
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns
+from service.directory.dialect import among, columns, id_list
 from service.directory.fanouts import Users
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
@@ -121,7 +121,7 @@ def create(
         )
     )
     joining = _joining(transaction, group, frozenset(members))
-    touched = [joining] if _role(group, organization) else []
+    touched = [id_list(transaction, joining)] if _role(group, organization) else []
     _settle(transaction, touched, event_id, received.at)
     _add(transaction, group, joining)
     return group
@@ -157,13 +157,14 @@ def change(
         modified_at=group.modified_at,
     )
     joining = _joining(transaction, group, members.add)
-    leaving = _leaving(transaction, group, members)
-    touched: list[Users | None] = []
+    leaving = _leaving(transaction, members)
+    touched: list[Users] = []
     if _role(group, organization) != _role(changed, organization):
         # Who stays gains or loses a role; who leaves may have one to lose.
-        touched = [joining, _members(group)]
+        touched = [_members(group), id_list(transaction, joining)]
     elif _role(group, organization) is not None:
-        touched = [joining, leaving]
+        touched = [id_list(transaction, joining)]
+        touched += [_members(group).where(leaving)] if leaving is not None else []
     _settle(transaction, touched, event_id, received.at)
     moved = _add(transaction, group, joining) + _remove(transaction, group, leaving)
     if moved or changed.resource != dict(group.resource):
@@ -196,36 +197,31 @@ def as_group(row: Row[Any]) -> Group:
 
 
 def _settle(
-    transaction: Transaction, touched: Sequence[Users | None], event_id: str, now: datetime
+    transaction: Transaction, touched: Sequence[Users], event_id: str, now: datetime
 ) -> None:
     """Lets the event wait for the members whose roles may change, or ends it.
 
     Before the members change: they are told from those who are in the group now.
     """
-    asked = [users for users in touched if users is not None]
-    if asked:
-        users = asked[0] if len(asked) == 1 else union(*asked)
+    if touched:
+        users = touched[0] if len(touched) == 1 else union(*touched)
         fanouts.touch(transaction, users, event_id=event_id, now=now)
     else:
         inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
 
 
-def _members(group: Group) -> Users:
+def _members(group: Group) -> Select[tuple[str]]:
     return select(t.members.c.user_id).where(t.members.c.group_id == group.id)
 
 
-def _joining(transaction: Transaction, group: Group, ids: frozenset[str]) -> Users | None:
-    """Who of these users is not in the group yet; None where there is nobody to ask about.
-
-    Raises Refused.
-    """
+def _joining(transaction: Transaction, group: Group, ids: frozenset[str]) -> Sequence[str]:
+    """Who of these users is not in the group yet. Raises Refused."""
     if not ids:
-        return None
-    listed = intent.id_list(transaction, ids)
+        return ()
     live = (
         select(t.users.c.id)
         .where(
-            t.users.c.id.in_(listed),
+            among(transaction, t.users.c.id, ids),
             t.users.c.organization == group.organization,
             t.users.c.deleted_at.is_(None),
             t.users.c.resource.is_not(None),
@@ -237,38 +233,34 @@ def _joining(transaction: Transaction, group: Group, ids: frozenset[str]) -> Use
     if len(known) < len(ids):
         missing = min(ids - known)
         raise Refused(f"{missing[:100]} is not the id of a user of this organization.")
-    asked = listed.subquery()
-    there = exists().where(t.members.c.group_id == group.id, t.members.c.user_id == asked.c.value)
-    return select(asked.c.value).where(~there)
+    there = _members(group).where(among(transaction, t.members.c.user_id, ids))
+    return sorted(ids.difference(transaction.execute(there).scalars()))
 
 
-def _leaving(transaction: Transaction, group: Group, members: MemberChange) -> Users | None:
-    """Who is in the group and is to leave it; None where there is nobody to ask about."""
-    here = select(t.members.c.user_id).where(t.members.c.group_id == group.id)
+def _leaving(transaction: Transaction, members: MemberChange) -> ColumnElement[bool] | None:
+    """Which of the rows of a group's members are to go; None where none is."""
     if members.replace:
-        return here.where(t.members.c.user_id.not_in(intent.id_list(transaction, members.add)))
+        return t.members.c.user_id.not_in(id_list(transaction, members.add))
     if members.remove:
-        return here.where(t.members.c.user_id.in_(intent.id_list(transaction, members.remove)))
+        return among(transaction, t.members.c.user_id, members.remove)
     return None
 
 
-def _add(transaction: Transaction, group: Group, joining: Users | None) -> int:
+def _add(transaction: Transaction, group: Group, joining: Sequence[str]) -> int:
     """Puts users into a group; returns how many."""
-    if joining is None:
+    if not joining:
         return 0
-    pairs = select(literal(group.id), *joining.subquery().c)
-    added = t.members.insert().from_select(["group_id", "user_id"], pairs)
-    return transaction.execute(added).rowcount
+    pairs = select(literal(group.id), *id_list(transaction, joining).subquery().c)
+    transaction.execute(t.members.insert().from_select(["group_id", "user_id"], pairs))
+    return len(joining)
 
 
-def _remove(transaction: Transaction, group: Group, leaving: Users | None) -> int:
+def _remove(transaction: Transaction, group: Group, leaving: ColumnElement[bool] | None) -> int:
     """Takes users out of a group; returns how many."""
     if leaving is None:
         return 0
-    left = delete(t.members).where(
-        t.members.c.group_id == group.id, t.members.c.user_id.in_(leaving)
-    )
-    return transaction.execute(left).rowcount
+    statement = delete(t.members).where(t.members.c.group_id == group.id, leaving)
+    return transaction.execute(statement).rowcount
 
 
 def _store(transaction: Transaction, group: Group, now: datetime) -> Group:

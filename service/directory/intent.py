@@ -6,29 +6,17 @@ account due are one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    ARRAY,
-    Row,
-    Select,
-    Text,
-    bindparam,
-    case,
-    column,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Row, bindparam, case, literal, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import hold
+from service.directory.dialect import among, hold
 from service.directory.inbox import Problem
 from service.directory.organizations import Registered
 from service.people import User, identifier_of, is_wanted
@@ -249,20 +237,17 @@ def touch_users(
     """
     # Users before accounts, each in order, as everywhere: two changes do not wait for each other.
     housed = transaction.execute(
-        select(t.users.c.id)
+        select(t.users.c.id, t.users.c.account_id)
         .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-        .where(t.users.c.id.in_(id_list(transaction, user_ids)), t.accounts.c.closed_at.is_(None))
+        .where(among(transaction, t.users.c.id, user_ids), t.accounts.c.closed_at.is_(None))
         .order_by(t.users.c.id)
         .with_for_update(of=t.users)
-    )
-    listed = id_list(transaction, housed.scalars())
-    theirs = select(t.users.c.account_id).where(t.users.c.id.in_(listed))
-    in_order = (
-        select(t.accounts.c.id)
-        .where(t.accounts.c.id.in_(theirs))
-        .order_by(t.accounts.c.id)
-        .with_for_update()
-    )
+    ).all()
+    if not housed:
+        return 0
+    ids = [row.id for row in housed]
+    theirs = among(transaction, t.accounts.c.id, [row.account_id for row in housed])
+    in_order = select(t.accounts.c.id).where(theirs).order_by(t.accounts.c.id).with_for_update()
     transaction.execute(
         update(t.accounts)
         .where(t.accounts.c.id.in_(in_order))
@@ -281,26 +266,15 @@ def touch_users(
             select(literal(event_id), t.accounts.c.id, t.users.c.id, t.accounts.c.revision)
             .select_from(t.users)
             .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-            .where(t.users.c.id.in_(listed)),
+            .where(among(transaction, t.users.c.id, ids)),
         )
     )
     transaction.execute(
         update(t.users)
-        .where(t.users.c.id.in_(listed))
+        .where(among(transaction, t.users.c.id, ids))
         .values(state="pending", detail=None, last_event_id=event_id)
     )
     return waiting.rowcount
-
-
-def id_list(transaction: Transaction, ids: Iterable[str]) -> Select[tuple[str]]:
-    """Ids as a sub-query of one bound value, however many they are."""
-    if transaction.dialect.name == "postgresql":
-        # Of an array the planner knows the length, of a JSON list it guesses a hundred.
-        unnested = func.unnest(literal(list(ids), ARRAY(Text)))
-        rows = unnested.table_valued(column("value", Text)).render_derived()
-    else:
-        rows = func.json_each(literal(list(ids), t.Document)).table_valued(column("value", Text))
-    return select(rows.c.value)
 
 
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:

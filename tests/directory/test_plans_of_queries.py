@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from service.directory import accounts, depths, outbox, overview, replays, tables
+from service.directory import accounts, depths, fanouts, outbox, overview, replays, tables
 from service.directory.database import sqlite_engine
 from service.directory.inbox import Filter
 
@@ -25,6 +25,9 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
 
 ASKED: dict[str, Callable[[Connection], object]] = {
     "accounts that are due": lambda tx: accounts.due(tx, "main", now=NOW, limit=50),
+    "events that wait for nothing": lambda tx: accounts.waiting_for_nothing(tx, ["e"]),
+    "whom a change of many touches next": lambda tx: fanouts.next_event(tx, "e"),
+    "what an event waits for": lambda tx: overview.waits_for(tx, "e"),
     "outcomes to publish": lambda tx: outbox.unpublished(tx, range(16), 500),
     "what is in trouble": lambda tx: overview.latest_events(tx, Filter(), trouble=True),
     "what is open": lambda tx: overview.latest_events(tx, Filter(state="accepted")),

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import Connection, func, select
 
-from service.directory import tables
-from service.ids import new_id
 from tests.scim.client import Scim, opened, organization
 
 
@@ -209,46 +205,3 @@ async def test_organizations_neither_see_nor_change_each_other(neighbours: list[
     assert await theirs.names(f'id eq "{user["id"]}"') == []
     foreign = f"http://scim.test/scim/v2/hoekstra/Users/{user['id']}"
     assert (await theirs.http.get(foreign)).status_code == 401
-
-
-async def test_one_member_patch_of_a_huge_group_costs_what_a_small_one_costs(
-    embedded: Scim,
-) -> None:
-    newcomer = (await embedded.post_user("newcomer"))["id"]
-    small, large = await embedded.post_group("Small"), await embedded.post_group("Large")
-
-    def fill(transaction: Connection) -> None:
-        row = transaction.execute(select(tables.users).where(tables.users.c.id == newcomer)).one()
-        copied = {**row._mapping, "user_name_key": None, "display_name_key": None}  # pyright: ignore[reportPrivateUsage]
-        ids = [new_id(row.created_at) for _ in range(20_000)]
-        transaction.execute(tables.users.insert(), [{**copied, "id": each} for each in ids])
-        for group, count in ((small, 10), (large, len(ids))):
-            transaction.execute(
-                tables.members.insert(),
-                [{"group_id": group["id"], "user_id": each} for each in ids[:count]],
-            )
-
-    await embedded.database.transact(fill)
-
-    async def patched(group: str, name: str) -> float:
-        start = time.perf_counter()
-        answer = await embedded.patch(f"Groups/{group}", {**add(newcomer), "op": name})
-        assert answer.status_code == 204
-        return time.perf_counter() - start
-
-    # In turn, and the best of each: whatever else the machine does meets both alike.
-    took: dict[tuple[str, str], list[float]] = {}
-    for _ in range(20):
-        for name in ("add", "remove"):
-            for group in (small["id"], large["id"]):
-                took.setdefault((name, group), []).append(await patched(group, name))
-    for name in ("add", "remove"):
-        assert min(took[name, large["id"]]) < 2 * min(took[name, small["id"]])
-
-    def count(transaction: Connection) -> int:
-        members = tables.members.c
-        return transaction.execute(
-            select(func.count()).where(members.group_id == large["id"])
-        ).scalar_one()
-
-    assert await embedded.database.read(count) == 20_000
