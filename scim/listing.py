@@ -11,7 +11,7 @@ from scim.errors import ScimError, invalid_filter, invalid_value
 from scim.filter import parse_filter
 from scim.representation import Projection, projection_of
 from scim.resource import Profile
-from service.directory.search import Query, Sort
+from service.directory.pages import Query, Sort
 
 LIST_SCHEMA: Final = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 DEFAULT_COUNT: Final = 100

@@ -119,7 +119,8 @@ class Relation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Where a table keeps what. ``columns`` are attributes with a column of their own; ``folded``
-    hold a value's casefold and are indexed; ``keyed`` answers an equality from another table.
+    hold a value's casefold and are indexed; ``keyed`` answers an equality from another table;
+    ``indexed`` names the other columns of which an index finds an equal value.
     """
 
     resource: ColumnElement[Any]
@@ -131,6 +132,39 @@ class Layout:
     relations: Mapping[tuple[str, ...], Relation] = field(
         default_factory=dict[tuple[str, ...], Relation]
     )
+    indexed: frozenset[tuple[str, ...]] = frozenset()
+
+
+def finds_few(predicate: Predicate, layout: Layout) -> Literal["ids", "values"] | None:
+    """What an index leads by to all that fulfil this: their ids, a value, or None to a walk."""
+    match predicate:
+        case Compare(target=target, operator="eq", value=str()):
+            if target.name == ("id",) or target.name in layout.keyed:
+                return "ids"
+            known = target.name in layout.indexed or target.name in layout.folded
+            return "values" if known else None
+        case Entry(keys=keys, where=where):
+            return "ids" if _named_value(keys, where, layout) is not None else None
+        case And(terms):
+            found = [finds_few(term, layout) for term in terms]
+            return "ids" if "ids" in found else "values" if "values" in found else None
+        case Or(terms):
+            by_ids = bool(terms) and all(finds_few(term, layout) == "ids" for term in terms)
+            return "ids" if by_ids else None
+        case _:
+            return None
+
+
+def _named_value(keys: tuple[str, ...], where: Predicate, layout: Layout) -> str | None:
+    """The value that an entry must have to fulfil this, where ``keyed`` knows who has it."""
+    match where:
+        case Compare(target=Target(keys=("value",)), operator="eq", value=str(value)):
+            return value if (*keys, "value") in layout.keyed else None
+        case And(terms):
+            values = (_named_value(keys, term, layout) for term in terms)
+            return next((value for value in values if value is not None), None)
+        case _:
+            return None
 
 
 def compile_predicate(
@@ -146,6 +180,8 @@ def compile_sort(target: Target, layout: Layout, dialect_name: str) -> ColumnEle
 
 
 _ESCAPE: Final = "\\"
+LONGEST_KEY: Final = 256
+"""Characters of a text that sorting looks at: a place in the order must fit into a cursor."""
 
 
 def _escaped(text: str) -> str:
@@ -249,9 +285,13 @@ class _Compiler:
                 select(literal(1)).select_from(rows).where(relation.joined(rows), condition)
             )
         entries, value = self._entries(keys, host, plain=_is_of_plain_values(where))
-        return exists(
+        found = exists(
             select(literal(1)).select_from(entries).where(self._condition(where, value, None))
         )
+        named = _named_value(keys, where, layout) if layout is not None else None
+        if layout is None or named is None:
+            return found
+        return and_(layout.keyed[(*keys, "value")](named), found)
 
     def _entries(
         self, keys: tuple[str, ...], host: ColumnElement[Any], *, plain: bool = False
@@ -363,7 +403,7 @@ class _Compiler:
     def sort_key(self, target: Target) -> ColumnElement[Any]:
         layout = self._layout
         if target.name in layout.folded:
-            return self._collated(layout.folded[target.name])
+            return layout.folded[target.name]  # of a collation that is the same everywhere
         if target.name in layout.columns:
             value = layout.columns[target.name]
             return self._collated(value) if target.kind == "string" else value
@@ -371,7 +411,8 @@ class _Compiler:
         value = self._of_list(target) if target.many else self._value(resource, target)
         if target.kind != "string":
             return value
-        return self._collated(value if target.exact else func.lower(value))
+        text = func.substr(value, 1, LONGEST_KEY)
+        return self._collated(text if target.exact else func.lower(text))
 
     def _of_list(self, target: Target) -> ColumnElement[Any]:
         sub = (target.sub,) if target.sub else ()

@@ -1,111 +1,54 @@
-"""Pages of users and groups by predicate. Exact totals, and always a stable order.
+"""Users and groups by predicate: what SCIM shows of them, and where each attribute is kept.
 
 Shows only what the SCIM door shows, and only of one organization.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Table, func, literal, null, select
+from sqlalchemy import ColumnElement, Row, literal, null, select
 
 from service.directory import groups, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.groups import Group
-from service.directory.predicates import (
-    Layout,
-    Predicate,
-    Relation,
-    Target,
-    compile_predicate,
-    compile_sort,
-)
+from service.directory.pages import Listing, Page, Query, fetch
+from service.directory.predicates import Layout, Relation
 from service.people import User
 
 T = TypeVar("T")
+_INDEXED: Final = frozenset({("externalId",)})
 PROVISIONING: Final = "urn:auth0-provisioner:scim:1.0:Provisioning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sort:
-    """What to order by before the id; resources without a value come last, or first descending."""
-
-    target: Target
-    descending: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """What a page shows: ``offset`` resources are passed over, at most ``limit`` follow."""
-
-    where: Predicate | None = None
-    sort: Sort | None = None
-    offset: int = 0
-    limit: int = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
-    """``total`` counts everything that matches."""
-
-    total: int
-    items: Sequence[T]
-
-
 def users(transaction: Transaction, organization: str, query: Query) -> Page[User]:
-    shown = (
-        t.users.c.organization == organization,
-        t.users.c.deleted_at.is_(None),
-        t.users.c.resource.is_not(None),
+    listing = Listing(
+        table=t.users,
+        organization=organization,
+        shown=(t.users.c.deleted_at.is_(None), t.users.c.resource.is_not(None)),
+        walked=(t.users.c.deleted_at.is_(None), t.users.c.user_name_key.is_not(None)),
+        layout=_user_layout(organization),
     )
-    total, rows = _page(transaction, t.users, shown, _user_layout(organization), query)
-    return Page(total=total, items=[people.as_user(row) for row in rows])
+    return _of(fetch(transaction, listing, query), people.as_user)
 
 
 def groups_page(transaction: Transaction, organization: str, query: Query) -> Page[Group]:
-    shown = (t.groups.c.organization == organization,)
-    total, rows = _page(transaction, t.groups, shown, _group_layout(), query)
-    return Page(total=total, items=[groups.as_group(row) for row in rows])
+    listing = Listing(
+        table=t.groups, organization=organization, shown=(), walked=(), layout=_group_layout()
+    )
+    return _of(fetch(transaction, listing, query), groups.as_group)
 
 
-def _page(
-    transaction: Transaction,
-    table: Table,
-    shown: tuple[ColumnElement[bool], ...],
-    layout: Layout,
-    query: Query,
-) -> tuple[int, Sequence[Row[Any]]]:
-    dialect = transaction.dialect.name
-    conditions = list(shown)
-    if query.where is not None:
-        conditions.append(compile_predicate(query.where, layout, dialect))
-    rows: Sequence[Row[Any]] = ()
-    if query.limit > 0:
-        order: list[ColumnElement[Any]] = [table.c.id]
-        if query.where is not None and dialect == "sqlite":
-            # An expression: else SQLite walks all ids in order, past the index that finds the few.
-            order = [table.c.id + ""]
-        if query.sort is not None:
-            key = compile_sort(query.sort.target, layout, dialect)
-            down = query.sort.descending
-            order.insert(0, key.desc().nulls_first() if down else key.asc().nulls_last())
-        rows = transaction.execute(
-            select(table)
-            .where(*conditions)
-            .order_by(*order)
-            .limit(query.limit)
-            .offset(query.offset)
-        ).all()
-        ends_here = len(rows) < query.limit and (rows or query.offset == 0)
-        if ends_here:  # the last page tells the total
-            return query.offset + len(rows), rows
-    total = transaction.execute(
-        select(func.count()).select_from(table).where(*conditions)
-    ).scalar_one()
-    return total, rows
+def _of(page: Page[Row[Any]], read: Callable[[Row[Any]], T]) -> Page[T]:
+    return Page(
+        items=[read(row) for row in page.items],
+        total=page.total,
+        more=page.more,
+        first=page.first,
+        last=page.last,
+    )
 
 
 def _user_layout(organization: str) -> Layout:
@@ -137,6 +80,7 @@ def _user_layout(organization: str) -> Layout:
         },
         keyed={("emails", "value"): has_address},
         relations={("groups",): _GROUPS_OF_USER},
+        indexed=_INDEXED,
     )
 
 
@@ -153,6 +97,7 @@ def _group_layout() -> Layout:
         },
         folded={("displayName",): groups.display_name_key},
         relations={("members",): _MEMBERS_OF_GROUP},
+        indexed=_INDEXED,
     )
 
 

@@ -20,7 +20,7 @@ from service.clock import SystemClock
 from service.directory import organizations, search, tables, users
 from service.directory.database import open_database
 from service.directory.inbox import Received
-from service.directory.search import Query
+from service.directory.pages import Query
 from tests.infrastructure.postgres import create_database, drop_database
 from tests.scim.client import organization
 

@@ -12,7 +12,7 @@ from scim.filter import parse_filter
 from scim.schema import load_catalogue
 from service.directory import search, tables
 from service.directory.database import sqlite_engine
-from service.directory.search import Query
+from service.directory.pages import Query
 
 CATALOGUE = load_catalogue()
 
