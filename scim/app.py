@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -19,6 +18,7 @@ from scim.admission import Admission, needed
 from scim.authentication import Authentication
 from scim.bulk import Bulk
 from scim.bulk_request import LARGEST_BULK
+from scim.cursors import Cursors
 from scim.door import Door
 from scim.errors import ScimError, ScimType
 from scim.extensions import Catalogues
@@ -36,7 +36,7 @@ from scim.http import (
 )
 from scim.issuers import Issuers
 from scim.limiting import UNLIMITED, Limit
-from scim.listing import Asked, Found, asked_by, list_response
+from scim.lists import Lists, Source
 from scim.preferences import WRITES, Later, prefers_async
 from scim.schema import load_catalogue
 from scim.users import Users
@@ -52,7 +52,6 @@ _RETRY_AFTER_SECONDS: Final = 5
 
 Handler = Callable[[Request, Organization], Awaitable[Answer]]
 OneHandler = Callable[[Request, Organization, str], Awaitable[Answer]]
-SearchHandler = Callable[[Request, Organization, Asked], Awaitable[Found]]
 
 _REFUSALS: Final[Mapping[type[ProvisionerError], tuple[int, ScimType | None]]] = {
     NotFound: (404, None),
@@ -84,6 +83,7 @@ def create_app(
     return ScimApp(
         door=door,
         admission=Admission(authentication, limit=limit, clock=clock, on_refused=on_refused),
+        cursors=Cursors(pepper=pepper, clock=clock),
         base_url=base_url.rstrip("/") if base_url else None,
     )
 
@@ -91,13 +91,23 @@ def create_app(
 class ScimApp:
     """Dispatches requests; stateless but for tokens remembered and requests counted."""
 
-    def __init__(self, *, door: Door, admission: Admission, base_url: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        door: Door,
+        admission: Admission,
+        cursors: Cursors,
+        base_url: str | None,
+    ) -> None:
         self._door = door
         self._admission = admission
         self._base_url = base_url
         self._users = Users(door)
         self._groups = Groups(door)
         self._bulk = Bulk(door, self._perform, admission.spend)
+        self._lists = Lists(cursors)
+        self._of_users = Source(resource_type="User", search=self._users.search)
+        self._of_groups = Source(resource_type="Group", search=self._groups.search)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -174,16 +184,18 @@ class ScimApp:
     def _handlers(self, segments: tuple[str, ...]) -> Mapping[str, Handler]:
         """Method to handler for a path below the organization's. Raises ScimError 404."""
         match segments:
-            case ("Users",):
-                return _collection(self._users.create, self._users.search)
-            case ("Groups",):
-                return _collection(self._groups.create, self._groups.search)
-            case ("Users", ".search"):
-                return {"POST": _searching(self._users.search)}
-            case ("Groups", ".search"):
-                return {"POST": _searching(self._groups.search)}
+            case ():
+                return {"GET": self._lists.by_query(self._of_users, self._of_groups)}
             case (".search",):
-                return {"POST": _searching(self._search_all)}
+                return {"POST": self._lists.by_body(self._of_users, self._of_groups)}
+            case ("Users",):
+                return {"GET": self._lists.by_query(self._of_users), "POST": self._users.create}
+            case ("Groups",):
+                return {"GET": self._lists.by_query(self._of_groups), "POST": self._groups.create}
+            case ("Users", ".search"):
+                return {"POST": self._lists.by_body(self._of_users)}
+            case ("Groups", ".search"):
+                return {"POST": self._lists.by_body(self._of_groups)}
             case ("Users", user_id):
                 users = self._users
                 return _single(user_id, users.get, users.replace, users.patch, users.delete)
@@ -196,31 +208,6 @@ class ScimApp:
                 return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _not_implemented)
             case _:
                 return {"GET": self._discovery(segments)}
-
-    async def _search_all(
-        self, request: Request, organization: Organization, asked: Asked
-    ) -> Found:
-        """Users, then groups. An attribute that only one of them has finds nothing in the other."""
-        total = 0
-        resources: list[Mapping[str, Any]] = []
-        refused: list[ScimError] = []
-        searches = (self._users.search, self._groups.search)
-        for search in searches:
-            rest = replace(
-                asked,
-                start_index=max(1, asked.start_index - total),
-                count=asked.count - len(resources),
-            )
-            try:
-                found = await search(request, organization, rest)
-            except ScimError as error:
-                refused.append(error)
-                continue
-            total += found.total
-            resources += found.resources
-        if len(refused) == len(searches):
-            raise refused[0]
-        return Found(total=total, resources=resources)
 
     def _discovery(self, segments: tuple[str, ...]) -> Handler:
         async def answer(request: Request, organization: Organization) -> Answer:
@@ -251,33 +238,6 @@ class ScimApp:
                 return answer
             case _:
                 raise ScimError(404, "There is nothing at this path.")
-
-
-def _collection(create: Handler, search: SearchHandler) -> Mapping[str, Handler]:
-    async def listing(request: Request, organization: Organization) -> Answer:
-        return await _listed(search, request, organization, asked_by(request.query))
-
-    return {"GET": listing, "POST": create}
-
-
-def _searching(search: SearchHandler) -> Handler:
-    async def answer(request: Request, organization: Organization) -> Answer:
-        document = request.json()
-        if not isinstance(document, dict):
-            raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
-        known = {key.casefold(): value for key, value in document.items()}
-        return await _listed(search, request, organization, asked_by(known))
-
-    return answer
-
-
-async def _listed(
-    search: SearchHandler, request: Request, organization: Organization, asked: Asked
-) -> Answer:
-    found = await search(request, organization, asked)
-    return Answer(
-        document=list_response(found.resources, total=found.total, start_index=asked.start_index)
-    )
 
 
 def _single(

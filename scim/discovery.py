@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from scim.bulk_request import LARGEST_BULK, MOST_OPERATIONS
+from scim.cursors import TIMEOUT_SECONDS
 from scim.errors import ScimError
 from scim.listing import DEFAULT_COUNT, LARGEST_COUNT, list_response
 from scim.schema import Catalogue, ResourceType, Schema
@@ -44,11 +45,12 @@ def _configuration(base_url: str, organization: Organization) -> dict[str, Any]:
         "sort": {"supported": True},
         "etag": {"supported": True},
         "pagination": {
-            "cursor": False,
+            "cursor": True,
             "index": True,
             "defaultPaginationMethod": "index",
             "defaultPageSize": DEFAULT_COUNT,
             "maxPageSize": LARGEST_COUNT,
+            "cursorTimeout": TIMEOUT_SECONDS,
         },
         "authenticationSchemes": _authentication_schemes(organization.scim_oauth),
         "meta": {

@@ -16,6 +16,9 @@ ScimType = Literal[
     "invalidValue",
     "invalidVers",
     "sensitive",
+    "invalidCursor",
+    "expiredCursor",
+    "invalidCount",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from scim.asynchronous import carry_out
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request, etag
-from scim.listing import Asked, Found
+from scim.listing import Asked, Found, Window, found_in
 from scim.members import asserts, members_in
 from scim.operations import read_operations
 from scim.patch import patch_group
@@ -119,10 +119,12 @@ class Groups:
 
         return await carry_out(self._door, request, received, work, lambda _: Answer(status=204))
 
-    async def search(self, request: Request, organization: Organization, asked: Asked) -> Found:
+    async def search(
+        self, request: Request, organization: Organization, asked: Asked, window: Window
+    ) -> Found:
         """A page of them, shown as asked. Raises ScimError 400 for a wrong filter or order."""
         profile = self._profile(organization)
-        query, projection = asked.query(profile), asked.projection(profile)
+        query, projection = asked.query(profile, window), asked.projection(profile)
         wants_members = projection.wants(MEMBERS)
 
         def work(transaction: Transaction) -> tuple[search.Page[Group], dict[str, list[str]]]:
@@ -139,7 +141,7 @@ class Groups:
             )
             for group in page.items
         ]
-        return Found(total=page.total, resources=resources)
+        return found_in(page, resources)
 
     async def _change(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 from scim.asynchronous import carry_out
 from scim.door import Door, not_modified, registered_now, resource_answer
 from scim.http import Answer, Request
-from scim.listing import Asked, Found
+from scim.listing import Asked, Found, Window, found_in
 from scim.members import asserts
 from scim.operations import read_operations
 from scim.patch import patch_user
@@ -99,10 +99,12 @@ class Users:
 
         return await carry_out(self._door, request, received, work, lambda _: Answer(status=204))
 
-    async def search(self, request: Request, organization: Organization, asked: Asked) -> Found:
+    async def search(
+        self, request: Request, organization: Organization, asked: Asked, window: Window
+    ) -> Found:
         """A page of them, shown as asked. Raises ScimError 400 for a wrong filter or order."""
         profile = self._profile(organization)
-        query, projection = asked.query(profile), asked.projection(profile)
+        query, projection = asked.query(profile, window), asked.projection(profile)
         wants_groups = projection.wants("groups")
 
         def work(
@@ -121,7 +123,7 @@ class Users:
             )
             for user in page.items
         ]
-        return Found(total=page.total, resources=resources)
+        return found_in(page, resources)
 
     async def _change(
         self,

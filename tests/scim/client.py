@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from scim.app import create_app
-from service.clock import SystemClock
+from service.clock import Clock, SystemClock
 from service.directory import credentials, organizations, tables
 from service.directory.database import Database, open_database
 from service.organizations import Connection as Auth0Connection
@@ -95,12 +95,14 @@ async def create_tables(database: Database) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, *configured: Organization) -> AsyncGenerator[list[Scim]]:
+async def opened(
+    url: str, *configured: Organization, clock: Clock | None = None
+) -> AsyncGenerator[list[Scim]]:
     """The door on a fresh database, and a client for each organization."""
     database = open_database(url)
     try:
         await create_tables(database)
-        door = create_app(database=database, clock=SystemClock(), pepper=PEPPER)
+        door = create_app(database=database, clock=clock or SystemClock(), pepper=PEPPER)
         app = Starlette(routes=[Mount("/scim/v2", app=door)])
         clients: list[Scim] = []
         for each in configured:
