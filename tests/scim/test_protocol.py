@@ -330,7 +330,7 @@ async def test_schemas_describe_every_attribute_and_hold_no_nulls(embedded: Scim
 
 
 async def test_unknown_paths_and_wrong_methods_are_told(embedded: Scim) -> None:
-    for path in ("", "Nothing", "Users/1/2", "Users/%00", "Users/a b", "Schemas/a/b"):
+    for path in ("Nothing", "Users/1/2", "Users/%00", "Users/a b", "Schemas/a/b"):
         assert_error(await embedded.http.get(path), 404)
     answer = await embedded.http.delete("Users")
     assert_error(answer, 405)
