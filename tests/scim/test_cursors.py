@@ -22,6 +22,7 @@ from service.directory import tables
 from service.directory.pages import Key, Position, Walk
 from tests.consumers.support import SetClock
 from tests.scim.client import PEPPER, Scim, opened, organization
+from tests.scim.declared import STAFF, STAFF_SCHEMA, redeclared, schemas, with_attributes
 
 Page = dict[str, Any]
 
@@ -219,6 +220,29 @@ async def test_where_everyone_has_gone_the_walk_ends_and_leads_back(crowd: Scim)
     back = await crowd.get("Users", cursor=beyond["previousCursor"], count=40)
     assert names(back) == names(first)[:5]
     assert "previousCursor" not in back
+
+
+async def test_a_walk_goes_by_what_an_organization_has_declared(database_url: str) -> None:
+    declared = organization(scim_schemas=schemas(STAFF_SCHEMA))
+    async with opened(database_url, declared) as (scim,):
+        for number in range(12):
+            staff: dict[str, Any] = {"rating": number % 5 / 8, "badgeNumber": 10 - number}
+            staff |= {"since": f"2026-02-{number % 3 + 1:02}T00:00:00Z", "floors": [number % 4]}
+            await scim.post_user(f"user-{number}", **{STAFF: staff} if number % 6 else {})
+        for name in ("rating", "badgeNumber", "since", "floors", "code"):
+            for order in ("ascending", "descending"):
+                query = {"sortBy": f"{STAFF}:{name}", "sortOrder": order}
+                there = await walked(scim, count=4, **query)
+                assert together(there) == names(await scim.get("Users", **query)), query
+                back = await scim.get("Users", cursor=there[-1]["previousCursor"], count=4, **query)
+                assert names(back) == names(there[-2]), query
+        query = {"sortBy": f"{STAFF}:rating", "count": 4}
+        cursor = (await scim.get("Users", cursor="", **query))["nextCursor"]
+        changed = with_attributes(STAFF_SCHEMA, {"name": "rating", "type": "string"})
+        after = await redeclared(scim, changed)
+        answer = await after.http.get("Users", params={**query, "cursor": cursor})
+        assert error(answer) == (400, "invalidCursor")
+        await after.http.aclose()
 
 
 # Its parameters

@@ -191,7 +191,10 @@ def test_a_page_far_into_a_walk_reads_no_further_than_its_end(
     resource_type = CATALOGUE.user if kind == "users" else CATALOGUE.group
     key = {None: None, "displayName": "person 3", "userName": "user-3"}[sort_by]
     walk = Walk(
-        position=Position(id="01980000-0bb8-7000-8000-000000000bb8", key=key), backward=backward
+        position=Position(
+            id="01980000-0bb8-7000-8000-000000000bb8", key=key, kind="string" if key else None
+        ),
+        backward=backward,
     )
     asked = asked_by({"sortby": sort_by} if sort_by else {})
     profile = Profile(resource_type=resource_type, tolerant=True)
