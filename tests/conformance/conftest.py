@@ -75,6 +75,7 @@ def _environment(database_url: str) -> Mapping[str, str]:
         "PROVISIONER_DATABASE_URL": database_url,
         "PROVISIONER_TOKEN_PEPPER": PEPPER.decode(),
         "PROVISIONER_LOG_FORMAT": "json",
+        "PROVISIONER_SCIM_RATE": "0",  # suites do not wait when told to
     }
 
 
