@@ -45,7 +45,7 @@ def comparison(resource_type: ResourceType, path: Path, operator: str, value: An
     """A comparison outside brackets; what is not stored in the resource is answered here."""
     attribute = path.attribute
     if attribute is None:
-        return _whole_extension(path, operator)
+        return _whole_extension(resource_type, path, operator)
     if attribute.returned == "never":
         raise invalid_filter(f"{attribute.name} cannot be filtered on.")
     if attribute.name == "schemas":
@@ -121,12 +121,17 @@ def _typed(attribute: Attribute, operator: str, value: Any) -> Value:
     raise invalid_filter(f"The value compared with {name} must be of type {attribute.kind}.")
 
 
-def _whole_extension(path: Path, operator: str) -> Predicate:
+def _whole_extension(resource_type: ResourceType, path: Path, operator: str) -> Predicate:
     if operator != "pr":
         raise invalid_filter("Name the attribute of the extension to compare.")
     if path.extension == PROVISIONING:
         return Constant(True)
-    return Present(target=Target(keys=path.keys))
+    schema = resource_type.extension(path.extension or "")
+    if schema is None or not schema.declared:
+        return Present(target=Target(keys=path.keys))
+    # What an earlier declaration left there does not count.
+    parts = (Path(extension=schema.id, attribute=each) for each in schema.attributes.values())
+    return Or(tuple(Present(target=Target(keys=part.keys)) for part in parts))
 
 
 def _schemas(resource_type: ResourceType, operator: str, value: Any) -> Predicate:
@@ -139,7 +144,7 @@ def _schemas(resource_type: ResourceType, operator: str, value: Any) -> Predicat
     terms: list[Predicate] = [Constant(_holds(resource_type.core.id, positive, value))]
     for extension in resource_type.extensions:
         if _holds(extension.id, positive, value):
-            terms.append(_whole_extension(Path(extension=extension.id), "pr"))
+            terms.append(_whole_extension(resource_type, Path(extension=extension.id), "pr"))
     found = Or(tuple(terms))
     return Not(found) if operator == "ne" else found
 

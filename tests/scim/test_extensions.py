@@ -475,6 +475,15 @@ async def test_data_of_an_attribute_taken_back_is_hidden_and_comes_back(scim: Sc
     assert (await back.get(path))[STAFF] == {"site": "Utrecht", "firstDay": "2026-02-01"}
 
 
+async def test_extension_is_present_where_something_of_it_is_shown(scim: Scim) -> None:
+    await scim.post_user("lena", **{STAFF: {"site": "Utrecht"}})
+    await scim.post_user("ada", **{STAFF: {"site": "Utrecht", "floors": [1]}})
+    for wanted in (f"{STAFF} pr", f'schemas eq "{STAFF}"'):
+        assert await scim.names(wanted) == ["ada", "lena"]
+        fewer = await redeclared(scim, without_attributes(STAFF_SCHEMA, "site"))
+        assert await fewer.names(wanted) == ["ada"]
+
+
 async def test_values_of_another_type_are_hidden_and_break_no_request(scim: Scim) -> None:
     user = await scim.post_user("lena", **{STAFF: FULL})
     path = f"Users/{user['id']}"
