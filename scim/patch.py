@@ -227,7 +227,7 @@ class _Draft:
         entries = self._entries(path)
         self._compare(len(entries), terms_of(where))
         chosen = [entry for entry in entries if matches(where, entry)]
-        if not chosen and not self._profile.tolerant:
+        if not chosen and not self._profile.tolerant and operation.name != "remove":
             raise ScimError(400, "No entry matches the filter of the path.", "noTarget")
         if operation.name == "remove" or removes:
             for entry in chosen:
@@ -237,11 +237,13 @@ class _Draft:
                     entries[:] = [other for other in entries if other is not entry]
             self._store(attribute, path, entries)
             return
+        others = [entry for entry in chosen if entry.get("primary") is not True]
         if not chosen:
-            chosen = [self._created(entries, where)]
+            others = chosen = [self._created(entries, where)]
         self._write(operation, attribute, path, chosen)
-        if any(entry.get("primary") is True for entry in chosen):
-            demote_others(entries, chosen[:1])
+        raised = [entry for entry in others if entry.get("primary") is True]
+        if raised:  # who was primary before stays so where something else was written
+            demote_others(entries, raised[:1])
         self._store(attribute, path, entries)
 
     def _created(self, entries: list[dict[str, Any]], where: Predicate) -> dict[str, Any]:

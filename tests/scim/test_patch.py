@@ -168,6 +168,25 @@ def test_new_primary_entry_takes_that_from_the_others() -> None:
         assert primary[0]["value"] != "lena@work.example"
 
 
+def test_primary_entry_stays_where_a_path_writes_something_else() -> None:
+    emails = [{"value": "a", "type": "x"}, {"value": "b", "type": "x", "primary": True}]
+    found = after(
+        op("replace", 'emails[type eq "x"].display', "d"), resource={**LENA, "emails": emails}
+    )
+    assert [entry.get("primary") for entry in found["emails"]] == [None, True]
+
+
+def test_primary_entry_that_a_path_makes_takes_that_from_the_others() -> None:
+    roles = [{"value": "a", "primary": False}, {"value": "b", "primary": True, "type": "x"}]
+    path = 'roles[primary eq "True" and type eq "y"].value'
+    found = after(op("add", path, "c"), resource={**LENA, "roles": roles})
+    assert [entry["value"] for entry in found["roles"] if entry["primary"]] == ["c"]
+
+
+def test_strict_profile_removes_nothing_where_nothing_matches() -> None:
+    assert after(op("remove", 'emails[type eq "other"]'), profile=STRICT) == LENA
+
+
 def test_password_is_taken_and_kept_nowhere() -> None:
     assert after(op("replace", "password", "s3cret"), op("add", value={"Password": "x"})) == LENA
 
