@@ -14,7 +14,7 @@ from scim.operations import read_operations
 from scim.patch import patch_user
 from scim.representation import requested, user_document
 from scim.resource import Profile
-from service.directory import search, users
+from service.directory import keys, search, users
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.errors import NotFound
@@ -114,7 +114,9 @@ class Users:
             ids = [user.id for user in page.items] if wants_groups else []
             return page, users.groups_of(transaction, ids)
 
-        page, groups = await self._door.database.read(work)
+        database = self._door.database
+        looks = database.look_up if keys.names_one(query) else database.read
+        page, groups = await looks(work)
         resources = [
             projection.apply(
                 user_document(

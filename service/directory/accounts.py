@@ -11,13 +11,14 @@ from sqlalchemy import Boolean, Row, and_, bindparam, exists, or_, select, updat
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, insert_unless_known
+from service.directory.dialect import insert_unless_known
+from service.directory.prepared import Prepared
 from service.ids import account_key, new_id
 
-# Built once: building a statement costs more than SQLite takes to run it.
-_ONE: Final = select(t.accounts).where(t.accounts.c.id == bindparam("of"))
-_HOLD: Final = _ONE.with_for_update()
-_STORE: Final = update(t.accounts).where(t.accounts.c.id == bindparam("of"))
+_GET: Final = select(t.accounts).where(t.accounts.c.id == bindparam("of"))
+_ONE: Final = Prepared(_GET)
+_HOLD: Final = Prepared(_GET.with_for_update())
+_STORE: Final = Prepared(update(t.accounts).where(t.accounts.c.id == bindparam("of")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ def open_account(
         "modified_at": now,
     }
     opened = insert_unless_known(transaction, t.accounts, row, [t.accounts.c.id])
-    return opened.id if opened is not None else None
+    return opened["id"] if opened is not None else None
 
 
 def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datetime) -> int:
@@ -93,11 +94,13 @@ def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datet
     A leaver that is still due stays in front, whoever else of a shared account changes meanwhile.
     """
     given = {"of": account_id, "leaves": leaver, "now": now}
-    return transaction.execute(_TOUCH, given).scalar_one()
+    row = _TOUCH.first(transaction, given)
+    assert row is not None, "an account is never taken out of the table"
+    return row["revision"]
 
 
 _NOW: Final = bindparam("now", type_=t.accounts.c.due_at.type)
-_TOUCH: Final = (
+_TOUCH: Final = Prepared(
     update(t.accounts)
     .where(t.accounts.c.id == bindparam("of"))
     .values(
@@ -180,18 +183,18 @@ def lock(transaction: Transaction, account_id: str) -> Account | None:
 
 def hold(transaction: Transaction, account_id: str) -> Account | None:
     """The account alone, for one who holds its user already."""
-    row = transaction.execute(_HOLD, {"of": account_id}).one_or_none()
+    row = _HOLD.first(transaction, {"of": account_id})
     return _account(row) if row is not None else None
 
 
 def get(transaction: Transaction, account_id: str) -> Account | None:
-    row = transaction.execute(_ONE, {"of": account_id}).one_or_none()
+    row = _ONE.first(transaction, {"of": account_id})
     return _account(row) if row is not None else None
 
 
 def store(transaction: Transaction, account_id: str, now: datetime, **values: Any) -> None:
     """Writes columns of an account."""
-    transaction.execute(_STORE, {"of": account_id, "modified_at": now, **values})
+    _STORE.run(transaction, {"of": account_id, "modified_at": now, **values})
 
 
 def waiting_events(transaction: Transaction, account_id: str) -> Sequence[Row[Any]]:
@@ -249,6 +252,5 @@ def note_failure(transaction: Transaction, event_id: str, problem: Mapping[str, 
     )
 
 
-def _account(row: Row[Any]) -> Account:
-    known = columns(row)
+def _account(known: Mapping[str, Any]) -> Account:
     return Account(**{name: known[name] for name in Account.__slots__})

@@ -35,7 +35,8 @@ Work = Callable[[Connection], T]
 class Database(Protocol):
     """Runs transactions. ``transact`` has committed durably when it returns; it may run its work
     more than once, so work does nothing but SQL. ``read`` sees one moment and cannot write;
-    ``look_up`` is a read of a few rows by their keys, too short to be worth a thread's change.
+    ``look_up`` is a read of a few rows by their keys, too short to be worth a thread's change or a
+    transaction of its own: on Postgres each of its statements sees a moment of its own.
 
     Raises Refused for what no database can hold; see ``is_unavailable`` for the rest.
     """
@@ -338,6 +339,7 @@ class PostgresDatabase:
         self._reading = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -345,10 +347,10 @@ class PostgresDatabase:
         return await self._to_its_end(self._transact(work))
 
     async def read(self, work: Work[T]) -> T:
-        return await self._to_its_end(self._read(work))
+        return await self._to_its_end(self._read(work, self._reading))
 
     async def look_up(self, work: Work[T]) -> T:
-        return await self.read(work)
+        return await self._to_its_end(self._read(work, self._looking))
 
     async def _to_its_end(self, running: Coroutine[Any, Any, T]) -> T:
         """A caller that goes away does not tear down a connection in the middle of a statement."""
@@ -363,8 +365,8 @@ class PostgresDatabase:
     async def _transact(self, work: Work[T]) -> T:
         return await self._repeating(functools.partial(self._commit, work))
 
-    async def _read(self, work: Work[T]) -> T:
-        return await self._repeating(functools.partial(self._look, work))
+    async def _read(self, work: Work[T], engine: AsyncEngine) -> T:
+        return await self._repeating(functools.partial(self._look, work, engine))
 
     async def _commit(self, work: Work[T]) -> T:
         with _plain_errors():
@@ -372,9 +374,9 @@ class PostgresDatabase:
                 with _lost_before_commit():
                     return await connection.run_sync(work)
 
-    async def _look(self, work: Work[T]) -> T:
+    async def _look(self, work: Work[T], engine: AsyncEngine) -> T:
         with _plain_errors():
-            async with self._reading.connect() as connection:
+            async with engine.connect() as connection:
                 with _lost_before_commit():
                     return await connection.run_sync(work)
 

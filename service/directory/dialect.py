@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    TextualSelect,
     any_,
     bindparam,
     func,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy import column as named
 from sqlalchemy.dialects import postgresql, sqlite
 
+from service.directory.prepared import Prepared
 from service.directory.tables import Document
 
 
@@ -41,19 +41,19 @@ def insert_unless_known(
     table: Table,
     values: Mapping[str, Any],
     returning: Sequence[Column[Any]],
-) -> Row[Any] | None:
+) -> Mapping[str, Any] | None:
     """Inserts a row and returns these columns of it; None where one of its unique values is there.
 
     For the hot paths: what SQLAlchemy has for ON CONFLICT is compiled anew each time.
     """
     statement = _insert_unless_known(table, tuple(values), tuple(returning))
-    return transaction.execute(statement, values).one_or_none()
+    return statement.first(transaction, values)
 
 
 @functools.cache
 def _insert_unless_known(
     table: Table, names: tuple[str, ...], returning: tuple[Column[Any], ...]
-) -> TextualSelect:
+) -> Prepared:
     quoted = ", ".join(f'"{name}"' for name in names)
     bound = ", ".join(f":{name}" for name in names)
     told = ", ".join(f'"{column.name}"' for column in returning)
@@ -62,7 +62,7 @@ def _insert_unless_known(
         f" ON CONFLICT DO NOTHING RETURNING {told}"
     )
     types = [bindparam(name, type_=table.c[name].type) for name in names]
-    return statement.bindparams(*types).columns(*returning)
+    return Prepared(statement.bindparams(*types).columns(*returning))
 
 
 def among(
@@ -98,8 +98,10 @@ def columns(row: Row[Any]) -> Mapping[Any, Any]:
 def hold(transaction: Connection, *name: str) -> None:
     """Keeps others who hold the same name waiting until this transaction ends, row or no row."""
     if transaction.dialect.name == "postgresql":
-        key = func.hashtextextended("\x1f".join(name), 0)
-        transaction.execute(select(func.pg_advisory_xact_lock(key)))
+        transaction.execute(_HOLD, {"name": "\x1f".join(name)})
+
+
+_HOLD: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 def hold_if_free(transaction: Connection, *name: str) -> bool:

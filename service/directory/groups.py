@@ -222,7 +222,8 @@ def _joining(transaction: Transaction, group: Group, ids: frozenset[str]) -> Seq
         select(t.users.c.id)
         .where(
             among(transaction, t.users.c.id, ids),
-            t.users.c.organization == group.organization,
+            # An expression: else SQLite may read the whole organization by one of its indexes.
+            t.users.c.organization + "" == group.organization,
             t.users.c.deleted_at.is_(None),
             t.users.c.resource.is_not(None),
         )

@@ -224,7 +224,7 @@ def _identity(received: Received) -> str:
 def _insert(transaction: Transaction, row: Mapping[str, Any]) -> int | None:
     """The number of acceptance; None where the offset or the producer's id is known already."""
     inserted = insert_unless_known(transaction, t.events, row, [t.events.c.number])
-    return inserted.number if inserted is not None else None
+    return inserted["number"] if inserted is not None else None
 
 
 def _at_offset(transaction: Transaction, row: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, case, literal, select, update
+from sqlalchemy import bindparam, case, literal, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
@@ -19,6 +19,7 @@ from service.directory.database import Transaction
 from service.directory.dialect import among, hold
 from service.directory.inbox import Problem
 from service.directory.organizations import Registered
+from service.directory.prepared import Prepared
 from service.people import User, identifier_of, is_wanted
 
 Store = Callable[[Mapping[str, Any]], User]
@@ -157,28 +158,30 @@ def _held_by_another(
     """
     hold(transaction, "identifier", tenant, identifier)
     known = {"organization": user.organization, "identifier": identifier, "own": user.id}
-    return _problem_of(transaction.execute(_HOLDER_OF_ADDRESS, known).first())
+    return _problem_of(_HOLDER_OF_ADDRESS.first(transaction, known))
 
 
 def _why_held(transaction: Transaction, user: User, account_id: str) -> Problem | None:
     """Who of the organization has this account, whatever their own address is by now."""
     known = {"organization": user.organization, "account": account_id, "own": user.id}
-    return _problem_of(transaction.execute(_HOLDER_OF_ACCOUNT, known).first())
+    return _problem_of(_HOLDER_OF_ACCOUNT.first(transaction, known))
 
 
 _OTHERS: Final = select(t.users.c.deleted_at).where(
     t.users.c.organization == bindparam("organization"), t.users.c.id != bindparam("own")
 )
-_HOLDER_OF_ADDRESS: Final = _OTHERS.where(
-    t.users.c.identifier == bindparam("identifier"), t.users.c.account_id.is_not(None)
+_HOLDER_OF_ADDRESS: Final = Prepared(
+    _OTHERS.where(
+        t.users.c.identifier == bindparam("identifier"), t.users.c.account_id.is_not(None)
+    )
 )
-_HOLDER_OF_ACCOUNT: Final = _OTHERS.where(t.users.c.account_id == bindparam("account"))
+_HOLDER_OF_ACCOUNT: Final = Prepared(_OTHERS.where(t.users.c.account_id == bindparam("account")))
 
 
-def _problem_of(holder: Row[tuple[datetime | None]] | None) -> Problem | None:
+def _problem_of(holder: Mapping[str, Any] | None) -> Problem | None:
     if holder is None:
         return None
-    return _LEFT_BEHIND if holder.deleted_at is not None else _IN_USE
+    return _LEFT_BEHIND if holder["deleted_at"] is not None else _IN_USE
 
 
 def _nothing_to_do(
@@ -210,8 +213,8 @@ def await_account(
 def _wait(
     transaction: Transaction, event_id: str, account_id: str, user_id: str, revision: int
 ) -> None:
-    transaction.execute(
-        _WAIT,
+    _WAIT.run(
+        transaction,
         {
             "event_id": event_id,
             "account_id": account_id,
@@ -221,7 +224,7 @@ def _wait(
     )
 
 
-_WAIT: Final = t.waits.insert()
+_WAIT: Final = Prepared(t.waits.insert())
 
 
 def touch_users(

@@ -13,13 +13,14 @@ from sqlalchemy import bindparam, select, union_all
 from service.directory import intent, people
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.prepared import Prepared
 from service.people import User
 
 _OF_ORGANIZATION: Final = select(t.users.c.id).where(
     t.users.c.organization == bindparam("organization")
 )
 # Two look-ups, each by its index: given an OR, SQLite reads every user of the organization.
-_SAME_PERSON: Final = (
+_SAME_PERSON: Final = Prepared(
     select(t.users)
     .where(
         t.users.c.id.in_(
@@ -41,8 +42,8 @@ _SAME_PERSON: Final = (
 def same_person(transaction: Transaction, organization: str, external_id: str) -> User | None:
     """Who was deleted with this ``externalId`` last, or whom HR knows by it and SCIM does not."""
     people.hold_key(transaction, organization, external_id)
-    rows = transaction.execute(_SAME_PERSON, {"organization": organization, "key": external_id})
-    candidates = [people.as_user(row) for row in rows]
+    rows = _SAME_PERSON.all(transaction, {"organization": organization, "key": external_id})
+    candidates = [people.user_of(row) for row in rows]
     holding = [user for user in candidates if user.account_id or user.worker_id]
     return next(iter(holding or candidates), None)
 

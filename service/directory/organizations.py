@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Text, bindparam, cast, select
+from sqlalchemy import Text, bindparam, cast, select
 
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import insert
+from service.directory.prepared import Prepared
 from service.organizations import KafkaSource, Organization, Tenant
 
 
@@ -34,23 +36,23 @@ _EVERY: Final = select(
     t.organizations.c.version,
     t.organizations.c.decommissioned_at,
 ).order_by(t.organizations.c.name)
-_ONE: Final = _EVERY.where(t.organizations.c.name == bindparam("of"))
+_ONE: Final = Prepared(_EVERY.where(t.organizations.c.name == bindparam("of")))
 
 
 def find(transaction: Transaction, name: str) -> Registered | None:
-    row = transaction.execute(_ONE, {"of": name}).one_or_none()
+    row = _ONE.first(transaction, {"of": name})
     return _registered(row) if row is not None else None
 
 
 def every(transaction: Transaction) -> list[Registered]:
-    return [_registered(row) for row in transaction.execute(_EVERY)]
+    return [_registered(row) for row in transaction.execute(_EVERY).mappings()]
 
 
-def _registered(row: Row[Any]) -> Registered:
+def _registered(row: Mapping[Any, Any]) -> Registered:
     return Registered(
-        organization=_organization(row.text),
-        version=row.version,
-        decommissioned_at=row.decommissioned_at,
+        organization=_organization(row["text"]),
+        version=row["version"],
+        decommissioned_at=row["decommissioned_at"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from sqlalchemy import Row, bindparam, select, update
@@ -9,25 +10,27 @@ from sqlalchemy import Row, bindparam, select, update
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, hold, hold_if_free
+from service.directory.prepared import Prepared
 from service.people import User
 from service.workers import Employment, Status
 
-# Built once: building a statement costs more than SQLite takes to run it.
-_ONE: Final = select(t.users).where(t.users.c.id == bindparam("of"))
-_STORE: Final = update(t.users).where(t.users.c.id == bindparam("of"))
-_LOCK: Final = _ONE.with_for_update()
-_CHANGE: Final = _STORE.returning(t.users)
+_GET: Final = select(t.users).where(t.users.c.id == bindparam("of"))
+_UPDATE: Final = update(t.users).where(t.users.c.id == bindparam("of"))
+_ONE: Final = Prepared(_GET)
+_LOCK: Final = Prepared(_GET.with_for_update())
+_STORE: Final = Prepared(_UPDATE)
+_CHANGE: Final = Prepared(_UPDATE.returning(t.users))
 
 
 def get(transaction: Transaction, user_id: str) -> User | None:
-    row = transaction.execute(_ONE, {"of": user_id}).one_or_none()
-    return as_user(row) if row is not None else None
+    row = _ONE.first(transaction, {"of": user_id})
+    return user_of(row) if row is not None else None
 
 
 def lock(transaction: Transaction, user_id: str) -> User | None:
     """The user, held against other transactions until this one ends."""
-    row = transaction.execute(_LOCK, {"of": user_id}).one_or_none()
-    return as_user(row) if row is not None else None
+    row = _LOCK.first(transaction, {"of": user_id})
+    return user_of(row) if row is not None else None
 
 
 def hold_key(transaction: Transaction, organization: str, key: str) -> None:
@@ -50,16 +53,21 @@ def of_account(transaction: Transaction, account_id: str) -> list[User]:
 
 def store(transaction: Transaction, user_id: str, **values: Any) -> None:
     """Writes columns of a user."""
-    transaction.execute(_STORE, {"of": user_id, **values})
+    _STORE.run(transaction, {"of": user_id, **values})
 
 
 def change(transaction: Transaction, user_id: str, **values: Any) -> User:
     """Writes columns of a user, and returns the user as it is then."""
-    return as_user(transaction.execute(_CHANGE, {"of": user_id, **values}).one())
+    row = _CHANGE.first(transaction, {"of": user_id, **values})
+    assert row is not None, "a user is never taken out of the table"
+    return user_of(row)
 
 
 def as_user(row: Row[Any]) -> User:
-    known = columns(row)
+    return user_of(columns(row))
+
+
+def user_of(known: Mapping[Any, Any]) -> User:
     return User(**{name: known[name] for name in User.__slots__})
 
 

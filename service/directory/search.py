@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Row, literal, null, select
 
-from service.directory import groups, people
+from service.directory import groups, keys, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.groups import Group
@@ -24,6 +24,9 @@ PROVISIONING: Final = "urn:auth0-provisioner:scim:1.0:Provisioning"
 
 
 def users(transaction: Transaction, organization: str, query: Query) -> Page[User]:
+    found = keys.find(transaction, organization, query)
+    if found is not None:
+        return found
     listing = Listing(
         table=t.users,
         organization=organization,

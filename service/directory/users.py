@@ -20,6 +20,7 @@ from service.directory.database import Transaction
 from service.directory.dialect import insert_unless_known
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
+from service.directory.prepared import Prepared
 from service.errors import NotFound, UniquenessConflict, VersionConflict
 from service.ids import new_id
 from service.people import User, is_wanted
@@ -132,7 +133,7 @@ def replace(
             **_says(resource, active=user.active),
         )
         if resource.get("emails") != before.get("emails"):
-            transaction.execute(_FORGET_EMAILS, {"of": user.id})
+            _FORGET_EMAILS.run(transaction, {"of": user.id})
             _store_emails(transaction, user)
         store = functools.partial(_write, transaction, user)
         if user.external_id != before.get("externalId"):
@@ -174,8 +175,8 @@ def delete(
         version=user.version + 1,
         modified_at=received.at,
     )
-    transaction.execute(_LEAVE_GROUPS, {"of": user.id})
-    transaction.execute(_FORGET_EMAILS, {"of": user.id})
+    _LEAVE_GROUPS.run(transaction, {"of": user.id})
+    _FORGET_EMAILS.run(transaction, {"of": user.id})
     intent.settle(
         transaction,
         user.id,
@@ -193,17 +194,23 @@ def groups_of(
     """User id to (group id, displayName) of the groups that the user is in."""
     found: dict[str, list[tuple[str, str]]] = {user_id: [] for user_id in user_ids}
     if found:
-        for row in transaction.execute(_GROUPS_OF, {"users": list(found)}):
-            found[row.user_id].append((row.id, row.resource.get("displayName", "")))
+        if len(found) == 1:
+            rows = _GROUPS_OF_ONE.all(transaction, {"user": user_ids[0]})
+        else:
+            rows = transaction.execute(_GROUPS_OF, {"users": list(found)}).mappings()
+        for row in rows:
+            name = row["resource"].get("displayName", "")
+            found[row["user_id"]].append((row["id"], name))
     return found
 
 
-_GROUPS_OF: Final = (
+_OF_GROUPS: Final = (
     select(t.members.c.user_id, t.groups.c.id, t.groups.c.resource)
     .join(t.groups, t.groups.c.id == t.members.c.group_id)
-    .where(t.members.c.user_id.in_(bindparam("users", expanding=True)))
     .order_by(t.groups.c.id)
 )
+_GROUPS_OF: Final = _OF_GROUPS.where(t.members.c.user_id.in_(bindparam("users", expanding=True)))
+_GROUPS_OF_ONE: Final = Prepared(_OF_GROUPS.where(t.members.c.user_id == bindparam("user")))
 
 
 def _wanted(user: User, registered: Registered) -> bool:
@@ -219,14 +226,16 @@ def _require_free_user_name(
     transaction: Transaction, organization: str, resource: Mapping[str, Any]
 ) -> None:
     wanted = {"organization": organization, "key": _key(resource["userName"])}
-    if transaction.execute(_NAMED, wanted).scalar_one_or_none() is not None:
+    if _NAMED.first(transaction, wanted) is not None:
         raise UniquenessConflict(_NAME_TAKEN)
 
 
-_NAMED: Final = select(t.users.c.id).where(
-    t.users.c.organization == bindparam("organization"),
-    t.users.c.user_name_key == bindparam("key"),
-    t.users.c.deleted_at.is_(None),
+_NAMED: Final = Prepared(
+    select(t.users.c.id).where(
+        t.users.c.organization == bindparam("organization"),
+        t.users.c.user_name_key == bindparam("key"),
+        t.users.c.deleted_at.is_(None),
+    )
 )
 _NAME_TAKEN: Final = "Another user of this organization has this userName."
 
@@ -292,16 +301,13 @@ def _key(text: object) -> str:
 def _store_emails(transaction: Transaction, user: User) -> None:
     emails = (user.resource or {}).get("emails") or []
     keys = {_key(entry["value"]) for entry in emails if entry.get("value")}
-    if keys:
-        transaction.execute(
-            _STORE_EMAILS,
-            [
-                {"user_id": user.id, "value_key": key, "organization": user.organization}
-                for key in sorted(keys)
-            ],
-        )
+    for key in sorted(keys):
+        row = {"user_id": user.id, "value_key": key, "organization": user.organization}
+        _STORE_EMAIL.run(transaction, row)
 
 
-_STORE_EMAILS: Final = t.user_emails.insert()
-_FORGET_EMAILS: Final = t.user_emails.delete().where(t.user_emails.c.user_id == bindparam("of"))
-_LEAVE_GROUPS: Final = t.members.delete().where(t.members.c.user_id == bindparam("of"))
+_STORE_EMAIL: Final = Prepared(t.user_emails.insert())
+_FORGET_EMAILS: Final = Prepared(
+    t.user_emails.delete().where(t.user_emails.c.user_id == bindparam("of"))
+)
+_LEAVE_GROUPS: Final = Prepared(t.members.delete().where(t.members.c.user_id == bindparam("of")))

@@ -15,6 +15,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Admission, Received
 from service.directory.organizations import Registered
+from service.directory.prepared import Prepared
 from service.errors import ProvisionerError
 from service.ids import new_id
 from service.people import User, is_wanted
@@ -97,15 +98,15 @@ def _run(
 
 def _find(transaction: Transaction, organization: str, worker_id: str) -> User | None:
     """The worker's user; else the SCIM user with this ``externalId``, live before deleted."""
-    row = transaction.execute(_WORKER, {"organization": organization, "key": worker_id}).first()
-    return people.as_user(row) if row is not None else None
+    row = _WORKER.first(transaction, {"organization": organization, "key": worker_id})
+    return people.user_of(row) if row is not None else None
 
 
 _OF_ORGANIZATION: Final = select(t.users.c.id).where(
     t.users.c.organization == bindparam("organization")
 )
 # Two look-ups, each by its index: given an OR, SQLite reads every user of the organization.
-_WORKER: Final = (
+_WORKER: Final = Prepared(
     select(t.users)
     .where(
         t.users.c.id.in_(
