@@ -15,14 +15,15 @@ from typing import Final, Literal
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
 
 from consumers.faults import place_of
 from consumers.http import event_routes
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from operators.console import routes as console_routes
+from operators.entrance import Entrance
 from operators.health import Health, health_routes
 from operators.measuring import Measured
 from scim.app import ScimApp
@@ -57,7 +58,7 @@ Worker = Callable[[asyncio.Event], Awaitable[None]]
 class Parts:
     """What a process is made of: an HTTP application, and workers that run beside it."""
 
-    application: Starlette
+    application: ASGIApp
     workers: dict[str, Worker]
     database: Database
     endings: tuple[Callable[[], Awaitable[None]], ...] = ()
@@ -92,6 +93,7 @@ def assemble(
         workers["publisher"] = _publisher(settings, database, clock).run
     health = Health(database=database, clock=clock, metrics=metrics, intake=intake)
     routes: list[BaseRoute] = [*health_routes(health)]
+    scim: ScimApp | None = None
     endings: list[Callable[[], Awaitable[None]]] = []
     uses = Uses(database=database, clock=clock)
     if roles & {"scim", "intake"}:
@@ -99,12 +101,14 @@ def assemble(
         endings.append(uses.finish)
     if "scim" in roles:
         scim = _scim(settings, database, clock, metrics, uses)
-        routes.append(Mount("/scim/v2", app=scim))
         endings.append(scim.close)
     routes += _doors(settings, roles, database, clock, uses, open_console=open_console)
-    application = Starlette(routes=routes, middleware=[Middleware(Measured, metrics=metrics)])
+    others = Starlette(routes=routes)
     return Parts(
-        application=application, workers=workers, database=database, endings=tuple(endings)
+        application=Measured(Entrance(scim=scim, others=others), metrics),
+        workers=workers,
+        database=database,
+        endings=tuple(endings),
     )
 
 
@@ -225,7 +229,7 @@ class Server(uvicorn.Server):
     """uvicorn without its own signal handling, since the process decides when it ends."""
 
     def __init__(
-        self, application: Starlette, lifespan: Literal["on", "off"] = "off", *, grace: int = 5
+        self, application: ASGIApp, lifespan: Literal["on", "off"] = "off", *, grace: int = 5
     ) -> None:
         """``grace``: seconds that requests under way may take once the server stops."""
         super().__init__(

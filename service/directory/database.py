@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -158,7 +158,12 @@ def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Work[Any]
-    done: Future[Any]
+    done: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+_Ended = tuple[asyncio.Future[Any], Any, BaseException | None]
+"""Whom to tell, and what their work returned or raised."""
 
 
 class SqliteDatabase:
@@ -180,10 +185,10 @@ class SqliteDatabase:
     async def transact(self, work: Work[T]) -> T:
         if self._closed:
             raise RuntimeError("the database is closed")
-        done: Future[T] = Future()
-        self._jobs.put(_Job(work, done))
-        # Shielded: a caller that goes away must not leave the writer with a cancelled future.
-        return await asyncio.shield(asyncio.wrap_future(done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(work, done, loop))
+        return await done
 
     async def read(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
@@ -235,11 +240,23 @@ class SqliteDatabase:
                     self._commit([job])
                 return
             verdicts = [(None, error)] * len(batch)
-        for job, (result, error) in zip(batch, verdicts, strict=True):
+        ended: dict[asyncio.AbstractEventLoop, list[_Ended]] = {}
+        for job, verdict in zip(batch, verdicts, strict=True):
+            ended.setdefault(job.loop, []).append((job.done, *verdict))
+        for loop, those in ended.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._tell, those)
+
+    def _tell(self, ended: list[_Ended]) -> None:
+        """In the loop of those who wait: for all of a batch at once, since each wake-up costs."""
+        self._here.end()  # whoever has written sees it
+        for done, result, error in ended:
+            if done.done():  # its caller has gone away
+                continue
             if error is None:
-                job.done.set_result(result)
+                done.set_result(result)
             else:
-                job.done.set_exception(error)
+                done.set_exception(error)
 
     def _run(self, batch: list[_Job]) -> list[tuple[Any, BaseException | None]]:
         """A batch as one transaction, each job in a savepoint: what each returned or raised."""
@@ -261,11 +278,16 @@ class _Elsewhere(Exception):
 
 
 class _Here:
-    """A connection for look-ups in the caller's own thread, open as long as it serves."""
+    """A connection for look-ups in the caller's own thread, open as long as it serves.
+
+    Look-ups of one turn of the loop see one moment, unless this process has written meanwhile: to
+    begin and end a transaction costs as much as to find a row.
+    """
 
     def __init__(self, path: Path) -> None:
         self._engine = sqlite_engine(path, read_only=True, patience=0.0)
         self._connection: Connection | None = None
+        self._turn_of: asyncio.AbstractEventLoop | None = None
         self._free = threading.Lock()
 
     def read(self, work: Work[T]) -> T:
@@ -273,15 +295,8 @@ class _Here:
         if not self._free.acquire(blocking=False):
             raise _Elsewhere
         try:
-            connection = self._connection or self._open()
-            sqlite = connection.connection.driver_connection
-            assert isinstance(sqlite, sqlite3.Connection)
-            sqlite.execute("BEGIN")
-            try:
-                with _plain_errors():
-                    return work(connection)
-            finally:
-                sqlite.execute("ROLLBACK")
+            with _plain_errors():
+                return work(self._begun())
         except (sqlite3.OperationalError, DBAPIError) as error:
             self._drop()
             if is_unavailable(error) or isinstance(error, sqlite3.OperationalError):
@@ -290,17 +305,41 @@ class _Here:
         finally:
             self._free.release()
 
+    def end(self) -> None:
+        """What is looked up from now on is what is there from now on."""
+        with self._free:
+            self._end()
+
     def close(self) -> None:
         with self._free:
             self._drop()
             self._engine.dispose()
 
-    def _open(self) -> Connection:
-        self._connection = self._engine.connect()
+    def _begun(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        if self._turn_of is not loop:
+            self._end()
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        if self._turn_of is None:
+            self._sqlite(self._connection).execute("BEGIN")
+            self._turn_of = loop
+            loop.call_soon(self.end)
         return self._connection
 
+    def _end(self) -> None:
+        turn_of, self._turn_of = self._turn_of, None
+        if turn_of is not None and self._connection is not None:
+            self._sqlite(self._connection).execute("ROLLBACK")
+
+    @staticmethod
+    def _sqlite(connection: Connection) -> sqlite3.Connection:
+        sqlite = connection.connection.driver_connection
+        assert isinstance(sqlite, sqlite3.Connection)
+        return sqlite
+
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._turn_of = self._connection, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()

@@ -144,6 +144,29 @@ async def test_look_ups_of_several_threads_do_not_meet(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_a_look_up_sees_what_this_process_wrote_and_soon_what_others_did(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'provisioner.db'}"
+    database, other = open_database(url), open_database(url)
+    await database.transact(t.metadata.create_all)
+
+    async def write_and_look(name: str) -> None:
+        await database.transact(write(name))
+        assert name in await database.look_up(names)
+
+    for turn in range(20):  # in the same turn of the loop others look, and hold its moment open
+        await asyncio.gather(
+            *(write_and_look(f"{turn}.{n}") for n in range(5)),
+            *(database.look_up(names) for _ in range(5)),
+        )
+    await other.transact(write("of another process"))
+    await asyncio.sleep(0)
+    assert "of another process" in await database.look_up(names)
+    await database.close()
+    await other.close()
+
+
 async def test_a_look_up_waits_out_a_lock_without_standing_in_the_way(tmp_path: Path) -> None:
     file = tmp_path / "provisioner.db"
     database = open_database(f"sqlite:///{file}")
