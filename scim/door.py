@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from scim.extensions import Catalogues
 from scim.http import Answer, Request, etag
-from scim.passwords import without_passwords
+from scim.passwords import storable
 from scim.resource import Profile
 from scim.schema import ResourceType
 from service.clock import Clock
@@ -43,7 +41,7 @@ class Door:
 
     def received(self, request: Request, event: str, document: Any = None) -> Received:
         """The event of a write; its body without passwords."""
-        body = orjson.dumps(without_passwords(document)) if document is not None else None
+        body = storable(document) if document is not None else None
         return Received(
             door="scim",
             source="scim",
