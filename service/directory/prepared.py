@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = Mapping[str, Any]
@@ -49,8 +50,8 @@ class Prepared:
             return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
         try:
             rows = _run(transaction, compiled, values).fetchall()
-        except sqlite3.Error:  # once more, for an error as everybody knows it
-            return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
+        except sqlite3.Error as error:
+            raise _known(error, transaction, compiled) from error
         return [_named(compiled, row) for row in rows]
 
     def run(self, transaction: Connection, values: Values) -> None:
@@ -61,8 +62,8 @@ class Prepared:
             return
         try:
             _run(transaction, compiled, values)
-        except sqlite3.Error:
-            transaction.execute(self._statement, values)
+        except sqlite3.Error as error:
+            raise _known(error, transaction, compiled) from error
 
     def _for(self, transaction: Connection, values: Values) -> _Compiled | None:
         """None where SQLAlchemy is to run it: on Postgres, and where somebody listens."""
@@ -77,6 +78,22 @@ class Prepared:
 
 def _is_watched(transaction: Connection) -> bool:
     return transaction._has_events or transaction.engine._has_events  # pyright: ignore[reportPrivateUsage]
+
+
+def _known(error: sqlite3.Error, transaction: Connection, compiled: _Compiled) -> Exception:
+    """SQLite's error as SQLAlchemy names it.
+
+    Nothing is run again to learn the name: a full disk ends the whole transaction, and what is run
+    after that would be committed by itself.
+    """
+    return DBAPIError.instance(
+        compiled.sql,
+        None,
+        error,
+        sqlite3.Error,
+        hide_parameters=True,  # an error's text must not hold what we store
+        dialect=transaction.dialect,
+    )
 
 
 def _run(transaction: Connection, compiled: _Compiled, values: Values) -> sqlite3.Cursor:
