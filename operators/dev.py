@@ -101,7 +101,6 @@ async def _run(choices: Choices) -> int:
     settings = settings.model_copy(
         update={
             "auth0_client_secret": SecretStr(CLIENT_SECRET),
-            "mail_folder": str(choices.data_dir / "mail"),
             "instance": "dev",
             # A trial of one's own may be as fast as it likes, unless the environment says how fast.
             **dict.fromkeys(_LIMITS - settings.model_fields_set, 0),

@@ -13,6 +13,7 @@ from service.errors import ConfigurationError
 
 DATABASE: Final = "directory.db"
 PEPPER: Final = "pepper"
+MAIL: Final = "mail"
 
 
 class NoInstallation(ConfigurationError):
@@ -35,6 +36,7 @@ def settings_of(data_dir: Path, *, create: bool = False) -> Settings:
     overrides: dict[str, Any] = {
         "database_url": f"sqlite:///{data_dir / DATABASE}",
         "token_pepper": read_secret(data_dir / PEPPER, "the installation's pepper"),
+        "mail_folder": str(data_dir / MAIL),
         "log_format": "text",
         # Whatever the environment says of a real tenant: this one is the simulator's.
         "auth0_client_secret": CLIENT_SECRET,

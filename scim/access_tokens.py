@@ -53,13 +53,18 @@ class AccessToken:
 
     def is_meant_for(self, oauth: ScimOauth) -> bool:
         """Whether it claims to be of this issuer, for this audience, from one of these clients."""
+        return self.misses(oauth) is None
+
+    def misses(self, oauth: ScimOauth) -> str | None:
+        """What of these it does not claim, in words that repeat nothing of it."""
+        if self.claims.get("iss") != oauth.issuer:
+            return "iss is not scim_oauth.issuer, to the last slash"
         audience = self.claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        return (
-            self.claims.get("iss") == oauth.issuer
-            and oauth.audience in audiences
-            and _clients(self.claims) <= set(oauth.clients)
-        )
+        if oauth.audience not in (audience if isinstance(audience, list) else [audience]):
+            return "aud does not hold scim_oauth.audience"
+        if not _clients(self.claims) <= set(oauth.clients):
+            return "its client is not in scim_oauth.clients"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +119,21 @@ def verify(
     """What a token allows; None where it is not signed by one of these keys, or not valid now."""
     if not token.is_meant_for(oauth) or not any(_is_signed(token, key) for key in keys):
         return None
+    if _invalid_claim(token, oauth, now) is not None:
+        return None
+    return _scopes(token.claims, oauth)
+
+
+def why_refused(token: AccessToken, oauth: ScimOauth, now: datetime) -> str:
+    """Why ``verify`` did not take a token, for the log: nothing that a stranger wrote is repeated."""
+    return (
+        token.misses(oauth)
+        or _invalid_claim(token, oauth, now)
+        or "none of the issuer's keys has signed it"
+    )
+
+
+def _invalid_claim(token: AccessToken, oauth: ScimOauth, now: datetime) -> str | None:
     expected = JWTClaimsRegistry(
         now=int(now.timestamp()),
         leeway=LEEWAY,
@@ -123,9 +143,9 @@ def verify(
     )
     try:
         expected.validate(dict(token.claims))
-    except JoseError:
-        return None
-    return _scopes(token.claims, oauth)
+    except JoseError as error:
+        return error.description or error.error
+    return None
 
 
 def _clients(claims: Mapping[str, Any]) -> frozenset[str]:

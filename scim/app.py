@@ -47,6 +47,9 @@ from service.ids import new_id
 from service.organizations import Organization
 
 _LOG: Final = structlog.stdlib.get_logger(__name__)
+_NOTHING_HERE: Final = (
+    "There is nothing at this path: the base URL ends in the organization's name, without a slash."
+)
 _ID: Final = re.compile(r"[0-9A-Za-z._-]{1,100}")
 _RETRY_AFTER_SECONDS: Final = 5
 
@@ -237,7 +240,7 @@ class ScimApp:
             case ("ResourceTypes" | "Schemas", _):
                 return answer
             case _:
-                raise ScimError(404, "There is nothing at this path.")
+                raise ScimError(404, _NOTHING_HERE)
 
 
 def _single(

@@ -12,18 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import structlog
+
 from scim import access_tokens
 from scim.access_tokens import AccessToken
 from scim.errors import ScimError
 from scim.issuers import Issuers, Unreachable
+from scim.limiting import Buckets, Limit
 from scim.strangers import Strangers
 from service.clock import Clock
 from service.directory import credentials, organizations
 from service.directory.credentials import Credential
 from service.directory.database import Database, Transaction, Work
 from service.directory.organizations import Registered
-from service.organizations import SLUG, TokenScope
+from service.organizations import SLUG, ScimOauth, TokenScope
 
+_LOG: Final = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 _BEARER: Final = re.compile(rb"bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 _SENT: Final = re.compile(rb"bearer\b", re.IGNORECASE)
@@ -31,6 +35,8 @@ _OURS: Final = re.compile(r"ap_[0-9a-f]{1,64}_[A-Za-z0-9_-]{1,200}")
 _SLUG: Final = re.compile(SLUG)
 _REMEMBERED_FOR: Final = 3.0
 _MOST_REMEMBERED: Final = 10_000
+_TOLD: Final = Limit(rate=1 / 60, burst=1)
+"""How often the log says of an organization why a JWT was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,7 @@ class Authentication:
         self._issuers = issuers
         self._on_use = on_use
         self._strangers = Strangers(clock)
+        self._told = Buckets(_TOLD)
         self._known: dict[bytes, tuple[float, Caller]] = {}
         self._looking: dict[bytes, asyncio.Task[Caller | None]] = {}
 
@@ -161,7 +168,16 @@ class Authentication:
         if registered is None or token is None:
             return None
         oauth = registered.organization.scim_oauth
-        if oauth is None or not token.is_meant_for(oauth):
+        if oauth is None:
+            return None
+        scopes = await self._verified(token, oauth)
+        if scopes is None:
+            self._tell(asking.organization, token, oauth)
+            return None
+        return Caller(registered=registered, scopes=scopes)
+
+    async def _verified(self, token: AccessToken, oauth: ScimOauth) -> frozenset[TokenScope] | None:
+        if not token.is_meant_for(oauth):
             return None
         try:
             keys = await self._issuers.keys_for(oauth, token)
@@ -171,8 +187,14 @@ class Authentication:
                 "The issuer of this token does not answer, so it cannot be verified: try again.",
                 headers=(("Retry-After", "10"),),
             ) from None
-        scopes = access_tokens.verify(token, keys, oauth, self._clock.now())
-        return Caller(registered=registered, scopes=scopes) if scopes is not None else None
+        return access_tokens.verify(token, keys, oauth, self._clock.now())
+
+    def _tell(self, organization: str, token: AccessToken, oauth: ScimOauth) -> None:
+        """The caller is told nothing: whoever runs this must be able to find out why."""
+        if self._told.take(organization, self._clock.monotonic()) > 0:
+            return
+        because = access_tokens.why_refused(token, oauth, self._clock.now())
+        _LOG.warning("an access token was refused", organization=organization, because=because)
 
     async def _read(self, work: Work[T], asking: _Asking) -> T:
         if not asking.stranger:

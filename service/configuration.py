@@ -109,7 +109,8 @@ class Settings(BaseSettings):
         pepper = self.token_pepper.get_secret_value()
         if not pepper:
             raise ConfigurationError(
-                "PROVISIONER_TOKEN_PEPPER is not set: give 32 random bytes or more, and keep them."
+                "PROVISIONER_TOKEN_PEPPER is not set: give 32 random bytes or more, and keep them;"
+                " for what 'provisioner dev' started, name its directory by --data-dir."
             )
         return pepper.encode()
 

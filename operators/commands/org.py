@@ -102,7 +102,10 @@ def apply(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Declare tenants, organizations and sources. What the file does not name stays as it is."""
+    """Declare tenants, organizations and sources. Those that the file does not name stay as they are.
+
+    A key that is left out of one which it does name goes back to its default.
+    """
     run(lambda: _apply(file, dry_run, data_dir, acting(actor), as_json))
 
 
@@ -314,7 +317,8 @@ def _find(transaction: Transaction, name: str) -> Registered:
 
 
 def _as_document(registered: Registered) -> dict[str, Any]:
-    return registered.organization.model_dump(mode="json") | {
+    # By alias: schemas in the RFC's camelCase, as the file has them.
+    return registered.organization.model_dump(mode="json", by_alias=True) | {
         "version": registered.version,
         "decommissioned_at": registered.decommissioned_at,
     }

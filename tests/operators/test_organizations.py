@@ -117,6 +117,8 @@ def test_extension_schemas_are_declared_without_a_look_at_accounts(
 
     assert verdicts(ended)["initech"] == "changed"
     assert ended.rows[0]["keys"] == ["scim_schemas"]
+    (shown,) = house.run("org", "show", "initech", "--json").rows
+    assert shown["scim_schemas"][0]["resourceTypes"] == ["User"]  # as the file has it
     assert house.run("events", "list", "--json").rows == []
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from operators.installation import settings_of
 from service.directory import organizations
 from service.organizations import Connection, Organization, Policies, Tenant
 from service.version import VERSION
@@ -273,11 +274,31 @@ def test_doctor_names_a_variable_that_is_no_setting(
 def test_doctor_misses_the_mail_server_that_invitations_need(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "mail" not in findings(house)
+    settings = settings_of(house.data_dir)
+    monkeypatch.setenv("PROVISIONER_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("PROVISIONER_TOKEN_PEPPER", settings.token_pepper.get_secret_value())
+
+    def mail() -> dict[str, Any] | None:
+        rows = run("doctor", "--json").rows
+        return next((row for row in rows if row["check"] == "mail"), None)
+
+    assert mail() is None
     house.declare(acme(policies=Policies(invite="ticket")))
-    assert "acme" in failures(house)["mail"]
+    missed = mail()
+    assert missed is not None
+    assert missed["verdict"] == "failed"
+    assert "acme" in missed["detail"]
     monkeypatch.setenv("PROVISIONER_SMTP_HOST", "mail.example")
-    assert findings(house)["mail"]["verdict"] == "ok"
+    found = mail()
+    assert found is not None
+    assert found["verdict"] == "ok"
+
+
+def test_doctor_knows_that_a_trial_of_ones_own_mails_into_its_directory(house: House) -> None:
+    house.declare(acme(policies=Policies(invite="ticket")))
+    mail = findings(house)["mail"]
+    assert mail["verdict"] == "ok"
+    assert str(house.data_dir / "mail") in mail["detail"]
 
 
 def test_a_path_that_cannot_be_used_is_named() -> None:

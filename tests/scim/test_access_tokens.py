@@ -24,6 +24,7 @@ from scim.access_tokens import (
     keys_of,
     read,
     verify,
+    why_refused,
 )
 from service.organizations import ScimOauth, TokenScope
 from tests.scim.issuer import AUDIENCE, CLIENT, claims, new_key, signed
@@ -111,6 +112,31 @@ def test_a_token_that_keeps_the_rules_is_taken(changes: dict[str, Any]) -> None:
 )
 def test_a_token_that_breaks_a_rule_is_refused(changes: dict[str, Any]) -> None:
     assert allows(made(**changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"iss": "https://idp.example"}, "scim_oauth.issuer"),
+        ({"aud": "https://other.example"}, "scim_oauth.audience"),
+        ({"client_id": "somebody-else"}, "scim_oauth.clients"),
+        ({"exp": in_seconds(-LEEWAY - 5)}, "expired"),
+        ({"without": "exp"}, "'exp'"),
+        ({"nbf": in_seconds(LEEWAY + 30)}, "not yet valid"),
+        ({"iat": in_seconds(LEEWAY + 30)}, "future"),
+        ({}, "none of the issuer's keys"),
+    ],
+    ids=str,
+)
+def test_the_log_can_say_which_rule_was_broken_without_repeating_the_token(
+    changes: dict[str, Any], told: str
+) -> None:
+    token = read(made(**changes))
+    assert token is not None
+    because = why_refused(token, OAUTH, NOW)
+    assert told in because
+    assert "example" not in because
+    assert "somebody" not in because
 
 
 @pytest.mark.parametrize("kind", ["JWT", "jwt", "AT+JWT", "application/at+jwt", None])

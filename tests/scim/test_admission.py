@@ -437,6 +437,21 @@ async def test_a_token_that_is_not_valid_is_told_what_every_wrong_one_is(
     assert 'error="invalid_token"' in wrong.headers["www-authenticate"]
 
 
+async def test_the_log_says_once_a_minute_why_tokens_of_an_issuer_are_refused(
+    door: Entrance, issuer: Issuer
+) -> None:
+    await door.declare(organization(scim_oauth=issuer.oauth()))
+    with capture_logs() as logged:
+        for audience in ("x", "y"):
+            assert_error(await door.ask(issuer.token(aud=audience)), 401)
+        door.clock.ahead += 61
+        assert_error(await door.ask(issuer.token(client_id="z")), 401)
+    assert [(entry["organization"], entry["because"]) for entry in logged] == [
+        ("hoekstra", "aud does not hold scim_oauth.audience"),
+        ("hoekstra", "its client is not in scim_oauth.clients"),
+    ]
+
+
 async def test_scopes_of_the_issuer_are_mapped_to_ours(door: Entrance, issuer: Issuer) -> None:
     oauth = issuer.oauth(scopes={"scim.read": ["read"], "scim.write": ["write"]})
     await door.declare(organization(scim_oauth=oauth))

@@ -471,3 +471,9 @@ async def test_failures_are_told_in_scim_form_without_internals(
     assert len(logged) == len(answers)
     assert "secret" not in repr(logged)
     await database.close()
+
+
+async def test_a_base_url_that_was_typed_with_a_slash_too_many_is_told_so(scim: Scim) -> None:
+    answer = await scim.http.get(f"{scim.http.base_url}/Users")
+    assert_error(answer, 404)
+    assert "without a slash" in answer.json()["detail"]
