@@ -141,7 +141,7 @@ def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0
         "journal_mode=WAL",
         "synchronous=FULL",  # what we acknowledge survives a power cut
         "foreign_keys=ON",
-        "cache_size=-65536",
+        "cache_size=-16384",  # KiB a connection; the system caches the file anyway
     ]
     if read_only:
         pragmas.append("query_only=ON")
