@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service.directory import tables
-from service.directory.database import postgres_url, sqlite_engine, sqlite_file
+from service.directory.database import postgres_url, sqlite_file
+from service.directory.sqlite import sqlite_engine
 from service.errors import ConfigurationError
 
 T = TypeVar("T")

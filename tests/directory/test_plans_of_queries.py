@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, event
 
 from service.directory import accounts, depths, fanouts, outbox, overview, replays, tables
-from service.directory.database import sqlite_engine
 from service.directory.inbox import Filter
+from service.directory.sqlite import sqlite_engine
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 
