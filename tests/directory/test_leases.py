@@ -156,15 +156,18 @@ async def test_nobody_claims_in_the_middle_of_an_owners_transaction(database: Da
     fence = await claim(database, "a")
     assert fence is not None
     order: list[str] = []
+    inside: list[Transaction] = []
 
     def lane(tx: Transaction) -> None:
         leases.require(tx, "main", fence)
+        inside.append(tx)
         if tx.dialect.name == "postgresql":
             tx.exec_driver_sql("SELECT pg_sleep(0.2)")
         order.append("written under the old fence")
 
     async def successor() -> None:
-        await asyncio.sleep(0.05)
+        while len(inside) < 2:  # noqa: ASYNC110 - SQLite's writer is another thread
+            await asyncio.sleep(0.005)
         assert await claim(database, "b", LATER) == fence + 1
         order.append("claimed")
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.util import await_only
 
 from service.directory import accounts, inbox, intent, people, users, workers
 from service.directory.database import Transaction
@@ -276,16 +277,20 @@ async def test_a_worker_whom_somebody_is_about_keeps_no_other_from_their_time(
         await hoekstra.hr("terminated", worker, at=START.replace(hour=10))
     hoekstra.now = START.replace(hour=11)
 
+    loop, held, done = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
     def hold(tx: Transaction) -> None:
         people.hold_key(tx, hoekstra.name, "w1")
+        loop.call_soon_threadsafe(held.set)
         if tx.dialect.name == "postgresql":
-            tx.execute(text("SELECT pg_sleep(1)"))
+            await_only(done.wait())
 
     holding = asyncio.create_task(hoekstra.database.transact(hold))
-    await asyncio.sleep(0.3)
+    await held.wait()
     await hoekstra.run_due()
     assert not await hoekstra.is_in("w2")
     assert holding.done() is not await hoekstra.is_in("w1")  # on SQLite nobody is in the middle
+    done.set()
     await holding
     await hoekstra.run_due()
     assert not await hoekstra.is_in("w1")
