@@ -97,8 +97,11 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Settings of the running roles; secrets are named by file only. */}}
+{{/* Settings of the running roles; secrets are named by file only. Behind an ingress a request tells
+its client and scheme only where the proxy is trusted, so what customers see is said here. */}}
 {{- define "provisioner.environment" -}}
+{{- $named := list -}}
+{{- range .Values.extraEnv }}{{ $named = append $named .name }}{{ end -}}
 - {name: PROVISIONER_DATABASE_URL_FILE, value: /run/secrets/provisioner/database-url}
 - {name: PROVISIONER_TOKEN_PEPPER_FILE, value: /run/secrets/provisioner/token-pepper}
 - {name: PROVISIONER_INSTANCE, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
@@ -107,6 +110,12 @@ imagePullSecrets:
 - {name: PROVISIONER_AUTH0_CLIENT_SECRET_FILE, value: /run/secrets/provisioner/auth0-client-secret}
 {{- with .Values.kafka.bootstrapServers }}
 - {name: PROVISIONER_KAFKA_BOOTSTRAP_SERVERS, value: {{ . | quote }}}
+{{- end }}
+{{- if and .Values.ingress.enabled (not (has "PROVISIONER_PUBLIC_URL" $named)) }}
+- {name: PROVISIONER_PUBLIC_URL, value: {{ printf "https://%s" .Values.ingress.host | quote }}}
+{{- end }}
+{{- with .Values.ingress.trustedProxies }}
+- {name: FORWARDED_ALLOW_IPS, value: {{ join "," . | quote }}}
 {{- end }}
 {{- range .Values.extraEnv }}
 - {name: {{ .name }}, value: {{ .value | quote }}}

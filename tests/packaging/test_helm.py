@@ -131,6 +131,30 @@ def test_secrets_reach_pods_only_as_files(objects: list[dict[str, Any]]) -> None
         assert not {name.removesuffix("_FILE") for name in SECRET_FILES} & environment.keys()
 
 
+def test_pods_behind_an_ingress_know_how_customers_reach_them() -> None:
+    def told(values: dict[str, Any]) -> dict[str, list[str]]:
+        (pod, *_) = (
+            each["spec"]["template"] for each in _of_kind(_render(values), "Deployment").values()
+        )
+        found: dict[str, list[str]] = {}
+        for each in _container(pod)["env"]:
+            found.setdefault(each["name"], []).append(each.get("value", ""))
+        return found
+
+    split = told(_values("split"))
+    assert split["PROVISIONER_PUBLIC_URL"] == ["https://provisioner.example.com"]
+    assert split["FORWARDED_ALLOW_IPS"] == ["10.0.0.0/8,fd00::/8"]
+    assert split["PROVISIONER_SCIM_RATE"] == ["200"]
+
+    named = _values("split")
+    named["extraEnv"] = [{"name": "PROVISIONER_PUBLIC_URL", "value": "https://scim.example.com"}]
+    assert told(named)["PROVISIONER_PUBLIC_URL"] == ["https://scim.example.com"]
+
+    without = _values("split")
+    without["ingress"] |= {"enabled": False, "trustedProxies": []}
+    assert not {"PROVISIONER_PUBLIC_URL", "FORWARDED_ALLOW_IPS"} & told(without).keys()
+
+
 def test_serving_pods_have_every_setting_and_the_migration_only_the_database(
     objects: list[dict[str, Any]],
 ) -> None:
