@@ -99,11 +99,12 @@ class Authentication:
         ).digest()
         known = self._known.get(digest)
         if known is not None and self._clock.monotonic() < known[0]:
-            return known[1]
-        asking = _asked(digest, organization, authorization, stranger=known is None)
-        if asking is None or self._strangers.is_wrong(digest):
-            raise _unauthorized(authorization)
-        caller = await self._look_once(asking, client)
+            caller: Caller | None = known[1]
+        else:
+            asking = _asked(digest, organization, authorization, stranger=known is None)
+            if asking is None or self._strangers.is_wrong(digest):
+                raise _unauthorized(authorization)
+            caller = await self._look_once(asking, client)
         if caller is None:
             raise _unauthorized(authorization)
         if caller.registered.decommissioned:
