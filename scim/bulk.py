@@ -25,6 +25,7 @@ from service.organizations import Organization
 RESPONSE_SCHEMA: Final = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 _AT_ONCE: Final = 16
 """Transactions of one request side by side: they share commits, and leave others their turn."""
+_OUR_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LABEL: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 
 Perform = Callable[[Request, Organization], Awaitable[Answer]]
@@ -161,7 +162,7 @@ class _Run:
                         request=self._request(ended),
                         document=step.operation.data,
                         error=answer.document,
-                        location=self._location(step, answer),
+                        location=self._location(step, answer) if _is_ours(step) else None,
                     )
                 )
         await keep_refused(self.door, self.organization, refused)
@@ -192,3 +193,8 @@ class _Run:
             "response": answer.document if failed else None,
         }
         return {name: value for name, value in entry.items() if value is not None}
+
+
+def _is_ours(step: Step) -> bool:
+    """Whether a path has an id that may be one of ours, not somebody's name or address."""
+    return len(step.segments) == 2 and _OUR_ID.fullmatch(step.segments[1]) is not None

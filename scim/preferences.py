@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 WRITES: Final = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+# Possessive, and matched once for each comma: a header costs no more than its length.
 _PREFERENCE: Final = re.compile(
-    r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*))?\s*(?:;[^,]*)?(?:,|$)'
+    r'\s*+([!#$%&\'*+.^_`|~0-9A-Za-z-]++)(?:\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^\s;,"]*+))?+\s*+(?:;[^,]*+)?+(?:,|$)'
 )
 
 
@@ -35,7 +36,17 @@ def prefers_async(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     sent: dict[str, str] = {}
     for name, value in headers:
         if name == b"prefer":
-            for preference, given in _PREFERENCE.findall(value.decode("latin-1")):
+            for preference, given in _preferences(value.decode("latin-1")):
                 sent.setdefault(preference.casefold(), given.strip('"'))  # the first one counts
     wait = sent.get("wait", "")
     return "respond-async" in sent and not (wait.isdecimal() and int(wait[:9]) > 0)
+
+
+def _preferences(text: str) -> Iterator[tuple[str, str]]:
+    """Names with their values; what is none is passed over to the next comma."""
+    at = 0
+    while at < len(text):
+        found = _PREFERENCE.match(text, at)
+        if found is not None:
+            yield found[1], found[2] or ""
+        at = found.end() if found is not None else text.find(",", at) + 1 or len(text)
