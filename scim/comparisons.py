@@ -5,6 +5,7 @@ What is not stored in the resource itself (``schemas``, parts of ``meta``) is an
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -38,6 +39,7 @@ _SUBSTRING: Final = frozenset(("co", "sw", "ew"))
 _INSTANT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?)?([Zz]|[+-]\d\d:\d\d)?"
 )
+_INTEGERS: Final = 2**63
 _VERSION: Final = re.compile(r'(?:W/)?"?(\d{1,9})"?')
 
 
@@ -112,8 +114,9 @@ def _typed(attribute: Attribute, operator: str, value: Any) -> Value:
         if moment is not None:
             return moment
     elif attribute.kind in ("integer", "decimal"):
-        if operator not in _SUBSTRING and isinstance(value, int | float):
-            return value
+        number = number_of(value) if operator not in _SUBSTRING else None
+        if number is not None:
+            return number
     elif isinstance(value, str):
         return value
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -196,6 +199,22 @@ def _holds(actual: str, operator: Operator, wanted: str) -> bool:
             return actual < wanted
         case "le":
             return actual <= wanted
+
+
+def number_of(value: object) -> int | float | None:
+    """A number as every database compares it: an integer of 64 bits, else of double precision.
+
+    None for what is no number, and for one too large to be any.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int) and -_INTEGERS <= value < _INTEGERS:
+        return value
+    try:
+        wide = float(value)
+    except OverflowError:
+        return None
+    return wide if math.isfinite(wide) else None
 
 
 def kind_of(attribute: Attribute) -> Kind:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from scim2_filter_parser import ast
@@ -16,6 +16,7 @@ from scim2_filter_parser.parser import SCIMParserError
 from scim.comparisons import comparison, kind_of, leaf_of
 from scim.errors import invalid_filter, invalid_path
 from scim.grammar import FilterLexer, FilterParser
+from scim.matching import terms_of
 from scim.schema import Attribute, Path, ResourceType
 from service.directory.predicates import (
     And,
@@ -29,8 +30,14 @@ from service.directory.predicates import (
 LONGEST: Final = 8192
 DEEPEST: Final = 32
 MOST_TERMS: Final = 200
+MOST_CONDITIONS: Final = 500
+"""Comparisons once extensions are taken for all of their attributes: SQLite nests no deeper."""
 
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+# One that does not end goes on to the end of the text, so that it is looked through once.
+_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?$)')
+_SELECTION: Final = re.compile(
+    r'([A-Za-z][A-Za-z0-9_.:-]*)\[\s*([A-Za-z]+)\s+[eE][qQ]\s+"([^"\\\x00-\x1f]*)"\s*\]'
+)
 _EQUALITY: Final = re.compile(r'\s*([A-Za-z][A-Za-z0-9_.:-]*)\s+[eE][qQ]\s+"([^"\\\x00-\x1f]*)"\s*')
 _NAME: Final = re.compile(r"[A-Za-z$][A-Za-z0-9_$:.\-]*")
 
@@ -41,6 +48,8 @@ class PatchPath:
 
     path: Path
     where: Predicate | None = None
+    read: int = 0
+    """Characters that it took the grammar to read."""
 
 
 def parse_filter(text: str, resource_type: ResourceType, *, tolerant: bool) -> Predicate:
@@ -62,10 +71,26 @@ def parse_path(text: str, resource_type: ResourceType, *, tolerant: bool) -> Pat
     if _NAME.fullmatch(text):
         path = resource_type.resolve(text, tolerant=tolerant)
         return PatchPath(path=path) if path else None
+    selection = _SELECTION.fullmatch(text) if len(text) <= LONGEST else None
+    if selection is not None:  # thousands of these come at once, each for a member who leaves
+        return _selected(selection, resource_type, tolerant=tolerant)
     node = _unwrapped(_parse(f"{text} pr"))
     if not isinstance(node, ast.AttrExpr) or str(node.value).lower() != "pr":
         raise invalid_path("A path is an attribute name, with a filter in brackets where needed.")
-    return _Reader(resource_type, tolerant=tolerant).target(node.attr_path)
+    target = _Reader(resource_type, tolerant=tolerant).target(node.attr_path)
+    return target and replace(target, read=len(text))
+
+
+def _selected(
+    selection: re.Match[str], resource_type: ResourceType, *, tolerant: bool
+) -> PatchPath | None:
+    """The target of a path with one equality in its brackets."""
+    name, part, value = selection.groups()
+    path = resource_type.resolve(name, tolerant=tolerant)
+    if path is None:
+        return None
+    reader = _Reader(resource_type, tolerant=tolerant)
+    return PatchPath(path=path, where=reader.equality(path, part, value))
 
 
 def _parse(text: str) -> Any:
@@ -119,6 +144,7 @@ class _Reader:
         self._type = resource_type
         self._tolerant = tolerant
         self._terms = 0
+        self._conditions = 0
 
     def predicate(self, node: Any, scope: _Scope | None = None) -> Predicate:
         if isinstance(node, ast.Filter):
@@ -141,10 +167,13 @@ class _Reader:
         path = self._find(brackets.namespace)
         if path is None:
             return None
-        if path.attribute is None or not path.attribute.many or not path.attribute.is_complex:
-            raise invalid_path("Brackets select entries of a multi-valued attribute.")
-        where = self.predicate(brackets.expr, _Scope(path.attribute, ()))
+        where = self.predicate(brackets.expr, _Scope(_of_many(path), ()))
         return PatchPath(path=path, where=where)
+
+    def equality(self, path: Path, part: str, value: str) -> Predicate:
+        """``part eq "value"`` in the brackets of a path."""
+        scope = _Scope(_of_many(path), ())
+        return self._inner(scope, self._part(scope, part), "eq", _storable(value))
 
     def _logical(self, node: Any, scope: _Scope | None) -> Predicate:
         operator = str(node.op).lower()
@@ -203,16 +232,25 @@ class _Reader:
             path = self._type.find(None, name, None, tolerant=self._tolerant)
         if path is None:
             raise _unknown(_text_of(node.attr_path), self._type)
-        return comparison(self._type, path, operator, value)
+        found = comparison(self._type, path, operator, value)
+        self._conditions += terms_of(found)  # an extension is there where any attribute of it is
+        if self._conditions > MOST_CONDITIONS:
+            raise invalid_filter("The filter names whole extensions too often: name attributes.")
+        return found
 
     def _inner(self, scope: _Scope, sub: Attribute, operator: str, value: Any) -> Predicate:
         target = Target(keys=(*scope.keys, sub.name), kind=kind_of(sub), exact=sub.exact)
         return leaf_of(target, sub, operator, value)
 
     def _sub_attribute(self, node: Any, scope: _Scope) -> Attribute:
-        found = scope.attribute.sub.get(str(node.attr_name).casefold())
-        if found is None or node.sub_attr is not None or node.uri is not None:
+        if node.sub_attr is not None or node.uri is not None:
             raise invalid_filter(f"{scope.attribute.name} has no attribute {_text_of(node)}.")
+        return self._part(scope, _text_of(node))
+
+    def _part(self, scope: _Scope, name: str) -> Attribute:
+        found = scope.attribute.sub.get(name.casefold())
+        if found is None:
+            raise invalid_filter(f"{scope.attribute.name} has no attribute {name[:100]}.")
         return found
 
     def _find(self, node: Any) -> Path | None:
@@ -220,6 +258,13 @@ class _Reader:
             raise invalid_filter("Brackets do not follow brackets.")
         sub = node.sub_attr.value if node.sub_attr is not None else None
         return self._type.find(node.uri, str(node.attr_name), sub, tolerant=self._tolerant)
+
+
+def _of_many(path: Path) -> Attribute:
+    attribute = path.attribute
+    if attribute is None or not attribute.many or not attribute.is_complex:
+        raise invalid_path("Brackets select entries of a multi-valued attribute.")
+    return attribute
 
 
 def _meant(name: str, tolerant: bool) -> str:

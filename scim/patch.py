@@ -27,6 +27,9 @@ _MOST_OPERATIONS: Final = 1000
 _MOST_COMPARISONS: Final = 1_000_000
 """Of entries, in one request: about half a second, for which a transaction is held."""
 
+_MOST_PARSED: Final = 100_000
+"""Characters of paths that need the filter's grammar, in one request: about a quarter of a second."""
+
 
 def patch_user(
     profile: Profile, resource: Mapping[str, Any], operations: Sequence[Operation]
@@ -60,6 +63,7 @@ class _Draft:
         self._before = described(self._type, resource)
         self.resource: dict[str, Any] = orjson.loads(orjson.dumps(self._before))
         self._comparisons = 0
+        self._parsed = 0
 
     def finished(self) -> dict[str, Any]:
         """The resource as it is to be stored. Raises ScimError where it cannot be."""
@@ -100,6 +104,9 @@ class _Draft:
             if not self._profile.tolerant:
                 raise invalid_path(f"{self._type.name} has no attribute {text[:100]}.")
             return
+        self._parsed += target.read
+        if self._parsed > _MOST_PARSED:
+            raise ScimError(400, "The paths are too long together: send them in parts.", "tooMany")
         path = target.path
         if path.attribute is None:
             self._extension(operation, path, explicit=explicit)
@@ -239,17 +246,22 @@ class _Draft:
             return
         others = [entry for entry in chosen if entry.get("primary") is not True]
         if not chosen:
-            others = chosen = [self._created(entries, where)]
+            others = chosen = [self._created(attribute, entries, where)]
         self._write(operation, attribute, path, chosen)
         raised = [entry for entry in others if entry.get("primary") is True]
         if raised:  # who was primary before stays so where something else was written
             demote_others(entries, raised[:1])
         self._store(attribute, path, entries)
 
-    def _created(self, entries: list[dict[str, Any]], where: Predicate) -> dict[str, Any]:
+    def _created(
+        self, attribute: Attribute, entries: list[dict[str, Any]], where: Predicate
+    ) -> dict[str, Any]:
         """A value path that matches nothing makes the entry it describes, as Entra expects."""
-        made = template(where)
-        if made is None or len(entries) >= MOST_ENTRIES:
+        described_entry = template(where)
+        if described_entry is None or len(entries) >= MOST_ENTRIES:
+            raise ScimError(400, "No entry matches the filter of the path.", "noTarget")
+        made = self._profile.entry(attribute, described_entry)
+        if made is CLEAR:
             raise ScimError(400, "No entry matches the filter of the path.", "noTarget")
         entries.append(made)
         return made

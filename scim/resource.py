@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scim.comparisons import parse_instant
+import orjson
+
+from scim.comparisons import number_of, parse_instant
 from scim.entries import says_something
 from scim.errors import ScimError, invalid_value
 from scim.rules import kept_over_put, require_complete, require_unchanged
@@ -189,13 +191,13 @@ class Profile:
             raise invalid_value(f"{attribute.name} must be a list.")
         if len(entries) > MOST_ENTRIES:
             raise invalid_value(f"{attribute.name} has at most {MOST_ENTRIES} entries.")
-        made: list[Any] = []
+        unlike: dict[bytes, Any] = {}
         for entry in entries:
             one = self.entry(attribute, entry)
             if one is CLEAR or (self.tolerant and _is_emptied(attribute, entry, one)):
                 continue
-            if one not in made:
-                made.append(one)
+            unlike.setdefault(orjson.dumps(one, option=orjson.OPT_SORT_KEYS), one)
+        made = list(unlike.values())
         if attribute.is_complex:
             self._keep_one_primary(attribute, made)
         return made or CLEAR
@@ -239,11 +241,9 @@ class Profile:
             case "boolean":
                 return self._boolean(attribute, value)
             case "integer" | "decimal":
-                fits = isinstance(value, int) or (
-                    attribute.kind == "decimal" and isinstance(value, float)
-                )
-                if fits and not isinstance(value, bool):
-                    return value
+                number = number_of(value)
+                if isinstance(number, int) or (attribute.kind == "decimal" and number is not None):
+                    return number
             case "dateTime":
                 moment = parse_instant(value) if isinstance(value, str) else None
                 if moment is not None:

@@ -561,3 +561,52 @@ async def test_attribute_that_became_required_is_asked_of_the_next_change_of_it(
     assert (await harder.patch(path, op("add", "title", "Guard"))).status_code == 200
     answer = await harder.patch(path, op("add", f"{STAFF}:code", "y"))
     assert_refused(answer, "invalidValue", "site is required")
+
+
+# Numbers and filters beyond what databases take
+
+
+@pytest.mark.parametrize("operator", ["eq", "gt", "lt", "ne"])
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -(2**63) - 1, 10**30])
+async def test_a_number_of_any_size_compares(scim: Scim, operator: str, number: int) -> None:
+    await scim.post_user("lena", **{STAFF: FULL})
+    holds = {"eq": False, "ne": True, "gt": number < 0, "lt": number > 0}[operator]
+    for name in ("badgeNumber", "rating", "floors"):
+        found = await scim.names(f"{STAFF}:{name} {operator} {number}")
+        assert found == (["lena"] if holds else [])
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 400])
+async def test_a_number_beyond_all_is_refused(scim: Scim, number: str) -> None:
+    answer = await scim.http.get("Users", params={"filter": f"{STAFF}:rating lt {number}"})
+    assert_refused(answer, "invalidFilter", "rating")
+
+
+async def test_integers_have_64_bits_and_decimals_are_rounded(scim: Scim) -> None:
+    answer = await scim.http.post("Users", json={"userName": "a", STAFF: {"badgeNumber": 2**63}})
+    assert_refused(answer, "invalidValue", "badgeNumber")
+    await scim.post_user("b", **{STAFF: {"rating": 2**63, "badgeNumber": 2**63 - 1}})
+    assert await scim.names(f"{STAFF}:rating eq {2**63}") == ["b"]
+    assert await scim.names(f"{STAFF}:badgeNumber eq {2**63 - 1}") == ["b"]
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999999", "1.5"])
+async def test_a_path_makes_no_entry_that_the_schema_does_not_know(scim: Scim, number: str) -> None:
+    user = await scim.post_user("lena", **{STAFF: FULL})
+    path = f'{STAFF}:keys[value eq "k9" and copies eq {number}].type'
+    answer = await scim.patch(f"Users/{user['id']}", op("add", path, "door"))
+    assert_refused(answer, "invalidValue", "copies")
+
+
+async def test_a_filter_that_names_extensions_without_end_is_refused(database_url: str) -> None:
+    many = {
+        "id": "urn:example:wide",
+        "name": "Wide",
+        "attributes": [{"name": f"part{number}"} for number in range(50)],
+    }
+    async with opened(database_url, organization(scim_schemas=schemas(many))) as clients:
+        await clients[0].post_user("lena", **{"urn:example:wide": {"part1": "x"}})
+        assert await clients[0].names(" and ".join(["urn:example:wide pr"] * 10)) == ["lena"]
+        endless = " or ".join(["urn:example:wide pr"] * 30)
+        answer = await clients[0].http.get("Users", params={"filter": endless})
+        assert_refused(answer, "invalidFilter", "extensions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scim.errors import ScimError
-from scim.filter import DEEPEST, LONGEST, MOST_TERMS, parse_filter
+from scim.filter import DEEPEST, LONGEST, MOST_TERMS, parse_filter, parse_path
 from scim.schema import ENTERPRISE, ResourceType, load_catalogue
 from service.directory.predicates import (
     And,
@@ -202,3 +202,35 @@ def test_malformed_filter_is_refused(text: str) -> None:
 
 def test_parentheses_in_values_do_not_count_as_depth() -> None:
     assert parsed(f'userName eq "{"(" * 100}"') == is_("userName", "(" * 100)
+
+
+@pytest.mark.parametrize(
+    ("short", "whole"),
+    [
+        ('emails[type eq "work"]', 'emails[(type eq "work")]'),
+        ('EMAILS[ Value EQ "A@b" ]', 'emails[(value eq "A@b")]'),
+        (f'{USER.core.id}:emails[type eq ""]', 'emails[(type eq "")]'),
+        ('nobody[value eq "x"]', 'nobody[(value eq "x")]'),
+    ],
+)
+def test_a_path_with_one_equality_means_what_the_grammar_says(short: str, whole: str) -> None:
+    target, same = (parse_path(text, USER, tolerant=True) for text in (short, whole))
+    assert (target is None) == (same is None)
+    if target is not None and same is not None:
+        assert (target.path, target.where) == (same.path, same.where)
+        assert (target.read, same.read) == (0, len(whole))
+
+
+@pytest.mark.parametrize(
+    ("text", "scim_type"),
+    [
+        ('userName[value eq "x"]', "invalidPath"),
+        ('name[givenName eq "x"]', "invalidPath"),
+        ('emails[nothing eq "x"]', "invalidFilter"),
+        ('emails[primary eq "x"]', "invalidFilter"),
+    ],
+)
+def test_a_path_with_one_wrong_equality_is_refused(text: str, scim_type: str) -> None:
+    with pytest.raises(ScimError) as refused:
+        parse_path(text, USER, tolerant=True)
+    assert refused.value.scim_type == scim_type

@@ -382,3 +382,20 @@ def test_a_patch_that_compares_without_end_is_refused() -> None:
     assert refused.value.scim_type == "tooMany"
     taking = op("remove", "emails", [{"value": "none"}] * 1000)
     assert after(taking, resource=many)["emails"] == many["emails"]
+
+
+def test_paths_that_take_the_grammar_long_are_refused_together() -> None:
+    terms = " or ".join(f'value eq "none{number}"' for number in range(150))
+    with pytest.raises(ScimError) as refused:
+        after(*[op("remove", f"emails[{terms}].display")] * 100)
+    assert (refused.value.status, refused.value.scim_type) == (400, "tooMany")
+
+
+def test_thousands_of_members_leave_one_by_one() -> None:
+    leaving = [op("remove", f'members[value eq "{number}"]') for number in range(5000)]
+    assert members_after(*leaving).remove == {str(number) for number in range(5000)}
+
+
+def test_an_entry_made_from_a_filter_has_the_types_of_the_schema() -> None:
+    made = after(op("replace", 'emails[value eq "new@h.example" and primary eq "True"].type', "x"))
+    assert made["emails"][-1] == {"value": "new@h.example", "primary": True, "type": "x"}
