@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from operators import ending
 from scim import issuers
 from service.auth0.client import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock
 from service.configuration import PREFIX, Settings
-from service.directory import migrate, organizations
+from service.directory import credentials, migrate, organizations
 from service.directory.database import Database, check, is_unavailable, open_database
 from service.errors import ConfigurationError
 from service.kafka import KafkaConnection
@@ -42,6 +43,9 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         database = open_database(url)
         try:
             tenants, declared, sources = await _declared(database, settings)
+            for each in declared:
+                for finding in await _tokens(database, each.name, clock):
+                    yield finding
         finally:
             await database.close()
         if not declared:
@@ -155,6 +159,11 @@ async def _declared(
         tenants.append(default)
     live = [each.organization for each in registered if not each.decommissioned]
     return [*tenants], live, sources
+
+
+async def _tokens(database: Database, organization: str, clock: Clock) -> list[Finding]:
+    tokens = await database.read(lambda tx: credentials.listing(tx, organization))
+    return list(ending.findings(tokens, clock.now()))
 
 
 async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from operators import declaration
 from operators.declaration import Change, Stored
@@ -110,7 +110,9 @@ def create_token(
         now=now,
         lifetime=lifetime,
     )
-    _audit_token(transaction, "create", name, id_of(made), actor, now)
+    ends = (now + lifetime).isoformat() if lifetime is not None else "never"
+    told = {"door": door, "scopes": sorted(scopes), "expires": ends}
+    _audit_token(transaction, "create", name, id_of(made), actor, now, told)
     return made
 
 
@@ -138,7 +140,13 @@ def id_of(token: str) -> str:
 
 
 def _audit_token(
-    transaction: Transaction, verb: str, name: str, key_id: str, actor: str, now: datetime
+    transaction: Transaction,
+    verb: str,
+    name: str,
+    key_id: str,
+    actor: str,
+    now: datetime,
+    detail: Mapping[str, Any] | None = None,
 ) -> None:
     audit.record(
         transaction,
@@ -147,4 +155,5 @@ def _audit_token(
         now=now,
         organization=name,
         subject=key_id,
+        detail=detail,
     )

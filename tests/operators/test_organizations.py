@@ -312,6 +312,7 @@ def test_token_is_in_no_audit_entry(house: House) -> None:
         ("token.create", "acme"),
         ("token.revoke", "acme"),
     ]
+    assert entries[0]["detail"] == {"door": "scim", "scopes": ["read", "write"], "expires": "never"}
     assert entries[1]["actor"] == "ops@example.com"
     assert token.split("_", 2)[2] not in str(entries)
 
