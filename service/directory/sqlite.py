@@ -228,7 +228,10 @@ class _Here:
     def _end(self) -> None:
         turn_of, self._turn_of = self._turn_of, None
         if turn_of is not None and self._connection is not None:
-            self._sqlite(self._connection).execute("ROLLBACK")
+            try:
+                self._sqlite(self._connection).execute("ROLLBACK")
+            except (sqlite3.Error, DBAPIError):  # writers are told after this, whatever went wrong
+                self._drop()
 
     @staticmethod
     def _sqlite(connection: Connection) -> sqlite3.Connection:

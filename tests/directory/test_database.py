@@ -127,6 +127,19 @@ async def test_a_look_up_that_fails_leaves_the_next_one_alone(database: Database
     assert await database.look_up(names) == ["a"]
 
 
+async def test_a_look_up_whose_moment_was_ended_keeps_no_writer_waiting(tmp_path: Path) -> None:
+    """As an error of the file may end it, whatever the error."""
+    database = open_database(f"sqlite:///{tmp_path / 'provisioner.db'}")
+    await database.transact(t.metadata.create_all)
+    writing = asyncio.ensure_future(database.transact(write("a")))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251 - the writer is done, and tells so in the next turn
+    await database.look_up(lambda tx: tx.exec_driver_sql("ROLLBACK") and None)
+    await asyncio.wait_for(writing, 20)
+    assert await database.look_up(names) == ["a"]
+    await database.close()
+
+
 async def test_look_ups_of_several_threads_do_not_meet(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'provisioner.db'}")
     await database.transact(t.metadata.create_all)

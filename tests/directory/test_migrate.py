@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
-from service.directory import migrate, tables
+from service.directory import credentials, migrate, search, tables
 from service.directory.database import open_database
+from service.directory.pages import Query, Sort
+from service.directory.predicates import Target
 from service.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +59,59 @@ async def test_what_is_stored_survives_an_upgrade(database_url: str) -> None:
     names = await database.read(lambda tx: tx.execute(text("SELECT name FROM sources")).all())
     await database.close()
     assert [name for (name,) in names] == ["hr"]
+
+
+async def test_what_an_earlier_release_stored_is_found_by_what_this_one_asks(
+    database_url: str,
+) -> None:
+    def earlier(connection: Connection) -> None:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(ROOT / "service/directory/migrations"))
+        command.upgrade(config, "0002")
+        now = "2026-03-02 09:00:00+00:00" if connection.dialect.name == "postgresql" else _NOW
+        for statement in _EARLIER:
+            connection.execute(text(statement.format(now=now)))
+
+    await asyncio.to_thread(migrate.run, database_url, earlier)
+    await migrate.upgrade(database_url)
+    assert await migrate.differences(database_url) == []
+    database = open_database(database_url)
+    order = Sort(target=Target(keys=("userName",)))
+    listed = await database.read(lambda tx: search.users(tx, "hoekstra", Query(sort=order)))
+    assert [user.id for user in listed.items] == ["u2", "u1", "u3"]  # by bytes, on both
+    grouped = await database.read(lambda tx: search.groups_page(tx, "hoekstra", Query()))
+    assert [group.display_name for group in grouped.items] == ["Staff"]
+    kept = await database.read(lambda tx: credentials.listing(tx, "hoekstra"))
+    assert [each.scopes for each in kept] == [("read", "write")]
+    taken = text("UPDATE users SET user_name_key = 'a b' WHERE id = 'u1'")
+    with pytest.raises(IntegrityError):
+        await database.transact(lambda tx: tx.execute(taken))
+    await database.close()
+
+
+_NOW = "2026-03-02 09:00:00.000000"
+_EARLIER = (
+    "INSERT INTO organizations (name, tenant, document, version, created_at, modified_at)"
+    " VALUES ('hoekstra', 'main', '{{}}', 1, '{now}', '{now}')",
+    *(
+        "INSERT INTO users (id, organization, resource, user_name_key, state, version, created_at,"
+        f" modified_at) VALUES ('{id_}', 'hoekstra', '{{{{}}}}', '{key}', 'applied', 1,"
+        " '{now}', '{now}')"
+        for id_, key in (("u1", "ab"), ("u2", "a b"), ("u3", "é"))
+    ),
+    "INSERT INTO users (id, organization, resource, user_name_key, state, version, created_at,"
+    " modified_at, deleted_at) VALUES ('u4', 'hoekstra', '{{}}', 'ab', 'applied', 1, '{now}',"
+    " '{now}', '{now}')",
+    "INSERT INTO users (id, organization, worker_id, state, version, created_at, modified_at)"
+    " VALUES ('u5', 'hoekstra', '5', 'applied', 1, '{now}', '{now}')",
+    "INSERT INTO groups (id, organization, resource, display_name_key, version, created_at,"
+    """ modified_at) VALUES ('g1', 'hoekstra', '{{"displayName"\\: "Staff"}}', 'staff', 1,"""
+    " '{now}', '{now}')",
+    "INSERT INTO members (group_id, user_id) VALUES ('g1', 'u1')",
+    "INSERT INTO credentials (id, organization, door, secret_hash, created_at)"
+    " VALUES ('c1', 'hoekstra', 'scim', '', '{now}')",
+)
+"""One organization as an earlier release wrote it: users of SCIM, a deleted one, one of HR, a group."""
 
 
 async def test_a_database_without_schema_is_refused_with_the_command_to_run(
