@@ -82,7 +82,8 @@ class Refused:
 async def keep_refused(door: Door, organization: Organization, refused: Sequence[Refused]) -> None:
     """Makes each of them an event that was rejected, which tells its sender."""
     inputs = [
-        (each, door.received(each.request, "bulk.refused", each.document)) for each in refused
+        (each, door.received(each.request, organization, "bulk.refused", each.document))
+        for each in refused
     ]
     for start in range(0, len(inputs), _AT_ONCE):
 

@@ -39,9 +39,12 @@ class Door:
             resource_type=resource_type, tolerant=organization.scim_profile == "tolerant"
         )
 
-    def received(self, request: Request, event: str, document: Any = None) -> Received:
-        """The event of a write; its body without passwords."""
-        body = storable(document) if document is not None else None
+    def received(
+        self, request: Request, organization: Organization, event: str, document: Any = None
+    ) -> Received:
+        """The event of a write; its body without passwords and what is never to be returned."""
+        secret = self.catalogues.of(organization).secret
+        body = storable(document, secret) if document is not None else None
         return Received(
             door="scim",
             source="scim",

@@ -33,7 +33,7 @@ class Groups:
 
     async def create(self, request: Request, organization: Organization) -> Answer:
         document = request.json()
-        received = self._door.received(request, "group.created", document)
+        received = self._door.received(request, organization, "group.created", document)
         profile = self._profile(organization)
         resource = profile.normalise(document)
         members = members_in(profile, document)
@@ -69,7 +69,7 @@ class Groups:
 
     async def replace(self, request: Request, organization: Organization, group_id: str) -> Answer:
         document = request.json()
-        received = self._door.received(request, "group.replaced", document)
+        received = self._door.received(request, organization, "group.replaced", document)
         profile = self._profile(organization)
         resource = profile.normalise(document)
         # A body that says nothing of members leaves them; null and [] empty the group.
@@ -103,14 +103,14 @@ class Groups:
             request,
             organization,
             group_id,
-            self._door.received(request, "group.patched", document),
+            self._door.received(request, organization, "group.patched", document),
             lambda group: patch_group(profile, group.resource, operations),
             answer,
             wants_members=asked and requested(request, profile.resource_type).wants(MEMBERS),
         )
 
     async def delete(self, request: Request, organization: Organization, group_id: str) -> Answer:
-        received = self._door.received(request, "group.deleted")
+        received = self._door.received(request, organization, "group.deleted")
 
         def work(transaction: Transaction) -> None:
             registered = registered_now(transaction, organization.name)

@@ -19,6 +19,8 @@ from service.directory.pages import Page, Position, Query, Sort, Walk
 LIST_SCHEMA: Final = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 DEFAULT_COUNT: Final = 100
 LARGEST_COUNT: Final = 1000
+_MOST_NAMES: Final = 1000
+"""Of attributes to be shown: each is looked up while everybody waits."""
 _LARGEST_INDEX: Final = 2**53
 
 
@@ -199,4 +201,6 @@ def _names(parameters: Mapping[str, Any], name: str) -> tuple[str, ...]:
         raise invalid_value(f"{name} must be a list of attribute names.")
     if any(not isinstance(part, str) for part in parts):
         raise invalid_value(f"{name} must be a list of attribute names.")
+    if len(parts) > _MOST_NAMES:
+        raise invalid_value(f"{name} has at most {_MOST_NAMES} names.")
     return tuple(part.strip() for part in parts if part.strip())

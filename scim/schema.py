@@ -107,6 +107,8 @@ class ResourceType:
     declared: tuple[Schema, ...]
     always: Names
     on_request: Names
+    secret: frozenset[str]
+    """Names, in lower case, of declared attributes that are never returned."""
 
     def schema_of(self, urn: str) -> str | None:
         """The id of the schema that a URN means, legacy and malformed forms included; else None."""
@@ -184,6 +186,10 @@ class Catalogue:
     def types(self) -> tuple[ResourceType, ResourceType]:
         return self.user, self.group
 
+    @property
+    def secret(self) -> frozenset[str]:
+        return self.user.secret | self.group.secret
+
     def schemas(self) -> Iterator[Schema]:
         """Every schema once, also where users and groups share it."""
         found: dict[str, Schema] = {}
@@ -232,6 +238,12 @@ def resource_type(
         declared=tuple(schema for schema in extensions if schema.declared),
         always=_returned("always", core, extensions, common),
         on_request=_returned("request", core, extensions, common),
+        secret=frozenset(
+            name
+            for schema in extensions
+            for name, attribute in schema.attributes.items()
+            if attribute.returned == "never"
+        ),
     )
 
 

@@ -33,7 +33,7 @@ class Users:
 
     async def create(self, request: Request, organization: Organization) -> Answer:
         document = request.json()
-        received = self._door.received(request, "user.created", document)
+        received = self._door.received(request, organization, "user.created", document)
         profile = self._profile(organization)
         resource = {"active": True, **profile.normalise(document)}
 
@@ -66,7 +66,7 @@ class Users:
 
     async def replace(self, request: Request, organization: Organization, user_id: str) -> Answer:
         document = request.json()
-        received = self._door.received(request, "user.replaced", document)
+        received = self._door.received(request, organization, "user.replaced", document)
         profile = self._profile(organization)
         resource = profile.normalise(document)
         says_active = asserts(profile, document, "active") and "active" in resource
@@ -86,11 +86,11 @@ class Users:
         def changed(user: User) -> Mapping[str, Any]:
             return patch_user(profile, user.resource or {}, operations)
 
-        received = self._door.received(request, "user.patched", document)
+        received = self._door.received(request, organization, "user.patched", document)
         return await self._change(profile, request, organization, user_id, received, changed)
 
     async def delete(self, request: Request, organization: Organization, user_id: str) -> Answer:
-        received = self._door.received(request, "user.deleted")
+        received = self._door.received(request, organization, "user.deleted")
 
         def work(transaction: Transaction) -> None:
             registered = registered_now(transaction, organization.name)

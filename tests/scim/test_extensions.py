@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.directory import inbox
+from tests.scim import bulk
 from tests.scim.client import ENTERPRISE, PROVISIONING, Scim, opened, organization
 from tests.scim.declared import (
     FULL,
@@ -250,6 +252,14 @@ async def test_never_returned_is_checked_and_not_kept(scim: Scim) -> None:
     path = f"Users/{user['id']}"
     answer = await scim.patch(path, op("add", f"{STAFF}:pin", "5678"))
     assert answer.json()[STAFF] == {"site": "Utrecht"}
+    refused = bulk.operation("PUT", "/Users/nobody", {"userName": "x", STAFF: {"pin": "9012"}})
+    later = {"Prefer": "respond-async"}
+    assert (await bulk.send(scim, refused, headers=later)).status_code == 202
+    bodies = await scim.database.read(
+        lambda tx: [event.body or b"" for event in inbox.listing(tx, inbox.Filter(), limit=10)]
+    )
+    assert len(bodies) == 3
+    assert not [body for body in bodies for pin in (b"1234", b"5678", b"9012") if pin in body]
     assert answer.json()["meta"] == user["meta"]
     asked = await scim.get(path, attributes=f"{STAFF}:pin")
     assert STAFF not in asked

@@ -34,6 +34,8 @@ def test_the_short_way_stores_what_the_long_way_does(document: Any) -> None:
         '{"pa\u017fsword": "hunter2"}'.encode(),
         b'{"Operations": [{"op": "replace", "path": "password", "value": "hunter2"}]}',
         b'{"Operations": [{"op": "replace", "path": "p\\u0061ssword", "value": "hunter2"}]}',
+        b'{"Operations": [{"op": "add", "value": "{\\"password\\": \\"hunter2\\"}"}]}',
+        b'"[{\\"PassWord\\": \\"hunter2\\"}]"',
         b'{"urn:x:2.0:User:password": "hunter2", "a": [[[{"b": {"password": "hunter2"}}]]]}',
     ],
 )
@@ -46,3 +48,18 @@ def test_a_body_that_nests_too_deep_is_refused(depth: int) -> None:
     document = orjson.loads(b'{"a":' * depth + b"1" + b"}" * depth)
     with pytest.raises(ScimError, match="nests deeper"):
         storable(document)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"urn:x:Staff": {"PIN": "hunter2"}}',
+        b'{"urn:x:Staff:pin": "hunter2"}',
+        b'{"Operations": [{"op": "add", "path": "urn:x:Staff:Pin", "value": "hunter2"}]}',
+        b'{"Operations": [{"op": "add", "path": "urn:x:pin[a eq \\"b:c\\"].d", "value": "hunter2"}]}',
+    ],
+)
+def test_what_is_never_returned_is_not_stored_either(body: bytes) -> None:
+    document = orjson.loads(body)
+    assert b"hunter2" not in storable(document, {"pin"})
+    assert orjson.loads(storable(document, {"pi", "other"})) == document

@@ -480,3 +480,11 @@ async def test_a_base_url_that_was_typed_with_a_slash_too_many_is_told_so(scim: 
     answer = await scim.http.get(f"{scim.http.base_url}/Users")
     assert_error(answer, 404)
     assert "without a slash" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["attributes", "excludedAttributes"])
+async def test_names_of_attributes_without_end_are_refused(embedded: Scim, name: str) -> None:
+    many = [f"name{number}" for number in range(1001)]
+    assert_error(await embedded.http.post("Users/.search", json={name: many}), 400, "invalidValue")
+    answer = await embedded.http.post("Users/.search", json={name: many[1:]})
+    assert answer.status_code == 200
