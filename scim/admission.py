@@ -73,8 +73,13 @@ class Admission:
         return caller.registered
 
     def spend(self, organization: str, requests: int) -> None:
-        """Counts what an admitted request holds beyond itself: the next one may have to wait."""
-        self._budgets.spend(organization, requests)
+        """Counts what an admitted request holds beyond itself: the next one may have to wait.
+
+        Raises ScimError 429 where another one, admitted at the same time, has done so already.
+        """
+        if (wait := self._budgets.spend(organization, requests, self._clock.monotonic())) > 0:
+            self._tell(organization)
+            raise _too_many("This organization has sent too many requests", wait)
 
     async def close(self) -> None:
         await self._authentication.close()

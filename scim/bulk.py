@@ -36,7 +36,9 @@ class Bulk:
     """Answers Bulk requests of the organization that the caller was admitted to."""
 
     def __init__(self, door: Door, perform: Perform, spend: Callable[[str, int], None]) -> None:
-        """``spend`` is told an organization and how many requests more than one it has made."""
+        """``spend`` is told an organization and how many requests more than one it has made; it
+        raises ScimError 429 where these are too many.
+        """
         self._door = door
         self._perform = perform
         self._spend = spend
@@ -44,14 +46,15 @@ class Bulk:
     async def carry_out(self, request: Request, organization: Organization) -> Answer:
         """200 with an entry for each operation done or refused, or 202 where the client prefers.
 
-        Raises ScimError 400 and 413, and for 202 also 503 where not everything could be stored.
+        Raises ScimError 400, 413 and 429, and for 202 also 503 where not everything could be stored.
         """
         bulk = read_bulk(
             request.json(),
             tolerant=organization.scim_profile == "tolerant",
             base_url=request.base_url,
         )
-        self._spend(organization.name, max(0, len(bulk.operations) - 1))
+        if len(bulk.operations) > 1:
+            self._spend(organization.name, len(bulk.operations) - 1)
         run = _Run(
             door=self._door,
             perform=self._perform,

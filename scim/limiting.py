@@ -57,10 +57,19 @@ class Buckets:
             del self._full_at[next(iter(self._full_at))]
         return 0.0 if admitted else wait
 
-    def spend(self, key: str, tokens: int) -> None:
-        """Takes more tokens after a ``take``, whether they are there or not: the next one waits."""
-        if key in self._full_at:
-            self._full_at[key] += tokens * self._interval
+    def spend(self, key: str, tokens: int, now: float) -> float:
+        """Takes more tokens after a ``take``, whether they are there or not: the next one waits.
+
+        Takes none where that has been done already since the ``take``: the seconds to wait, else 0.
+        """
+        full_at = self._full_at.get(key)
+        if full_at is None:
+            return 0.0
+        wait = full_at - self._interval - self._depth - now
+        if wait > _ROUNDING:
+            return wait
+        self._full_at[key] = full_at + tokens * self._interval
+        return 0.0
 
     def give_back(self, key: str) -> None:
         """Undoes one ``take`` of a token."""

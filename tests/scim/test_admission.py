@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
@@ -197,6 +198,25 @@ async def test_a_writer_searches_by_no_bulk_request(door: Entrance, path: str) -
     answer = await door.ask(writer, "POST", "Bulk", json=body)
     assert answer.status_code == 200
     assert answer.json()["Operations"][0]["status"] == "404"
+
+
+async def test_bulk_requests_at_the_same_time_do_not_pass_the_limit(limited: Entrance) -> None:
+    token, admitted, go = await limited.token(), list[int](), asyncio.Event()
+    operations = [{"method": "DELETE", "path": "/Users/nobody"}] * 100
+    whole = orjson.dumps({"schemas": [f"{MESSAGES}:BulkRequest"], "Operations": operations})
+
+    async def body() -> AsyncGenerator[bytes]:
+        """Is asked for once its request is admitted."""
+        admitted.append(1)
+        if len(admitted) == 2:
+            go.set()
+        await go.wait()
+        yield whole
+
+    asked = [limited.ask(token, "POST", "Bulk", content=body()) for _ in range(2)]
+    answers = sorted(await asyncio.gather(*asked), key=lambda answer: answer.status_code)
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1].headers["retry-after"] == "990"
 
 
 async def test_a_head_request_is_told_by_status_and_header(door: Entrance) -> None:

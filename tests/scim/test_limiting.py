@@ -91,6 +91,16 @@ def test_memory_is_bounded_and_who_comes_often_is_not_forgotten() -> None:
 def test_who_spends_ahead_waits_until_it_is_earned(limit: Limit, ahead: int) -> None:
     buckets = Buckets(limit)
     assert buckets.take("acme", START) == 0
-    buckets.spend("acme", ahead)
+    assert buckets.spend("acme", ahead, START) == 0
     owed = (ahead + 2 - limit.burst) / limit.rate
     assert buckets.take("acme", START) == pytest.approx(max(0.0, owed), abs=0.001)
+
+
+def test_of_those_taken_at_the_same_time_one_spends_ahead() -> None:
+    buckets = Buckets(Limit(rate=1.0, burst=3))
+    for _ in range(3):
+        assert buckets.take("acme", START) == 0
+    assert buckets.spend("acme", 10, START) == 0
+    assert buckets.spend("acme", 10, START) == pytest.approx(10)
+    assert buckets.spend("acme", 10, START + 10) == 0
+    assert Buckets(UNLIMITED).spend("acme", 10, START) == 0
