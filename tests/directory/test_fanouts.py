@@ -468,3 +468,53 @@ async def test_intent_touches_each_of_some_users_once(airline: Airline) -> None:
         return intent.touch_users(tx, ids, event_id=event_id, now=airline.customer.now)
 
     assert await airline.database.transact(touch) == 2
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.2])
+async def test_whatever_happens_meanwhile_each_event_ends_once_and_nothing_is_left_over(
+    airline: Airline, again: Callable[[], Database], after: float
+) -> None:
+    """Renames, deletions, an operator's discard and the organization's end, in the middle of it."""
+    customer, other = airline.customer, again()
+    first = await airline.rename(PILOTS)
+    ready = asyncio.Event()
+
+    async def portions(database: Database) -> None:
+        turn: str | None = ""
+        while turn is not None or not ready.is_set():
+            turn = await database.read(lambda tx, it=turn: fanouts.next_event(tx, it or ""))
+            if turn is not None:
+                await database.transact(
+                    lambda tx, it=turn: fanouts.carry_on(tx, it, customer.now, portion=20)
+                )
+            await asyncio.sleep(0)
+
+    async def lanes() -> None:
+        while not ready.is_set():
+            await customer.apply()
+            await asyncio.sleep(0.01)
+
+    async def others() -> None:
+        await asyncio.sleep(after)
+        await other.transact(
+            lambda tx: replays.discard(tx, first, reason="r", actor="kim", now=customer.now)
+        )
+        for user_id in airline.crowd[::40]:
+            await customer.delete(await customer.user(user_id))
+        await airline.rename(CREW)
+        await other.transact(
+            lambda tx: locks.decommission(tx, customer.name, actor="kim", now=customer.now)
+        )
+        ready.set()
+
+    async with asyncio.timeout(120):
+        await asyncio.gather(portions(airline.database), portions(other), lanes(), others())
+    await customer.apply()
+    endings = [each.event_id for each in await customer.outcomes() if each.type in ENDINGS]
+    assert sorted(filter(None, endings)) == sorted(each.id for each in await customer.events())
+    for table in (t.waits, t.fanouts):
+        rows = select(func.count()).select_from(table)
+        assert await airline.database.read(lambda tx, it=rows: tx.execute(it).scalar_one()) == 0
+    states = select(t.users.c.state).where(t.users.c.organization == customer.name).distinct()
+    found = await airline.database.read(lambda tx: set(tx.execute(states).scalars()))
+    assert found == {"applied"}
