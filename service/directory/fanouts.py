@@ -77,7 +77,9 @@ def carry_on(
     intent.touch_users(transaction, ids, event_id=event_id, now=now)
     transaction.execute(
         delete(t.fanouts).where(
-            t.fanouts.c.event_id == event_id, among(transaction, t.fanouts.c.user_id, ids)
+            t.fanouts.c.event_id == event_id,
+            t.fanouts.c.user_id.between(ids[0], ids[-1]),  # else all of the event's may be read
+            among(transaction, t.fanouts.c.user_id, ids),
         )
     )
     # Held after the accounts, as a lane does that ends an event's last wait.

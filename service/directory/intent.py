@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, literal, select, update
+from sqlalchemy import bindparam, case, select, update
 
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
@@ -239,21 +239,29 @@ def touch_users(
     Returns the number of waits. For many users see ``fanouts.touch``.
     """
     # Users before accounts, each in order, as everywhere: two changes do not wait for each other.
-    housed = transaction.execute(
-        select(t.users.c.id, t.users.c.account_id)
-        .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-        .where(among(transaction, t.users.c.id, user_ids), t.accounts.c.closed_at.is_(None))
+    # By their ids and nothing else: for a join, or by a partial index, Postgres may read all of
+    # both tables while its statistics lag behind.
+    lived = transaction.execute(
+        select(t.users.c.account_id, t.users.c.id)
+        .where(among(transaction, t.users.c.id, user_ids))
         .order_by(t.users.c.id)
-        .with_for_update(of=t.users)
-    ).all()
+        .with_for_update()
+    )
+    residents = {row.account_id: row.id for row in lived if row.account_id is not None}
+    if not residents:
+        return 0
+    theirs = (
+        select(t.accounts.c.id, t.accounts.c.closed_at)
+        .where(among(transaction, t.accounts.c.id, list(residents)))
+        .order_by(t.accounts.c.id)
+        .with_for_update()
+    )
+    housed = [row.id for row in transaction.execute(theirs) if row.closed_at is None]
     if not housed:
         return 0
-    ids = [row.id for row in housed]
-    theirs = among(transaction, t.accounts.c.id, [row.account_id for row in housed])
-    in_order = select(t.accounts.c.id).where(theirs).order_by(t.accounts.c.id).with_for_update()
-    transaction.execute(
+    revisions = transaction.execute(
         update(t.accounts)
-        .where(t.accounts.c.id.in_(in_order))
+        .where(among(transaction, t.accounts.c.id, housed))
         .values(
             revision=t.accounts.c.revision + 1,
             # Who is due already keeps their place, a leaver most of all.
@@ -262,22 +270,24 @@ def touch_users(
             error=None,
             modified_at=now,
         )
-    )
-    waiting = transaction.execute(
-        t.waits.insert().from_select(
-            ["event_id", "account_id", "user_id", "revision"],
-            select(literal(event_id), t.accounts.c.id, t.users.c.id, t.accounts.c.revision)
-            .select_from(t.users)
-            .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-            .where(among(transaction, t.users.c.id, ids)),
-        )
-    )
+        .returning(t.accounts.c.id, t.accounts.c.revision)
+    ).all()
+    waits = [
+        {
+            "event_id": event_id,
+            "account_id": row.id,
+            "user_id": residents[row.id],
+            "revision": row.revision,
+        }
+        for row in revisions
+    ]
+    transaction.execute(t.waits.insert(), waits)
     transaction.execute(
         update(t.users)
-        .where(among(transaction, t.users.c.id, ids))
+        .where(among(transaction, t.users.c.id, [wait["user_id"] for wait in waits]))
         .values(state="pending", detail=None, last_event_id=event_id)
     )
-    return waiting.rowcount
+    return len(waits)
 
 
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:
