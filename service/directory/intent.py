@@ -247,7 +247,10 @@ def touch_users(
         .order_by(t.users.c.id)
         .with_for_update()
     )
-    residents = {row.account_id: row.id for row in lived if row.account_id is not None}
+    residents: dict[str, list[str]] = {}
+    for row in lived:
+        if row.account_id is not None:
+            residents.setdefault(row.account_id, []).append(row.id)
     if not residents:
         return 0
     theirs = (
@@ -276,10 +279,11 @@ def touch_users(
         {
             "event_id": event_id,
             "account_id": row.id,
-            "user_id": residents[row.id],
+            "user_id": resident,
             "revision": row.revision,
         }
         for row in revisions
+        for resident in residents[row.id]
     ]
     transaction.execute(t.waits.insert(), waits)
     transaction.execute(
