@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.infrastructure.availability import UnavailableError
 from tests.infrastructure.kafka import create_topic, delete_topic, kafka_broker
@@ -44,14 +43,6 @@ class CreateTopic(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     """With pytest-xdist: one server of each for all workers, started by the run's main process."""
-    # No law is broken by a machine that is slow: the suite's own time limit is the only one.
-    settings.register_profile(
-        "any machine",
-        settings.get_profile(settings.get_current_profile_name()),
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    settings.load_profile("any machine")
     is_main_process = not hasattr(config, "workerinput")
     if not (is_main_process and config.getoption("numprocesses", None)):
         return

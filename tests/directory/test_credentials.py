@@ -208,7 +208,7 @@ async def test_the_worker_writes_until_it_is_asked_to_stop(database: Database) -
     uses.note(token.split("_")[1])
     stop = asyncio.Event()
     running = asyncio.create_task(uses.run(stop))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(5):
         while await last_use(database, token) is None:  # noqa: ASYNC110 - a table tells no event
             await asyncio.sleep(0.01)
         stop.set()

@@ -430,7 +430,7 @@ async def test_several_processes_touch_everyone_once_and_end_the_event_once(
 
 async def _apply_until_ended(airline: Airline, event_id: str) -> None:
     airline.customer.now = SystemClock().now()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         while (await airline.event(event_id)).state == "accepted":
             airline.customer.now = SystemClock().now()
             await airline.customer.apply()
@@ -455,7 +455,7 @@ async def test_touching_waits_for_nobody_in_a_circle(
             user = await airline.customer.user(user_id)
             await airline.customer.change(user, title="Captain")
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         await asyncio.gather(portions(), door())
     await airline.customer.apply()
     assert (await airline.event(event_id)).state == "succeeded"

@@ -112,7 +112,7 @@ def intake_of(database: Database, settings: IntakeSettings, **changes: Any) -> I
     return Intake(database=database, clock=SystemClock(), settings=settings, **changes)
 
 
-async def until(condition: Callable[[], Awaitable[T]], within: float = 60) -> T:
+async def until(condition: Callable[[], Awaitable[T]], within: float = 20) -> T:
     async with asyncio.timeout(within):
         while not (met := await condition()):  # noqa: ASYNC110 - it looks from outside
             await asyncio.sleep(0.02)

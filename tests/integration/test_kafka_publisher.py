@@ -77,7 +77,7 @@ async def running(publisher: Publisher) -> AsyncGenerator[Publisher]:
         await asyncio.wait_for(task, 10)
 
 
-async def all_published(database: Database, within: float = 60) -> list[Outcome]:
+async def all_published(database: Database, within: float = 20) -> list[Outcome]:
     async with asyncio.timeout(within):
         while True:
             outcomes = await outcomes_of(database)
@@ -86,7 +86,7 @@ async def all_published(database: Database, within: float = 60) -> list[Outcome]
             await asyncio.sleep(0.02)
 
 
-async def until(condition: Callable[[], object], within: float = 60) -> None:
+async def until(condition: Callable[[], object], within: float = 20) -> None:
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - it looks from outside
             await asyncio.sleep(0.02)
@@ -103,7 +103,7 @@ async def everything_on(settings: PublisherSettings, topic: str) -> list[Any]:
     ) as consumer:
         ends = await consumer.end_offsets(list(consumer.assignment()))
         expected = sum(ends.values())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             while len(records) < expected:
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
                     records += batch

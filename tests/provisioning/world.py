@@ -153,7 +153,7 @@ class World:
             door="scim", source="scim", type=f"scim.user.{verb}", at=self.clock.now(), body=b"{}"
         )
 
-    async def settled(self, within: float = 60.0) -> None:
+    async def settled(self, within: float = 20.0) -> None:
         """Until no event is open and no account is due."""
         await self.until(self._is_settled, within)
 
@@ -165,7 +165,7 @@ class World:
 
         return not await self.database.read(busy)
 
-    async def until(self, holds: Callable[[], Any], within: float = 60.0) -> None:
+    async def until(self, holds: Callable[[], Any], within: float = 20.0) -> None:
         deadline = self.clock.monotonic() + within
         while not await holds():
             assert self.clock.monotonic() < deadline, await self.picture()

@@ -125,14 +125,11 @@ async def test_the_upper_cased_user_name_finds_the_user(scim: Scim) -> None:
 
 async def test_groups_are_listed_within_600_ms(scim: Scim, first: dict[str, Any]) -> None:
     await scim.post_group("Field crew", first["id"])
-    took: list[float] = []
-    for _ in range(3):  # the machine may be busy with something else
-        started = time.perf_counter()
-        answer = await scim.http.get("Groups")
-        took.append(time.perf_counter() - started)
-        assert answer.status_code == 200
-        assert answer.json()["totalResults"] == 1
-    assert min(took) < 0.6
+    started = time.perf_counter()
+    answer = await scim.http.get("Groups")
+    assert time.perf_counter() - started < 0.6
+    assert answer.status_code == 200
+    assert answer.json()["totalResults"] == 1
 
 
 @pytest.mark.parametrize("header", ["Bearer nobody", "12345678901234567890", "Basic bmlsczpub25l"])
