@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, union_all
+from sqlalchemy import bindparam, select
 
 from service.directory import intent, people
 from service.directory import tables as t
@@ -16,22 +16,12 @@ from service.directory.database import Transaction
 from service.directory.prepared import Prepared
 from service.people import User
 
-_OF_ORGANIZATION: Final = select(t.users.c.id).where(
-    t.users.c.organization == bindparam("organization")
-)
-# Two look-ups, each by its index: given an OR, SQLite reads every user of the organization.
 _SAME_PERSON: Final = Prepared(
     select(t.users)
     .where(
-        t.users.c.id.in_(
-            union_all(
-                _OF_ORGANIZATION.where(
-                    t.users.c.external_id == bindparam("key"), t.users.c.deleted_at.is_not(None)
-                ),
-                _OF_ORGANIZATION.where(
-                    t.users.c.worker_id == bindparam("key"), t.users.c.resource.is_(None)
-                ),
-            )
+        people.found_by(
+            (t.users.c.external_id == bindparam("key")) & t.users.c.deleted_at.is_not(None),
+            (t.users.c.worker_id == bindparam("key")) & t.users.c.resource.is_(None),
         )
     )
     .order_by(t.users.c.deleted_at.desc().nulls_last(), t.users.c.id.desc())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, select, union_all, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
@@ -20,6 +20,17 @@ _ONE: Final = Prepared(_GET)
 _LOCK: Final = Prepared(_GET.with_for_update())
 _STORE: Final = Prepared(_UPDATE)
 _CHANGE: Final = Prepared(_UPDATE.returning(t.users))
+
+
+def found_by(*keys: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a user of ``:organization`` fulfils any of these, each of which an index answers.
+
+    One look-up each: given an OR, SQLite reads every user of the organization.
+    """
+    of_organization = select(t.users.c.id).where(
+        t.users.c.organization == bindparam("organization")
+    )
+    return t.users.c.id.in_(union_all(*(of_organization.where(key) for key in keys)))
 
 
 def get(transaction: Transaction, user_id: str) -> User | None:

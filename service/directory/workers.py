@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, select, union_all
+from sqlalchemy import Row, bindparam, select
 
 from service.directory import accounts, inbox, intent, organizations, people, plans
 from service.directory import tables as t
@@ -102,20 +102,12 @@ def _find(transaction: Transaction, organization: str, worker_id: str) -> User |
     return people.user_of(row) if row is not None else None
 
 
-_OF_ORGANIZATION: Final = select(t.users.c.id).where(
-    t.users.c.organization == bindparam("organization")
-)
-# Two look-ups, each by its index: given an OR, SQLite reads every user of the organization.
 _WORKER: Final = Prepared(
     select(t.users)
     .where(
-        t.users.c.id.in_(
-            union_all(
-                _OF_ORGANIZATION.where(t.users.c.worker_id == bindparam("key")),
-                _OF_ORGANIZATION.where(
-                    t.users.c.external_id == bindparam("key"), t.users.c.worker_id.is_(None)
-                ),
-            )
+        people.found_by(
+            t.users.c.worker_id == bindparam("key"),
+            (t.users.c.external_id == bindparam("key")) & t.users.c.worker_id.is_(None),
         )
     )
     .order_by(
