@@ -90,6 +90,25 @@ sources = Table(
     Column("document", Document, nullable=False),
 )
 
+mappings = Table(
+    "mappings",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("document", Document, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+)
+
+# A source whose events fail one after the other is no longer read: see consumers.
+fuses = Table(
+    "fuses",
+    metadata,
+    Column("source", String(100), primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("blown_at", Instant),
+    Column("detail", Document),
+)
+
 credentials = Table(
     "credentials",
     metadata,
@@ -123,6 +142,8 @@ users = Table(
     Column("employment", String(20)),
     Column("employment_order", Document),
     Column("leave", Document),
+    Column("employments", Document),  # of several at once: id to [status, order]
+    Column("join_key", Text),  # what HR calls this person by, where that is no externalId
     # What an operator says.
     Column("locked_at", Instant),
     Column("lock_reason", Text),
@@ -134,6 +155,7 @@ users = Table(
     Column("detail", Text),
     Column("last_applied_at", Instant),
     Column("last_event_id", String(36)),
+    Column("withheld", Document),  # a leaving that waits for an operator
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("modified_at", Instant, nullable=False),
@@ -156,6 +178,13 @@ users = Table(
     Index(None, "organization", "external_id"),
     Index(None, "organization", "display_name_key"),
     Index(None, "organization", "identifier"),
+    Index(
+        "ix_users_join_key",
+        "organization",
+        "join_key",
+        sqlite_where=text("join_key IS NOT NULL"),
+        postgresql_where=text("join_key IS NOT NULL"),
+    ),
     Index(
         "uq_users_account",  # within an organization one user holds an account
         "account_id",
@@ -332,6 +361,17 @@ schedule = Table(
     Column("worker_event", Document, nullable=False),
     Index(None, "organization", "worker_id"),
     Index(None, "due_at"),
+)
+
+# Who went out lately: many at once wait for an operator.
+departures = Table(
+    "departures",
+    metadata,
+    Column("number", Counter, primary_key=True, autoincrement=True),
+    Column("organization", String(50), nullable=False),
+    Column("user_id", String(36), nullable=False),
+    Column("at", Instant, nullable=False),
+    Index(None, "organization", "at"),
 )
 
 outcomes = Table(
