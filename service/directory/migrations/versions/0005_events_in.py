@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-
-from service.directory.tables import Counter, Document, Instant
+from sqlalchemy.dialects import postgresql
 
 revision = "0005"
 down_revision = "0004"
 
+_INSTANT = sa.DateTime(timezone=True)
+_DOCUMENT = sa.JSON(none_as_null=True).with_variant(
+    postgresql.JSONB(none_as_null=True), "postgresql"
+)
+_COUNTER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _JOINED = sa.text("join_key IS NOT NULL")
 
 
 def upgrade() -> None:
-    op.add_column("users", sa.Column("employments", Document))
+    op.add_column("users", sa.Column("employments", _DOCUMENT))
     op.add_column("users", sa.Column("join_key", sa.Text()))
-    op.add_column("users", sa.Column("withheld", Document))
+    op.add_column("users", sa.Column("withheld", _DOCUMENT))
     op.create_index(
         "ix_users_join_key",
         "users",
@@ -26,23 +30,23 @@ def upgrade() -> None:
     )
     op.create_table(
         "departures",
-        sa.Column("number", Counter, primary_key=True, autoincrement=True),
+        sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
         sa.Column("organization", sa.String(50), nullable=False),
         sa.Column("user_id", sa.String(36), nullable=False),
-        sa.Column("at", Instant, nullable=False),
+        sa.Column("at", _INSTANT, nullable=False),
     )
     op.create_index("ix_departures_organization_at", "departures", ["organization", "at"])
     op.create_table(
         "mappings",
         sa.Column("name", sa.String(100), primary_key=True),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("document", Document, nullable=False),
-        sa.Column("modified_at", Instant, nullable=False),
+        sa.Column("document", _DOCUMENT, nullable=False),
+        sa.Column("modified_at", _INSTANT, nullable=False),
     )
     op.create_table(
         "fuses",
         sa.Column("source", sa.String(100), primary_key=True),
         sa.Column("failures", sa.Integer(), nullable=False, server_default=sa.text("0")),
-        sa.Column("blown_at", Instant),
-        sa.Column("detail", Document),
+        sa.Column("blown_at", _INSTANT),
+        sa.Column("detail", _DOCUMENT),
     )
