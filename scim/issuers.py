@@ -17,7 +17,8 @@ import structlog
 
 from scim.access_tokens import AccessToken, VerifyingKey, candidates, keys_of
 from service.clock import Clock
-from service.organizations import ScimOauth, is_loopback, is_trustworthy_url
+from service.organizations import ScimOauth
+from service.urls import is_loopback, is_trustworthy_url
 
 _LOG: Final = structlog.stdlib.get_logger(__name__)
 FRESH_FOR: Final = 300.0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from service.extension_schemas import MOST_SCHEMAS, SchemaDeclaration, require_apart
+from service.urls import is_trustworthy_url
 
 Model = Literal["isolated", "shared", "enterprise"]
 Source = Literal["scim", "hr"]
@@ -48,28 +47,6 @@ class Policies(Configured):
     on_leave: Literal["keep", "block"] = "keep"
     email_verified: bool = False
     """Whether an address that the customer sends counts as verified. Off: nobody has proved it."""
-
-
-def is_trustworthy_url(url: str) -> bool:
-    """Whether what answers there is who it claims to be: TLS, or this very machine."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port  # which raises where it is no number
-    except ValueError:
-        return False
-    if not host or parts.username is not None or parts.fragment or not url.isprintable():
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a URL's host is this very machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _trustworthy(url: str) -> str:
