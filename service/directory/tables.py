@@ -363,6 +363,26 @@ schedule = Table(
     Index(None, "due_at"),
 )
 
+# Thin events that wait for an answer about their worker.
+enrichments = Table(
+    "enrichments",
+    metadata,
+    Column("event_id", String(36), primary_key=True),
+    Column("organization", String(50), nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("source", String(100), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("sequence", BigInteger),
+    Column("since", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("error", Document),
+    Column("owner", String(100)),
+    Column("lease_until", Instant),
+    Index(None, "source", "due_at"),
+    Index(None, "organization", "worker_id", "number"),
+)
+
 # Who went out lately: many at once wait for an operator.
 departures = Table(
     "departures",

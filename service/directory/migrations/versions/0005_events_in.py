@@ -50,3 +50,24 @@ def upgrade() -> None:
         sa.Column("blown_at", _INSTANT),
         sa.Column("detail", _DOCUMENT),
     )
+    op.create_table(
+        "enrichments",
+        sa.Column("event_id", sa.String(36), primary_key=True),
+        sa.Column("organization", sa.String(50), nullable=False),
+        sa.Column("worker_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.String(100), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger()),
+        sa.Column("since", _INSTANT, nullable=False),
+        sa.Column("due_at", _INSTANT, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("error", _DOCUMENT),
+        sa.Column("owner", sa.String(100)),
+        sa.Column("lease_until", _INSTANT),
+    )
+    op.create_index("ix_enrichments_source_due_at", "enrichments", ["source", "due_at"])
+    op.create_index(
+        "ix_enrichments_organization_worker_id_number",
+        "enrichments",
+        ["organization", "worker_id", "number"],
+    )
