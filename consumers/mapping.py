@@ -48,6 +48,12 @@ LONGEST_ATTRIBUTE: Final = 1000
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 WorkerId = Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
+Key = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=256, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
+]
 Group = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -79,6 +85,10 @@ class CanonicalData(BaseModel):
     attributes: Annotated[dict[Name, Any], Field(max_length=200)] = {}
     groups: Annotated[list[Group], Field(max_length=1000)] | None = None
     immediate: bool = False
+    employment_id: Key | int | None = None
+    """Which of several employments; absent: whichever there are."""
+    snapshot: Key | None = None
+    """The full export that this is a line of."""
 
     @model_validator(mode="before")
     @classmethod
@@ -138,8 +148,14 @@ def canonical(envelope: Envelope) -> Mapped:
             attributes=_without_secrets(data.attributes),
             groups=tuple(data.groups) if data.groups is not None else None,
             immediate=data.immediate,
+            employment_id=_text(data.employment_id),
+            snapshot=data.snapshot,
         ),
     )
+
+
+def _text(given: str | int | None) -> str | None:
+    return None if given is None else str(given)
 
 
 MAPPINGS: Final[Mapping[str, Mapper]] = {"canonical": canonical}

@@ -74,4 +74,6 @@ def _document(mapped: Mapped) -> dict[str, Any]:
         "attributes": dict(event.attributes),
         "groups": list(event.groups) if event.groups is not None else None,
         "immediate": event.immediate,
+        "employment_id": event.employment_id,
+        "snapshot": event.snapshot,
     }

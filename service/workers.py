@@ -50,7 +50,11 @@ ATTRIBUTES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEvent:
-    """One canonical event. ``effective_at`` None means now; ``groups`` None means not said."""
+    """One canonical event. ``effective_at`` None means now; ``groups`` None means not said.
+
+    ``employment_id``: which of a person's employments it speaks of; None: of all of them.
+    ``snapshot``: the full export that it is a line of. ``count``: how many lines that has.
+    """
 
     type: str
     worker_id: str
@@ -59,6 +63,9 @@ class WorkerEvent:
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     groups: tuple[str, ...] | None = None
     immediate: bool = False
+    employment_id: str | None = None
+    snapshot: str | None = None
+    count: int | None = None
 
     @property
     def status(self) -> Status | None:

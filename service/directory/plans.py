@@ -124,6 +124,7 @@ def _to_document(event: WorkerEvent) -> dict[str, Any]:
         "attributes": dict(event.attributes),
         "groups": list(event.groups) if event.groups is not None else None,
         "immediate": event.immediate,
+        "employment_id": event.employment_id,
     }
 
 
@@ -138,4 +139,5 @@ def event_of(row: Row[Any]) -> WorkerEvent:
         attributes=document["attributes"],
         groups=tuple(groups) if groups is not None else None,
         immediate=document["immediate"],
+        employment_id=document.get("employment_id"),  # planned before 0005: of all of them
     )

@@ -82,6 +82,8 @@ def test_all_fields_are_read() -> None:
                 "attributes": {"email": "ada@acme.example", "office": {"floor": 3}},
                 "groups": ["staff"],
                 "immediate": True,
+                "employment_id": 7,
+                "snapshot": "2026-11-22",
                 "something_new": [1],
             }
         )
@@ -95,6 +97,8 @@ def test_all_fields_are_read() -> None:
         attributes={"email": "ada@acme.example", "office": {"floor": 3}},
         groups=("staff",),
         immediate=True,
+        employment_id="7",
+        snapshot="2026-11-22",
     )
 
 
@@ -153,6 +157,9 @@ def test_sequence_is_the_extension_where_data_has_none(
         ({"worker_id": "w", "sequence": 2**63}, "invalid_data"),
         ({"worker_id": "w", "sequence": 1.5}, "invalid_data"),
         ({"worker_id": "w", "immediate": "yes"}, "invalid_data"),
+        ({"worker_id": "w", "employment_id": "a\x00b"}, "invalid_data"),
+        ({"worker_id": "w", "employment_id": ""}, "invalid_data"),
+        ({"worker_id": "w", "snapshot": 5}, "invalid_data"),
         ({"worker_id": "w", "groups": "staff"}, "invalid_data"),
         ({"worker_id": "w", "groups": [1]}, "invalid_data"),
         ({"worker_id": "w", "attributes": []}, "invalid_data"),
