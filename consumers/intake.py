@@ -18,6 +18,7 @@ from consumers.mapping import MAPPINGS, Mapper
 from consumers.session import Session
 from service.clock import Clock
 from service.directory.database import Database
+from service.directory.fuses import Fuse
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -66,6 +67,11 @@ class Intake:
         return fresh and reaches and (progress.joined or progress.idle)
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences for people; empty where all is well."""
+        return tuple(self._problems())
+
+    @property
     def facts(self) -> IntakeFacts:
         progress = self._progress
         return IntakeFacts(
@@ -77,7 +83,7 @@ class Intake:
             lag={_name(partition): lag for partition, lag in progress.lag.items()},
             taken=progress.taken,
             restarts=self._restarts,
-            problems=tuple(self._problems()),
+            problems=self.problems,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -154,6 +160,7 @@ class Intake:
             problems.append(f"Kafka does not answer since {progress.brokers_away_since}.")
         if progress.database_away_since is not None:
             problems.append(f"The database is away since {progress.database_away_since}.")
+        problems += [stopped_source(fuse, topic) for topic, fuse in progress.stopped.items()]
         for partition, (offset, why) in progress.blocked.items():
             problems.append(f"{_name(partition)} does not get past offset {offset}: {why}.")
         for partition, (first, after) in progress.expired.items():
@@ -162,6 +169,17 @@ class Intake:
                 " them. Lengthen the topic's retention, and have HR send its current state."
             )
         return problems
+
+
+def stopped_source(fuse: Fuse, topic: str) -> str:
+    """A sentence for people on a source whose fuse has blown."""
+    code = (fuse.detail or {}).get("code")
+    last = f", the last with {code}" if code else ""
+    return (
+        f"Source {fuse.source} (topic {topic}) is stopped since {fuse.blown_at}: {fuse.failures}"
+        f" events failed one after the other{last}. Mend its mapping or what is sent, then:"
+        f" provisioner events resume {fuse.source}; then replay what failed."
+    )
 
 
 def _longest_end(settings: IntakeSettings) -> float:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from consumers.records import Record
+from service.directory.fuses import Fuse
 from service.kafka import KafkaConnection
 
 
@@ -71,6 +72,8 @@ class Progress:
         default_factory=dict[TopicPartition, tuple[int, str]]
     )
     """Partitions that do not get on: at which offset, and why."""
+    stopped: dict[str, Fuse] = field(default_factory=dict[str, Fuse])
+    """Fuses of stopped sources, by the topic that is therefore not read."""
     expired: dict[TopicPartition, tuple[int, int]] = field(
         default_factory=dict[TopicPartition, tuple[int, int]]
     )

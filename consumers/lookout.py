@@ -18,8 +18,10 @@ from consumers.kafka import IntakeSettings, Progress
 from consumers.mapping import Mapper
 from consumers.records import Route, routes
 from service.clock import Clock
-from service.directory import organizations
-from service.directory.database import Database
+from service.directory import fuses, organizations
+from service.directory.database import Database, Transaction
+from service.directory.fuses import Fuse
+from service.organizations import KafkaSource
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -30,10 +32,13 @@ class Stalled(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is to be read: the routes of all sources, and those of their topics that exist."""
+    """What is to be read: the routes of all sources, those of their topics that exist, and of these
+    the ones whose source is stopped.
+    """
 
     routes: Mapping[str, Route]
     topics: frozenset[str]
+    stopped: Mapping[str, Fuse]
 
 
 class Lookout:
@@ -64,7 +69,7 @@ class Lookout:
         """
         try:
             async with asyncio.timeout(self._settings.request_within):
-                sources = await self._database.read(organizations.sources)
+                sources, blown = await self._database.read(_sources)
         except Exception as error:
             if not (must_wait(error) or isinstance(error, TimeoutError)):
                 raise
@@ -85,7 +90,15 @@ class Lookout:
         if problems != self._progress.sources:
             _log.warning("intake.sources", problems=problems)
         self._progress.sources = problems
-        return Reading(routes=wanted, topics=frozenset(wanted) & existing)
+        return Reading(
+            routes=wanted,
+            topics=frozenset(wanted) & existing,
+            stopped={
+                topic: blown[route.source]
+                for topic, route in wanted.items()
+                if route.source in blown
+            },
+        )
 
     async def check_start(self, assigned: Collection[TopicPartition]) -> None:
         """Raises the alarm where Kafka has deleted records that we never read."""
@@ -129,3 +142,7 @@ class Lookout:
                 self._moving[partition] = (position, now)
             elif now - earlier[1] > self._settings.stall_after:
                 raise Stalled(f"{partition} stands at {position}")
+
+
+def _sources(transaction: Transaction) -> tuple[list[KafkaSource], dict[str, Fuse]]:
+    return organizations.sources(transaction), fuses.blown(transaction)

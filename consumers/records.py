@@ -46,6 +46,8 @@ class Route:
     topic: str
     organizations: tuple[str, ...]
     mapper: Mapper
+    fuse: int = 50
+    """So many failed records one after the other stop the source; 0: none do."""
 
     @property
     def sole(self) -> str | None:
@@ -78,6 +80,7 @@ def routes(
                 topic=topic,
                 organizations=tuple(allowed),
                 mapper=mappings[names[0]],
+                fuse=sharing[0].fuse,
             )
     return found, problems
 

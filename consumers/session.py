@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,20 +17,15 @@ from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress, as_record, open_consumer
 from consumers.lookout import Lookout, Reading
 from consumers.mapping import MAPPINGS, Mapper
+from consumers.pausing import Pauses
 from consumers.records import Record, Route, read
-from consumers.storing import store
+from consumers.storing import Fuse, store
 from service.clock import Clock
-from service.directory.database import Database, check, is_unavailable
+from service.directory import fuses
+from service.directory.database import Database, is_unavailable
+from service.directory.fuses import Blown
 
 _log = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Hold:
-    """Something that waits: until when, and how long it waits this time."""
-
-    until: float
-    delay: float
 
 
 class Session(ConsumerRebalanceListener):
@@ -59,12 +53,17 @@ class Session(ConsumerRebalanceListener):
             progress=progress,
             mappings=mappings,
         )
+        self._pauses = Pauses(
+            consumer=self._consumer,
+            database=database,
+            clock=clock,
+            settings=settings,
+            progress=progress,
+        )
         self._routes: Mapping[str, Route] = {}
         self._done: dict[TopicPartition, int] = {}
         """Next offset of each partition: everything before it is durable in our database."""
         self._committed: dict[TopicPartition, int] = {}
-        self._held: dict[TopicPartition, _Hold] = {}
-        self._away: _Hold | None = None
         self._generation = 0
         self._between_batches = asyncio.Event()
         self._between_batches.set()
@@ -89,7 +88,8 @@ class Session(ConsumerRebalanceListener):
         if not self._consumer.subscription():
             await _wait(stop, self._settings.poll_timeout)
             return
-        await self._resume_what_may_go_on()
+        if await self._pauses.resume_what_may_go_on():
+            self._next_look = 0.0
         # Never cancelled while the consumer lives: that would switch off its own liveness check.
         polled = await self._consumer.getmany(
             timeout_ms=int(self._settings.poll_timeout * 1000),
@@ -118,6 +118,7 @@ class Session(ConsumerRebalanceListener):
     async def _follow(self, reading: Reading) -> None:
         self._routes = reading.routes
         self._progress.idle = not reading.topics
+        self._pauses.stop_sources(reading.stopped)
         if reading.topics == frozenset[str](self._consumer.subscription()):
             return
         _log.info("intake.subscribing", topics=sorted(reading.topics))
@@ -137,7 +138,7 @@ class Session(ConsumerRebalanceListener):
         for partition, records in polled.items():
             if self._generation != generation or stop.is_set():
                 return  # whoever owns them next reads them again from the committed offset
-            if self._away is not None:
+            if self._pauses.is_database_away:
                 self._go_back_to(partition, records[0].offset)
                 continue
             self._between_batches.clear()
@@ -150,75 +151,34 @@ class Session(ConsumerRebalanceListener):
         route = self._routes.get(partition.topic)
         if route is None:
             self._go_back_to(partition, records[0].offset)
-            self._hold(partition, records[0].offset, "its source is gone")
+            self._pauses.hold(partition, records[0].offset, "its source is gone")
             return
         now = self._clock.now()
-        stored = await store(self._database, [read(record, route, now) for record in records])
+        stored = await store(
+            self._database,
+            [read(record, route, now) for record in records],
+            Fuse(source=route.source, limit=route.fuse),
+        )
         if stored.count:
             self._taken(partition, records[stored.count - 1].offset, stored.count)
         if stored.stopped_by is None:
             return
         stopped_at = records[stored.count].offset
         self._go_back_to(partition, stopped_at)
-        if is_unavailable(stored.stopped_by):
-            self._database_is_away(stored.stopped_by)
+        if isinstance(stored.stopped_by, Blown):
+            blown = fuses.Fuse(source=route.source, failures=route.fuse, blown_at=now)
+            self._pauses.stop_sources(self._progress.stopped | {partition.topic: blown})
+            self._next_look = 0.0  # which tells since when, and over what
+        elif is_unavailable(stored.stopped_by):
+            self._pauses.database_is_away(stored.stopped_by)
         else:
-            self._hold(partition, stopped_at, place_of(stored.stopped_by))
+            self._pauses.hold(partition, stopped_at, place_of(stored.stopped_by))
 
     def _taken(self, partition: TopicPartition, last: int, count: int) -> None:
         self._done[partition] = last + 1
         self._progress.taken += count
         self._progress.taken_at = self._clock.now()
-        self._held.pop(partition, None)
-        self._progress.blocked.pop(partition, None)
-
-    # Waiting
-
-    def _database_is_away(self, error: BaseException) -> None:
-        """Stops fetching; polls go on, so that we stay in the group. Nothing is skipped."""
-        self._away = self._longer(self._away, 0.5)
-        if self._progress.database_away_since is None:
-            _log.warning("intake.database_away", error=type(error).__name__)
-            self._progress.database_away_since = self._clock.now()
-        self._pause(self._consumer.assignment())
-
-    def _hold(self, partition: TopicPartition, offset: int, why: str) -> None:
-        """Stops one partition for a while. Perhaps the database is at fault: nothing is skipped."""
-        self._held[partition] = self._longer(self._held.get(partition), 1.0)
-        if self._progress.blocked.get(partition) != (offset, why):
-            _log.error("intake.blocked", topic=partition.topic, offset=offset, error=why)
-        self._progress.blocked[partition] = (offset, why)
-        self._pause([partition])
-
-    def _longer(self, earlier: _Hold | None, first: float) -> _Hold:
-        delay = min(earlier.delay * 2 if earlier else first, self._settings.longest_backoff)
-        return _Hold(self._clock.monotonic() + delay, delay)
-
-    async def _resume_what_may_go_on(self) -> None:
-        now = self._clock.monotonic()
-        if self._away is not None:
-            if now < self._away.until or not await self._database_answers():
-                return
-            _log.info("intake.database_back")
-            self._away = None
-            self._progress.database_away_since = None
-            self._next_look = 0.0
-        waiting = {partition for partition, hold in self._held.items() if now < hold.until}
-        paused = self._consumer.paused()
-        if going_on := (paused - waiting) & self._consumer.assignment():
-            self._consumer.resume(*going_on)
-
-    async def _database_answers(self) -> bool:
-        try:
-            await asyncio.wait_for(self._database.read(check), self._settings.request_within)
-        except Exception as error:  # whatever it is, nothing can be stored now
-            self._database_is_away(error)
-            return False
-        return True
-
-    def _pause(self, partitions: Collection[TopicPartition]) -> None:
-        if assigned := set(partitions) & self._consumer.assignment():
-            self._consumer.pause(*assigned)
+        self._pauses.release(partition)
 
     def _go_back_to(self, partition: TopicPartition, offset: int) -> None:
         if partition in self._consumer.assignment():
@@ -248,8 +208,7 @@ class Session(ConsumerRebalanceListener):
         self._progress.assigned = tuple(sorted(assigned))
         self._progress.moved_at = self._clock.monotonic()
         _log.info("intake.assigned", partitions=len(assigned))
-        if self._away is not None:
-            self._pause(assigned)
+        self._pauses.assigned(assigned)
         if self._checking is not None:
             self._checking.cancel()
         self._checking = asyncio.create_task(self._lookout.check_start(assigned))
@@ -257,10 +216,9 @@ class Session(ConsumerRebalanceListener):
     def _forget(self) -> None:
         self._done.clear()
         self._committed.clear()
-        self._held.clear()
+        self._pauses.forget()
         self._progress.assigned = ()
         self._progress.lag = {}
-        self._progress.blocked.clear()
 
     # Committing, measuring, leaving
 

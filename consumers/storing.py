@@ -20,11 +20,15 @@ from consumers.admission import (
     transact,
 )
 from consumers.faults import place_of
+from service.directory import fuses
 from service.directory.database import Database, Transaction, is_unavailable
+from service.directory.fuses import Blown, WouldBlow
 from service.errors import Refused
 
 _log = structlog.stdlib.get_logger(__name__)
 _ATTEMPTS_BEFORE_DEAD_LETTER: Final = 2
+_TELLING: Final = ("new", "conflict")
+"""Verdicts that tell something of the source: a repeat of what was here before does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,28 +39,42 @@ class Stored:
     stopped_by: Exception | None = None
 
 
-async def store(database: Database, inputs: Sequence[Input]) -> Stored:
-    """One transaction for all; where it fails for a reason of its inputs, one for each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fuse:
+    """How many inputs of a source may fail one after the other. ``limit`` 0: any number."""
+
+    source: str
+    limit: int
+
+
+async def store(database: Database, inputs: Sequence[Input], fuse: Fuse | None = None) -> Stored:
+    """One transaction for all; where it fails for a reason of its inputs, one for each.
+
+    Ends with Blown behind the input that blows the fuse, and before the first where it is blown.
+    """
     try:
-        await _commit(database, inputs)
+        await _commit(database, inputs, fuse)
+    except WouldBlow as blows:
+        some = await store(database, inputs[: blows.index + 1], fuse)
+        return some if some.stopped_by else Stored(count=some.count, stopped_by=Blown())
     except Exception as error:
-        if is_unavailable(error):
+        if is_unavailable(error) or isinstance(error, Blown):
             return Stored(count=0, stopped_by=error)
     else:
         return Stored(count=len(inputs))
     for count, each in enumerate(inputs):
         try:
-            await _store_alone(database, each)
+            await _store_alone(database, each, fuse)
         except Exception as error:
             return Stored(count=count, stopped_by=error)
     return Stored(count=len(inputs))
 
 
-async def _store_alone(database: Database, each: Input) -> None:
+async def _store_alone(database: Database, each: Input, fuse: Fuse | None) -> None:
     problem = ("", "")
     for _ in range(_ATTEMPTS_BEFORE_DEAD_LETTER):
         try:
-            await _commit(database, [each])
+            await _commit(database, [each], fuse)
         except Refused as refused:
             problem = ("cannot_be_stored", str(refused))
         except Crashed as crash:
@@ -77,11 +95,23 @@ async def _store_alone(database: Database, each: Input) -> None:
         problem=input_problem(*problem),
         received=each.received,
     )
-    await _commit(database, [dead])
+    await _commit(database, [dead], fuse)
 
 
-async def _commit(database: Database, inputs: Sequence[Input]) -> None:
+async def _commit(database: Database, inputs: Sequence[Input], fuse: Fuse | None) -> None:
     def work(transaction: Transaction) -> None:
-        take(transaction, inputs)
+        if fuse is None or not fuse.limit:
+            take(transaction, inputs)
+            return
+        failures = fuses.check(transaction, fuse.source)
+        taken = take(transaction, inputs)
+        fuses.count(
+            transaction,
+            fuse.source,
+            [each.event_id if each.verdict in _TELLING else None for each in taken],
+            failures=failures,
+            limit=fuse.limit,
+            now=inputs[-1].received.at,
+        )
 
     await transact(database, work)

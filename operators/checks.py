@@ -18,10 +18,11 @@ from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock
 from service.configuration import PREFIX, Settings
-from service.directory import credentials, migrate, organizations
+from service.directory import credentials, fuses, migrate, organizations
 from service.directory.database import Database, check, is_unavailable, open_database
+from service.directory.fuses import Fuse
 from service.errors import ConfigurationError
-from service.kafka import KafkaConnection
+from service.kafka import connection_of
 from service.organizations import KafkaSource, Organization, Tenant
 
 _ISSUER_WITHIN = 10.0
@@ -46,6 +47,8 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             for each in declared:
                 for finding in await _tokens(database, each.name, clock):
                     yield finding
+            for fuse in (await database.read(fuses.blown)).values():
+                yield _stopped(fuse)
         finally:
             await database.close()
         if not declared:
@@ -166,6 +169,18 @@ async def _tokens(database: Database, organization: str, clock: Clock) -> list[F
     return list(ending.findings(tokens, clock.now()))
 
 
+def _stopped(fuse: Fuse) -> Finding:
+    code = (fuse.detail or {}).get("code")
+    last = f", the last with {code}" if code else ""
+    return Finding(
+        check=f"source {fuse.source}",
+        verdict="failed",
+        detail=f"stopped since {fuse.blown_at}: {fuse.failures} events failed in a row{last}",
+        advice="Mend its mapping or what is sent, then: provisioner events resume"
+        f" {fuse.source}; then replay what failed.",
+    )
+
+
 async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:
     """Of each organization that names one: whether its keys can be had, by the SCIM door's way."""
     async with issuers.http_client() as http:
@@ -225,17 +240,8 @@ async def _kafka(settings: Settings, sources: Sequence[KafkaSource]) -> AsyncIte
 
 
 async def _topics(settings: Settings) -> set[str]:
-    connection = KafkaConnection(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        client_id=settings.kafka_client_id,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_sasl_username or None,
-        sasl_password=settings.kafka_sasl_password.get_secret_value() or None,
-        ca_file=settings.kafka_ca_file or None,
-    )
     async with asyncio.timeout(_KAFKA_WITHIN):
-        client = AIOKafkaClient(**connection.arguments())
+        client = AIOKafkaClient(**connection_of(settings).arguments())
         try:
             await client.bootstrap()
             metadata = await client.fetch_all_metadata()

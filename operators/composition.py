@@ -37,7 +37,7 @@ from service.directory import migrate, organizations
 from service.directory.database import Database, open_database
 from service.directory.uses import Uses
 from service.errors import ConfigurationError
-from service.kafka import KafkaConnection
+from service.kafka import connection_of
 from service.mail import FolderMailer, Mailer, SmtpMailer
 from service.metrics import Metrics
 from service.organizations import Tenant
@@ -320,7 +320,7 @@ def _intake(settings: Settings, database: Database, clock: Clock) -> Intake | No
         database=database,
         clock=clock,
         settings=IntakeSettings(
-            connection=_kafka(settings),
+            connection=connection_of(settings),
             group_id=settings.kafka_group_id,
             group_instance_id=settings.kafka_group_instance_id or None,
         ),
@@ -333,25 +333,13 @@ def _publisher(settings: Settings, database: Database, clock: Clock) -> Publishe
         clock=clock,
         owner=f"{settings.instance_name()}#{secrets.token_hex(4)}",
         settings=PublisherSettings(
-            connection=_kafka(settings),
+            connection=connection_of(settings),
             outcomes_topic=settings.kafka_outcomes_topic,
             deadletters_topic=settings.kafka_deadletters_topic,
             create_topics=settings.kafka_create_topics,
             group=settings.kafka_group_id,
             service_version=VERSION,
         ),
-    )
-
-
-def _kafka(settings: Settings) -> KafkaConnection:
-    return KafkaConnection(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        client_id=settings.kafka_client_id,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_sasl_username or None,
-        sasl_password=settings.kafka_sasl_password.get_secret_value() or None,
-        ca_file=settings.kafka_ca_file or None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from operators import declaration
+from operators import declaration, sources
 from operators.declaration import Change, Stored
 from service.directory import audit, credentials, inbox, locks, organizations
 from service.directory.credentials import TokenDoor
@@ -70,6 +70,7 @@ def apply(
     for source in declared.sources:
         if todo["source", source.name].verdict != "unchanged":
             organizations.apply_source(transaction, source)
+            sources.reset(transaction, source.topic)
     for change in changes:
         if change.verdict != "unchanged":
             audit.record(

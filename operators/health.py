@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from starlette.requests import Request
@@ -19,6 +20,11 @@ class Progress(Protocol):
 
     @property
     def is_ready(self) -> bool: ...
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Sentences for people; it may be ready all the same."""
+        ...
 
 
 class Health:
@@ -40,7 +46,9 @@ class Health:
         if self._intake is not None:
             checks["intake"] = self._intake.is_ready
         status = 200 if all(checks.values()) else 503
-        return JSONResponse({"ready": status == 200, "checks": checks}, status_code=status)
+        problems = list(self._intake.problems) if self._intake is not None else []
+        told = {"ready": status == 200, "checks": checks, "problems": problems}
+        return JSONResponse(told, status_code=status)
 
     async def metrics(self, _: Request) -> Response:
         now = self._clock.now()

@@ -11,6 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
+from service.configuration import Settings
+
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 _TOPIC_EXISTS: Final = 36
@@ -57,6 +59,19 @@ class KafkaConnection:
                 "sasl_plain_password": self.sasl_password,
             }
         return given
+
+
+def connection_of(settings: Settings) -> KafkaConnection:
+    """The brokers that the environment names."""
+    return KafkaConnection(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=settings.kafka_client_id,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username or None,
+        sasl_password=settings.kafka_sasl_password.get_secret_value() or None,
+        ca_file=settings.kafka_ca_file or None,
+    )
 
 
 async def create_missing_topics(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -20,6 +21,8 @@ class Depths:
     unpublished_outcomes: int
     paused_tenants: int
     deadlettered_events: int
+    sources: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """Of every source of events: whether it is stopped."""
 
 
 class Metrics:
@@ -53,6 +56,12 @@ class Metrics:
         )
         self._unpublished = self._gauge("outcomes_unpublished", "Outcomes not yet on Kafka")
         self._paused = self._gauge("tenants_paused", "Auth0 tenants that refuse us")
+        self._stopped = Gauge(
+            "provisioner_source_stopped",
+            "Whether a source of events is stopped, since too many failed one after the other",
+            ("source",),
+            registry=self.registry,
+        )
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"provisioner_{name}", text, registry=self.registry)
@@ -65,4 +74,7 @@ class Metrics:
         self._untouched.set(depths.untouched_users)
         self._unpublished.set(depths.unpublished_outcomes)
         self._paused.set(depths.paused_tenants)
+        self._stopped.clear()
+        for source, stopped in depths.sources.items():
+            self._stopped.labels(source).set(stopped)
         return generate_latest(self.registry)

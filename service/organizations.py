@@ -152,6 +152,8 @@ class KafkaSource(Configured):
     topic: str = "hr.events"
     organizations: tuple[str, ...] = Field(min_length=1)
     mapping: str = "canonical"
+    fuse: int = Field(default=50, ge=0, le=1_000_000)
+    """So many failed events one after the other stop the source; 0: it goes on whatever comes."""
 
 
 class Installation(Configured):

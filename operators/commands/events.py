@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.directory.inbox import Event
     from service.directory.replays import Result
 
-app = typer.Typer(help="Accepted events: list, show, replay, discard.", no_args_is_help=True)
+app = typer.Typer(help="Events: list, show, replay, discard; their sources.", no_args_is_help=True)
 
 Organization = Annotated[
     str | None, typer.Option("--organization", metavar="ORG", help="Only this organization's.")
@@ -251,6 +251,67 @@ async def _discard(
             here.database, selected, work, reading=dry_run, doing="discarding"
         )
     return _report(results, named=bool(ids), as_json=as_json, dry_run=dry_run)
+
+
+@app.command()
+def sources(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List where events come from: topic, mapping, how far behind, and which source is stopped."""
+    run(lambda: _sources(data_dir, as_json))
+
+
+async def _sources(data_dir: Path | None, as_json: bool) -> None:
+    from dataclasses import replace
+
+    from operators import sources
+
+    async with opened(data_dir) as here:
+        listed = await here.database.read(sources.listing)
+        settings = here.settings
+    lags: dict[str, int] = {}
+    if settings.kafka_bootstrap_servers and listed:
+        from operators.lag import lags_of
+        from service.kafka import connection_of
+
+        topics = {each.topic for each in listed}
+        lags = await lags_of(connection_of(settings), settings.kafka_group_id, topics)
+    listed = [replace(each, lag=lags.get(each.topic)) for each in listed]
+    if as_json:
+        for each in listed:
+            json_line(document(each))
+        return
+    table(
+        ("source", "topic", "mapping", "organizations", "lag", "failures", "stopped since"),
+        (
+            (
+                each.name,
+                each.topic,
+                each.mapping,
+                ", ".join(each.organizations),
+                each.lag,
+                f"{each.failures} of {each.fuse}" if each.fuse else "not counted",
+                each.stopped_at,
+            )
+            for each in listed
+        ),
+    )
+
+
+@app.command()
+def resume(
+    source: Annotated[str, typer.Argument(metavar="SOURCE")],
+    data_dir: DataDir = None,
+    actor: Actor = None,
+) -> None:
+    """Let a source go on that stopped because too many of its events failed one after the other."""
+    run(lambda: _resume(source, data_dir, acting(actor)))
+
+
+async def _resume(source: str, data_dir: Path | None, actor: str) -> None:
+    from operators import sources
+
+    async with opened(data_dir) as here:
+        await here.database.transact(lambda tx: sources.resume(tx, source, actor=actor, now=now()))
+    note(f"{source} goes on within seconds. What failed is in 'events list --trouble'.")
 
 
 @app.command("map")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import func, select
 
@@ -25,4 +26,10 @@ def measure(transaction: Transaction, now: datetime) -> Depths:
         untouched_users=count(t.fanouts.c.event_id.is_not(None)),
         unpublished_outcomes=count(t.outcomes.c.published_at.is_(None)),
         paused_tenants=count(t.tenants.c.paused_at.is_not(None)),
+        sources={row.name: row.blown_at is not None for row in transaction.execute(_SOURCES)},
     )
+
+
+_SOURCES: Final = select(t.sources.c.name, t.fuses.c.blown_at).select_from(
+    t.sources.outerjoin(t.fuses, t.fuses.c.source == t.sources.c.name)
+)

@@ -19,7 +19,7 @@ from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from consumers.mapping import MAPPINGS, Mapped
 from service.clock import SystemClock
-from service.directory import organizations
+from service.directory import fuses, organizations
 from service.directory.database import Database, Work
 from service.directory.inbox import Event
 from service.kafka import KafkaConnection
@@ -347,6 +347,51 @@ async def test_crash_over_one_record_is_a_dead_letter_not_a_standstill(
     assert [each.state for each in events] == ["accepted", "deadlettered", "accepted"]
     assert events[1].error is not None
     assert events[1].error["code"] == code
+
+
+async def test_source_whose_events_all_fail_is_stopped_and_goes_on_when_let(
+    database: Database, hr: Hr, settings: IntakeSettings
+) -> None:
+    """The dead letters stay a handful, offsets stay, another source goes on, and nothing is lost."""
+    await declare(database, hr.topic, fuse=10)
+    for number in range(60):
+        await hr.send(event(f"e-{number}", f"w-{number}", type="worker.odd"), partition=number % 2)
+    async with running(intake_of(database, settings)) as intake:
+        await stored(database, 10)
+
+        async def told() -> bool:
+            return any("is stopped since" in each for each in intake.facts.problems)
+
+        await until(told)
+        polled = intake.facts.polled_at
+        await asyncio.sleep(0.5)
+        assert intake.facts.polled_at != polled  # still in the group
+        assert "unmapped_type" in " ".join(intake.facts.problems)
+        await stored(database, 10)
+        assert sum(each or 0 for each in (await committed(settings, hr.topic)).values()) == 10
+        assert intake.is_ready
+    async with running(intake_of(database, settings)) as another:  # which joins stopped
+
+        async def told_too() -> bool:
+            return any("is stopped since" in each for each in another.facts.problems)
+
+        await until(told_too)
+        await stored(database, 10)
+    mended = {"canonical": canonical_but_odd}
+    async with running(intake_of(database, settings, mappings=mended)) as intake:
+        await database.transact(lambda tx: fuses.reset(tx, hr.topic))
+        events = await stored(database, 60)
+
+        async def well() -> bool:
+            return intake.facts.problems == ()
+
+        await until(well)
+    states = [each.state for each in events]
+    assert (states.count("deadlettered"), states.count("accepted")) == (10, 50)
+
+
+def canonical_but_odd(envelope: Envelope) -> Mapped:
+    return MAPPINGS["canonical"](replace(envelope, type="worker.hired"))
 
 
 async def test_source_applied_later_is_read_without_a_restart(

@@ -1,0 +1,79 @@
+"""The sources of events: what each is, and letting a stopped one go on. Asks the database only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from service.directory import audit, fuses, organizations
+from service.directory.database import Transaction
+from service.directory.fuses import Fuse
+from service.errors import NotFound, Refused
+from service.organizations import KafkaSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """A source as declared, and its fuse. ``failures``: events that failed one after the other."""
+
+    name: str
+    topic: str
+    mapping: str
+    organizations: tuple[str, ...]
+    fuse: int
+    failures: int = 0
+    stopped_at: datetime | None = None
+    last_failure: Mapping[str, Any] | None = None
+    lag: int | None = None
+    """Records not yet taken in; None where the brokers cannot tell."""
+
+
+def listing(transaction: Transaction) -> list[SourceFacts]:
+    """Every source, by name, without its lag. Sources that share a topic share its fuse."""
+    counted = fuses.every(transaction)
+    sources = organizations.sources(transaction)
+    by_topic = {each.topic: counted[each.name] for each in sources if each.name in counted}
+    return [_facts(source, by_topic.get(source.topic)) for source in sources]
+
+
+def resume(transaction: Transaction, name: str, *, actor: str, now: datetime) -> None:
+    """Lets a stopped source go on. Raises NotFound, and Refused where it is not stopped."""
+    known = {source.name: source for source in organizations.sources(transaction)}
+    if name not in known:
+        raise NotFound(f"There is no source {name}: 'provisioner events sources' shows them.")
+    before = next(each for each in listing(transaction) if each.name == name)
+    if not reset(transaction, known[name].topic):
+        raise Refused(f"{name} is not stopped: 'provisioner events sources' shows which are.")
+    audit.record(
+        transaction,
+        actor=actor,
+        action="source.resume",
+        now=now,
+        subject=name,
+        detail={"failures": before.failures, "last": before.last_failure},
+    )
+
+
+def reset(transaction: Transaction, topic: str) -> bool:
+    """Lets the sources of a topic go on; whether one of them was stopped.
+
+    They are read as one, so they are stopped as one.
+    """
+    sharing = [each for each in organizations.sources(transaction) if each.topic == topic]
+    stopped = [fuses.reset(transaction, each.name) for each in sharing]
+    return any(stopped)
+
+
+def _facts(source: KafkaSource, fuse: Fuse | None) -> SourceFacts:
+    return SourceFacts(
+        name=source.name,
+        topic=source.topic,
+        mapping=source.mapping,
+        organizations=source.organizations,
+        fuse=source.fuse,
+        failures=fuse.failures if fuse else 0,
+        stopped_at=fuse.blown_at if fuse else None,
+        last_failure=fuse.detail if fuse else None,
+    )
