@@ -34,7 +34,8 @@ class User:
 
     ``resource`` is the SCIM resource in canonical attribute names, without ``id``, ``meta``,
     ``schemas`` and ``groups``; None where only HR knows the person. ``worker`` maps an HR attribute
-    to ``[value, order]``.
+    to ``[value, order]``. ``employment`` is the status that follows from all that HR said, which
+    ``employment_order``, ``leave`` and ``employments`` hold: see service.directory.people.
     """
 
     id: str
@@ -48,6 +49,7 @@ class User:
     employment: str | None = None
     employment_order: list[int | None] | None = None
     leave: list[Any] | None = None
+    employments: Mapping[str, Any] | None = None
     locked_at: datetime | None = None
     lock_reason: str | None = None
     released_at: datetime | None = None

@@ -5,12 +5,13 @@ Knows the canonical types and their order; not where events come from, nor stora
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 Status = Literal["active", "on_leave", "suspended", "terminated", "deleted"]
+"""In order: who is active is in the most."""
 Kind = Literal["status", "leave", "attributes"]
 Order = list[int | None]
 """``[sequence or None, number of acceptance]``: see ``is_newer``."""
@@ -90,64 +91,124 @@ def is_newer(order: Order, than: Order | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Employment:
-    """What HR's events make of a person so far, the same in whichever order they arrived.
-
-    ``order``: of the newest word on employment itself. ``leave``: ``[on leave, order]``, the newest
-    word on leave, which never brings back who is out: HR systems end a leaver's leave, too.
+class Said:
+    """The newest words on an employment. ``order``: of the one on its status; ``leave``: ``[on leave,
+    order]``, which never brings back who is out: HR systems end a leaver's leave, too.
     """
 
     status: Status | None = None
     order: Order | None = None
     leave: list[Any] | None = None
 
-    def after(self, event: WorkerEvent, order: Order) -> Employment | None:
-        """What holds after an event on status or leave; None where a newer one was heard before."""
+    @property
+    def standing(self) -> Status | None:
+        """The status that follows from both."""
+        if self.status in OUT or self.leave is None:
+            return self.status
+        return "on_leave" if self.leave[0] and is_newer(self.leave[1], self.order) else "active"
+
+    def after(self, event: WorkerEvent, order: Order) -> Said | None:
+        """What holds after an event; None where a newer one of its kind was heard before."""
         if event.kind == "leave":
             if not is_newer(order, self.leave[1] if self.leave else None):
                 return None
-            leave = [event.status == "on_leave", order]
-            return Employment(
-                status=_status(self._base, self.order, leave), order=self.order, leave=leave
-            )
+            return replace(self, leave=[event.status == "on_leave", order])
         if not is_newer(order, self.order):
             return None
-        return Employment(
-            status=_status(event.status, order, self.leave), order=order, leave=self.leave
-        )
+        return replace(self, status=event.status, order=order)
 
-    def unchanged_after(self, order: Order) -> Employment:
-        """What holds after a change that was only planned has been rescinded."""
-        return Employment(status=self.status, order=order, leave=self.leave)
+    def since(self, whole: Said) -> Said:
+        """What is left of this where a word on all of a person's employments replaces older ones."""
+        kept = self
+        if self.order is not None and not is_newer(self.order, whole.order):
+            kept = replace(kept, status=None, order=None)
+        if self.leave is not None and not (
+            is_newer(self.leave[1], whole.order)
+            and is_newer(self.leave[1], whole.leave[1] if whole.leave else None)
+        ):
+            kept = replace(kept, leave=None)
+        return kept
+
+    def within(self, whole: Said) -> Said:
+        """This, with what was said of all where nothing newer was said of this one."""
+        of_status = whole if self.status is None else self
+        return Said(status=of_status.status, order=of_status.order, leave=self.leave or whole.leave)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Employment:
+    """What HR's events make of a person so far, the same in whichever order they arrived.
+
+    A person may have several employments at once, and is as much in as the one of them that is most.
+    ``whole``: what was said without an ``employment_id``, which replaces what was said of each
+    before. ``named``: what was said of each since.
+    """
+
+    whole: Said = Said()
+    named: Mapping[str, Said] = field(default_factory=dict[str, Said])
 
     @property
-    def _base(self) -> Status | None:
-        """The status without leave."""
-        if self.status != "on_leave":
-            return self.status
-        return "active" if self.order is not None else None
+    def status(self) -> Status | None:
+        heard = [said for said in self.named.values() if said.status or said.leave]
+        if not heard:
+            return self.whole.standing
+        standing = {said.within(self.whole).standing for said in heard}
+        return next((status for status in _MOST_IN if status in standing), None)
+
+    def after(self, event: WorkerEvent, order: Order) -> Employment | None:
+        """What holds after an event on status or leave; None where a newer one was heard before."""
+        if event.employment_id is None:
+            whole = self.whole.after(event, order)
+            return None if whole is None else _employment(whole, self.named)
+        said = self.named.get(event.employment_id, Said()).after(event, order)
+        if said is None or said.since(self.whole) != said:
+            return None
+        return _employment(self.whole, {**self.named, event.employment_id: said})
+
+    def unchanged_after(self, event: WorkerEvent, order: Order) -> Employment:
+        """What holds after a change that was only planned has been rescinded."""
+        if event.employment_id is not None:
+            said = self.named.get(event.employment_id, Said())
+            return replace(
+                self, named={**self.named, event.employment_id: replace(said, order=order)}
+            )
+        if self.named:
+            named = {name: replace(said, order=order) for name, said in self.named.items()}
+            return replace(self, named=named)
+        return replace(self, whole=replace(self.whole, order=order))
 
 
-def _status(base: Status | None, order: Order | None, leave: list[Any] | None) -> Status | None:
-    if base in OUT or leave is None:
-        return base
-    return "on_leave" if leave[0] and is_newer(leave[1], order) else "active"
+_MOST_IN: Final[Sequence[Status]] = get_args(Status)
+
+
+def _employment(whole: Said, named: Mapping[str, Said]) -> Employment:
+    left = {name: said.since(whole) for name, said in named.items()}
+    return Employment(
+        whole=whole, named={name: said for name, said in left.items() if said != Said()}
+    )
 
 
 def displaces(newer: WorkerEvent, older: WorkerEvent, at: datetime) -> bool:
     """Whether a planned event falls away where a newer one of its kind takes effect ``at``.
 
     A planned date is moved by another of its type, and what was to come later is overtaken. What
-    comes before still stands: a fixed-term hire is planned together with its end.
+    comes before still stands: a fixed-term hire is planned together with its end. Plans for another
+    employment stand, too.
     """
     if newer.kind == "attributes":
         return newer.type == "worker.snapshot" or _named(older) <= _named(newer)
     assert older.effective_at is not None
+    if not _covers(newer, older):
+        return False
     return newer.type == older.type or rescinds(newer, older) or older.effective_at >= at
 
 
 def rescinds(newer: WorkerEvent, older: WorkerEvent) -> bool:
-    return older.type in RESCINDS.get(newer.type, frozenset())
+    return older.type in RESCINDS.get(newer.type, frozenset()) and _covers(newer, older)
+
+
+def _covers(newer: WorkerEvent, older: WorkerEvent) -> bool:
+    return newer.employment_id is None or newer.employment_id == older.employment_id
 
 
 _ALL: Final = "*"

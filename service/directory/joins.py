@@ -89,6 +89,7 @@ def _hr_and_lock(user: User) -> dict[str, Any]:
         "employment": user.employment,
         "employment_order": user.employment_order,
         "leave": user.leave,
+        "employments": user.employments,
         "locked_at": user.locked_at,
         "lock_reason": user.lock_reason,
     }

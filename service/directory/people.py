@@ -12,7 +12,7 @@ from service.directory.database import Transaction
 from service.directory.dialect import columns, hold, hold_if_free
 from service.directory.prepared import Prepared
 from service.people import User
-from service.workers import Employment, Status
+from service.workers import Employment, Said, Status
 
 _GET: Final = select(t.users).where(t.users.c.id == bindparam("of"))
 _UPDATE: Final = update(t.users).where(t.users.c.id == bindparam("of"))
@@ -83,9 +83,38 @@ def user_of(known: Mapping[Any, Any]) -> User:
 
 
 def employment_of(user: User) -> Employment:
-    """What HR has said so far of a user's employment."""
+    """What HR has said so far of a user's employments."""
+    status = cast("Status | None", user.employment)
+    named = dict(user.employments or {})
+    if _WHOLE in named:
+        status = named.pop(_WHOLE)[0]
+    elif user.employment_order is None:
+        status = None
+    elif status == "on_leave":
+        status = "active"
     return Employment(
-        status=cast("Status | None", user.employment),
-        order=user.employment_order,
-        leave=user.leave,
+        whole=Said(status=status, order=user.employment_order, leave=user.leave),
+        named={
+            name: Said(status=said[0], order=said[1], leave=said[2] if len(said) > 2 else None)
+            for name, said in named.items()
+        },
     )
+
+
+def columns_of(employment: Employment) -> dict[str, Any]:
+    """What a user's row holds of it: all of the columns that ``employment_of`` reads."""
+    whole = employment.whole
+    named = {
+        name: [said.status, said.order, *([said.leave] if said.leave is not None else [])]
+        for name, said in employment.named.items()
+    }
+    return {
+        "employment": employment.status,
+        "employment_order": whole.order,
+        "leave": whole.leave,
+        "employments": {_WHOLE: [whole.status, whole.order], **named} if named else None,
+    }
+
+
+_WHOLE: Final = ""
+"""Stands among the ids for what was said of all employments; no id is empty."""

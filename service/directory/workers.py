@@ -143,12 +143,8 @@ def _apply(
         stale = employment is None
         if employment is not None:
             if plans.displace_planned(transaction, organization, event, event_id, order, now):
-                employment = people.employment_of(user).unchanged_after(order)
-            changes |= {
-                "employment": employment.status,
-                "employment_order": employment.order,
-                "leave": employment.leave,
-            }
+                employment = people.employment_of(user).unchanged_after(event, order)
+            changes |= people.columns_of(employment)
     if not user.in_scim:
         changes["modified_at"] = now
     user = people.change(transaction, user.id, **changes)
