@@ -98,10 +98,10 @@ def columns(row: Row[Any]) -> Mapping[Any, Any]:
 def hold(transaction: Connection, *name: str) -> None:
     """Keeps others who hold the same name waiting until this transaction ends, row or no row."""
     if transaction.dialect.name == "postgresql":
-        transaction.execute(_HOLD, {"name": "\x1f".join(name)})
+        _HOLD.run(transaction, {"name": "\x1f".join(name)})
 
 
-_HOLD: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_HOLD: Final = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"))
 
 
 def hold_if_free(transaction: Connection, *name: str) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from service.directory.database import Work, dumps, plain_errors, sqlstate
+from service.directory.prepared import LOOKS_UP
 
 T = TypeVar("T")
 _UNDONE: Final = frozenset({"40001", "40P01"})
@@ -37,7 +38,7 @@ class PostgresDatabase:
         self._reading = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._looking = self._engine.execution_options(**{LOOKS_UP: True})
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 

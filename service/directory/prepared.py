@@ -1,23 +1,33 @@
 """Statements of the hot paths, compiled once: SQLAlchemy takes three times as long to run a statement as
-SQLite takes to carry it out. On Postgres the round trip decides, and they run like any other.
+SQLite takes to carry it out, and on Postgres as much of the processor as all the rest of a request.
+
+What goes in, comes out and goes wrong is what it is for SQLAlchemy.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
+import asyncpg
 from sqlalchemy import Connection, Dialect
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from service.directory.tables import Instant
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any]
 
+LOOKS_UP: Final = "looks_up"
+"""An execution option: on Postgres each statement by itself, in no transaction."""
+
 
 class _Compiled(NamedTuple):
-    """A statement in SQLite's words, and how its values go in and come out.
+    """A statement in a database's words, and how its values go in and come out.
 
     ``fixed``: values that stand in the statement itself.
     """
@@ -27,6 +37,23 @@ class _Compiled(NamedTuple):
     given: Sequence[tuple[str, Convert | None]]
     names: Sequence[str]
     told: Sequence[tuple[int, Convert]]
+
+    def parameters(self, values: Values) -> list[Any]:
+        fixed = self.fixed
+        return [
+            (values[name] if name in values else fixed[name])
+            if convert is None
+            else convert(values[name] if name in values else fixed[name])
+            for name, convert in self.given
+        ]
+
+    def named(self, row: Iterable[Any]) -> dict[str, Any]:
+        named = dict(zip(self.names, row, strict=True))
+        for at, convert in self.told:
+            name = self.names[at]
+            if named[name] is not None:
+                named[name] = convert(named[name])
+        return named
 
 
 class Prepared:
@@ -45,43 +72,84 @@ class Prepared:
 
     def all(self, transaction: Connection, values: Values) -> list[dict[str, Any]]:
         """Every row by column name. Raises what SQLAlchemy raises."""
-        compiled = self._for(transaction, values)
-        if compiled is None:
+        if _is_watched(transaction):
             return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
+        compiled = self._for(transaction, values)
         try:
-            rows = _run(transaction, compiled, values).fetchall()
-        except sqlite3.Error as error:
-            raise _known(error, transaction, compiled) from error
-        return [_named(compiled, row) for row in rows]
+            rows = _run(transaction, compiled, values)
+        except _NotOurs:
+            return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
+        return [compiled.named(row) for row in rows]
 
     def run(self, transaction: Connection, values: Values) -> None:
         """For what it does, not for what it returns."""
-        compiled = self._for(transaction, values)
-        if compiled is None:
+        if _is_watched(transaction):
             transaction.execute(self._statement, values)
             return
         try:
-            _run(transaction, compiled, values)
-        except sqlite3.Error as error:
-            raise _known(error, transaction, compiled) from error
+            _run(transaction, self._for(transaction, values), values)
+        except _NotOurs:
+            transaction.execute(self._statement, values)
 
-    def _for(self, transaction: Connection, values: Values) -> _Compiled | None:
-        """None where SQLAlchemy is to run it: on Postgres, and where somebody listens."""
-        if transaction.dialect.name != "sqlite" or _is_watched(transaction):
-            return None
-        names = tuple(values)
-        known = self._compiled.get(names)
+    def _for(self, transaction: Connection, values: Values) -> _Compiled:
+        kind = (transaction.dialect.name, *values)
+        known = self._compiled.get(kind)
         if known is None:
-            known = self._compiled[names] = _compile(self._statement, transaction.dialect, names)
+            known = _compile(self._statement, transaction.dialect, list(values))
+            self._compiled[kind] = known
         return known
 
 
 def _is_watched(transaction: Connection) -> bool:
-    return transaction._has_events or transaction.engine._has_events  # pyright: ignore[reportPrivateUsage]
+    """Whether somebody listens to what is run: then SQLAlchemy runs it, and tells them."""
+    if not (transaction._has_events or transaction.engine._has_events):  # pyright: ignore[reportPrivateUsage]
+        return False
+    return bool(transaction.dispatch.before_cursor_execute)
 
 
-def _known(error: sqlite3.Error, transaction: Connection, compiled: _Compiled) -> Exception:
-    """SQLite's error as SQLAlchemy names it.
+class _NotOurs(Exception):
+    """SQLAlchemy is to run it: it fails again, and what follows from that is done there."""
+
+
+def _run(transaction: Connection, compiled: _Compiled, values: Values) -> Sequence[Any]:
+    given = compiled.parameters(values)
+    driver = transaction.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        try:
+            return driver.execute(compiled.sql, given).fetchall()
+        except sqlite3.Error as error:
+            raise _known(error, sqlite3.Error, transaction, compiled) from error
+    assert isinstance(driver, AsyncAdapt_asyncpg_connection)
+    return _on_postgres(driver, transaction, compiled, given)
+
+
+def _on_postgres(
+    driver: AsyncAdapt_asyncpg_connection,
+    transaction: Connection,
+    compiled: _Compiled,
+    given: Sequence[Any],
+) -> Sequence[Any]:
+    connection: Any = driver.driver_connection
+    try:
+        if not (driver._started or transaction.get_execution_options().get(LOOKS_UP)):  # pyright: ignore[reportPrivateUsage]
+            driver.await_(driver._start_transaction())  # pyright: ignore[reportPrivateUsage]
+        return driver.await_(connection.fetch(compiled.sql, *given))
+    except asyncpg.PostgresError as error:
+        if connection.is_closed():  # the pool must hear of it
+            raise _NotOurs from error
+        try:
+            driver._handle_exception(error)  # pyright: ignore[reportPrivateUsage]
+        except driver.dbapi.Error as translated:
+            raise _known(translated, driver.dbapi.Error, transaction, compiled) from error
+        raise
+    except (asyncpg.InterfaceError, driver.dbapi.Error, OSError) as error:
+        raise _NotOurs from error
+
+
+def _known(
+    error: Exception, kind: type[Exception], transaction: Connection, compiled: _Compiled
+) -> Exception:
+    """A driver's error as SQLAlchemy names it.
 
     Nothing is run again to learn the name: a full disk ends the whole transaction, and what is run
     after that would be committed by itself.
@@ -90,39 +158,19 @@ def _known(error: sqlite3.Error, transaction: Connection, compiled: _Compiled) -
         compiled.sql,
         None,
         error,
-        sqlite3.Error,
+        kind,
         hide_parameters=True,  # an error's text must not hold what we store
         dialect=transaction.dialect,
     )
 
 
-def _run(transaction: Connection, compiled: _Compiled, values: Values) -> sqlite3.Cursor:
-    sqlite = transaction.connection.driver_connection
-    assert isinstance(sqlite, sqlite3.Connection)
-    fixed = compiled.fixed
-    given = [
-        (values[name] if name in values else fixed[name])
-        if convert is None
-        else convert(values[name] if name in values else fixed[name])
-        for name, convert in compiled.given
-    ]
-    return sqlite.execute(compiled.sql, given)
-
-
-def _named(compiled: _Compiled, row: tuple[Any, ...]) -> dict[str, Any]:
-    named = dict(zip(compiled.names, row, strict=True))
-    for at, convert in compiled.told:
-        named[compiled.names[at]] = convert(row[at])
-    return named
-
-
-def _compile(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> _Compiled:
+def _compile(statement: Any, dialect: Dialect, names: list[str]) -> _Compiled:
     compiled: SQLCompiler = statement.compile(
-        dialect=dialect, column_keys=list(names), compile_kwargs={"render_postcompile": True}
+        dialect=dialect, column_keys=names, compile_kwargs={"render_postcompile": True}
     )
     columns = compiled._result_columns  # pyright: ignore[reportPrivateUsage]
     binding: Any = compiled._bind_processors  # pyright: ignore[reportPrivateUsage]
-    reading = [column.type._cached_result_processor(dialect, None) for column in columns]  # pyright: ignore[reportPrivateUsage]
+    reading = [_reads(column.type, dialect) for column in columns]
     return _Compiled(
         sql=compiled.string,
         fixed={name: value for name, value in compiled.params.items() if name not in names},
@@ -130,3 +178,14 @@ def _compile(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> _Compi
         names=[column.keyname for column in columns],
         told=[(at, convert) for at, convert in enumerate(reading) if convert is not None],
     )
+
+
+def _reads(kind: Any, dialect: Dialect) -> Convert | None:
+    """How a value of this type comes out; None where it comes out as it is."""
+    if isinstance(kind, Instant):  # by far the most frequent, and the slowest in SQLAlchemy
+        return _instant if dialect.name == "sqlite" else None
+    return kind._cached_result_processor(dialect, None)
+
+
+def _instant(stored: str) -> datetime:
+    return datetime.fromisoformat(stored).replace(tzinfo=UTC)

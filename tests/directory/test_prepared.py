@@ -117,6 +117,79 @@ async def test_an_error_is_the_one_that_sqlalchemy_raises(database: Database) ->
         await database.transact(lambda tx: nowhere.all(tx, {}))
 
 
+_CUT = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+_NAMES = Prepared(select(t.sources.c.name).order_by(t.sources.c.name))
+
+
+async def test_connections_that_were_cut_while_idle_are_not_noticed_by_anyone(
+    postgres_database: str,
+) -> None:
+    database, other = open_database(postgres_database), open_database(postgres_database)
+    await database.transact(t.metadata.create_all)
+    for name in ("a", "b"):
+        source = {"name": name, "document": {}}
+        await database.transact(lambda tx, source=source: _SOURCE.run(tx, source))
+        await other.transact(lambda tx: tx.execute(_CUT).all())
+    for look in (database.look_up, database.read):
+        found = await look(lambda tx: _NAMES.all(tx, {}))
+        assert [row["name"] for row in found] == ["a", "b"]
+        await other.transact(lambda tx: tx.execute(_CUT).all())
+    await database.close()
+    await other.close()
+
+
+async def test_a_connection_that_is_cut_in_a_statement_is_unavailable_and_nothing_is_kept(
+    postgres_database: str,
+) -> None:
+    database = open_database(postgres_database)
+    await database.transact(t.metadata.create_all)
+    suicide = Prepared(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    def work(tx: Transaction) -> None:
+        _SOURCE.run(tx, {"name": "a", "document": {}})
+        suicide.run(tx, {})
+
+    with pytest.raises(Exception, match=r"terminat|closed") as ended:
+        await database.transact(work)
+    assert is_unavailable(ended.value)
+    assert await database.read(lambda tx: _NAMES.all(tx, {})) == []
+    await database.close()
+
+
+async def test_a_transaction_is_one_also_where_a_prepared_statement_comes_first(
+    database: Database,
+) -> None:
+    def work(tx: Transaction) -> None:
+        _SOURCE.run(tx, {"name": "a", "document": {}})
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await database.transact(work)
+    assert await database.read(lambda tx: _NAMES.all(tx, {})) == []
+
+
+async def test_a_savepoint_takes_a_prepared_statement_back(database: Database) -> None:
+    def work(tx: Transaction) -> None:
+        _SOURCE.run(tx, {"name": "a", "document": {}})
+        nested = tx.begin_nested()
+        _SOURCE.run(tx, {"name": "b", "document": {}})
+        with pytest.raises(IntegrityError):
+            _SOURCE.run(tx, {"name": "a", "document": {}})
+        nested.rollback()
+        _SOURCE.run(tx, {"name": "c", "document": {}})
+
+    await database.transact(work)
+    assert [row["name"] for row in await database.read(lambda tx: _NAMES.all(tx, {}))] == ["a", "c"]
+
+
+async def test_who_only_reads_cannot_write(database: Database) -> None:
+    with pytest.raises(Exception, match=r"read-?only"):
+        await database.read(lambda tx: _SOURCE.run(tx, {"name": "a", "document": {}}))
+
+
 async def test_what_no_database_can_hold_is_refused(database: Database) -> None:
     with pytest.raises(Refused):
         await database.transact(lambda tx: _SOURCE.run(tx, {"name": "a", "document": {"a": "\0"}}))
