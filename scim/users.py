@@ -54,10 +54,14 @@ class Users:
         wants_groups = requested(request, profile.resource_type).wants("groups")
 
         def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
-            user = users.get(transaction, organization.name, user_id)
-            if user is None:
+            if wants_groups:
+                found = users.get_with_groups(transaction, organization.name, user_id)
+            else:
+                user = users.get(transaction, organization.name, user_id)
+                found = (user, []) if user is not None else None
+            if found is None:
                 raise NotFound(f"There is no user {user_id} in this organization.")
-            return user, _groups(transaction, user_id) if wants_groups else []
+            return found
 
         user, groups = await self._door.database.look_up(work)
         if request.is_known(user.version):
@@ -110,9 +114,9 @@ class Users:
         def work(
             transaction: Transaction,
         ) -> tuple[search.Page[User], Mapping[str, list[tuple[str, str]]]]:
-            page = search.users(transaction, organization.name, query)
-            ids = [user.id for user in page.items] if wants_groups else []
-            return page, users.groups_of(transaction, ids)
+            if wants_groups:
+                return search.users_and_groups(transaction, organization.name, query)
+            return search.users(transaction, organization.name, query), {}
 
         database = self._door.database
         looks = database.look_up if keys.names_one(query) else database.read
@@ -138,10 +142,10 @@ class Users:
     ) -> Answer:
         def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
             registered = registered_now(transaction, organization.name)
-            user = users.lock(transaction, organization.name, user_id)
+            user, groups = users.lock_with_groups(transaction, organization.name, user_id)
             request.require_match(user.version)
             after = users.replace(transaction, registered, user, changed(user), received)
-            return after, _groups(transaction, user_id)
+            return after, groups
 
         return await carry_out(
             self._door, request, received, work, lambda found: self._one(profile, request, *found)
@@ -163,7 +167,3 @@ class Users:
         location: str = document["meta"]["location"]
         shown = requested(request, profile.resource_type).apply(document)
         return resource_answer(shown, user.version, location, status=status)
-
-
-def _groups(transaction: Transaction, user_id: str) -> list[tuple[str, str]]:
-    return users.groups_of(transaction, [user_id])[user_id]

@@ -24,6 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import column as named
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from service.directory.prepared import Prepared
 from service.directory.tables import Document
@@ -88,6 +91,23 @@ def id_list(transaction: Connection, ids: Collection[str]) -> Select[tuple[str]]
 
 def _array(ids: Collection[str]) -> ColumnElement[Any]:
     return literal(list(ids), ARRAY(Text))
+
+
+class paired(FunctionElement[Any]):
+    """Two columns of all rows as one list of pairs, in no order; NULL or empty where there are none."""
+
+    type = Document
+    inherit_cache = True
+
+
+@compiles(paired, "sqlite")
+def _paired_by_sqlite(element: paired, compiler: SQLCompiler, **how: Any) -> str:
+    return f"json_group_array(json_array({compiler.process(element.clauses, **how)}))"
+
+
+@compiles(paired, "postgresql")
+def _paired_by_postgres(element: paired, compiler: SQLCompiler, **how: Any) -> str:
+    return f"jsonb_agg(jsonb_build_array({compiler.process(element.clauses, **how)}))"
 
 
 def columns(row: Row[Any]) -> Mapping[Any, Any]:

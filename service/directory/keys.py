@@ -13,6 +13,7 @@ from service.directory import people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.pages import Page, Query
+from service.directory.people import Groups
 from service.directory.predicates import Compare
 from service.directory.prepared import Prepared
 from service.people import User
@@ -26,7 +27,7 @@ def _those(condition: ColumnElement[bool], *, by_id: bool = False) -> Prepared:
     """``by_id``: the organization is compared as an expression, else SQLite may read all of it."""
     owner = t.users.c.organization + "" if by_id else t.users.c.organization
     return Prepared(
-        select(t.users)
+        select(t.users, people.GROUPS)
         .where(
             owner == bindparam("organization"),
             t.users.c.deleted_at.is_(None),
@@ -65,8 +66,12 @@ def names_one(query: Query) -> bool:
     return key is not None and key[0] in _UNIQUE
 
 
-def find(transaction: Transaction, organization: str, query: Query) -> Page[User] | None:
-    """The page, where the query names users by one key and all of them fit on it; else None."""
+def find(
+    transaction: Transaction, organization: str, query: Query
+) -> tuple[Page[User], dict[str, Groups]] | None:
+    """The page, and the groups of those on it, where the query names users by one key and all of
+    them fit on it; else None.
+    """
     key = _key_in(query)
     if key is None:
         return None
@@ -75,7 +80,8 @@ def find(transaction: Transaction, organization: str, query: Query) -> Page[User
     rows = _BY[name].all(transaction, given)
     if len(rows) > min(_MOST, query.limit):
         return None
-    return Page(items=[people.user_of(row) for row in rows], total=len(rows))
+    page = Page(items=[people.user_of(row) for row in rows], total=len(rows))
+    return page, {row["id"]: people.groups_in(row) for row in rows}
 
 
 def _key_in(query: Query) -> tuple[tuple[str, ...], str] | None:

@@ -9,15 +9,30 @@ from sqlalchemy import ColumnElement, Row, bindparam, select, union_all, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, hold, hold_if_free
+from service.directory.dialect import columns, hold, hold_if_free, paired
 from service.directory.prepared import Prepared
 from service.people import User
 from service.workers import Employment, Said, Status
+
+Groups = list[tuple[str, str]]
+"""Id and ``displayName`` of the groups that a user is in, by id."""
+
+GROUPS: Final = (
+    select(paired(t.groups.c.id, t.groups.c.resource["displayName"].as_string()))
+    .select_from(t.members.join(t.groups, t.groups.c.id == t.members.c.group_id))
+    .where(t.members.c.user_id == t.users.c.id)
+    .correlate(t.users)
+    .scalar_subquery()
+    .label("member_of")
+)
+"""To be asked for together with a user: what ``groups_in`` reads."""
 
 _GET: Final = select(t.users).where(t.users.c.id == bindparam("of"))
 _UPDATE: Final = update(t.users).where(t.users.c.id == bindparam("of"))
 _ONE: Final = Prepared(_GET)
 _LOCK: Final = Prepared(_GET.with_for_update())
+_ONE_AND_GROUPS: Final = Prepared(_GET.add_columns(GROUPS))
+_LOCK_AND_GROUPS: Final = Prepared(_GET.add_columns(GROUPS).with_for_update(of=t.users))
 _STORE: Final = Prepared(_UPDATE)
 _CHANGE: Final = Prepared(_UPDATE.returning(t.users))
 
@@ -42,6 +57,22 @@ def lock(transaction: Transaction, user_id: str) -> User | None:
     """The user, held against other transactions until this one ends."""
     row = _LOCK.first(transaction, {"of": user_id})
     return user_of(row) if row is not None else None
+
+
+def get_with_groups(transaction: Transaction, user_id: str) -> tuple[User, Groups] | None:
+    row = _ONE_AND_GROUPS.first(transaction, {"of": user_id})
+    return (user_of(row), groups_in(row)) if row is not None else None
+
+
+def lock_with_groups(transaction: Transaction, user_id: str) -> tuple[User, Groups] | None:
+    """As ``lock``, with the groups as they are now."""
+    row = _LOCK_AND_GROUPS.first(transaction, {"of": user_id})
+    return (user_of(row), groups_in(row)) if row is not None else None
+
+
+def groups_in(row: Mapping[str, Any]) -> Groups:
+    """The groups in a row that ``GROUPS`` was asked for with."""
+    return sorted((group_id, name or "") for group_id, name in row["member_of"] or ())
 
 
 def hold_key(transaction: Transaction, organization: str, key: str) -> None:

@@ -15,7 +15,9 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.groups import Group
 from service.directory.pages import Listing, Page, Query, fetch
+from service.directory.people import Groups
 from service.directory.predicates import Layout, Relation
+from service.directory.users import groups_of
 from service.people import User
 
 T = TypeVar("T")
@@ -25,8 +27,21 @@ PROVISIONING: Final = "urn:auth0-provisioner:scim:1.0:Provisioning"
 
 def users(transaction: Transaction, organization: str, query: Query) -> Page[User]:
     found = keys.find(transaction, organization, query)
+    return found[0] if found is not None else _listed(transaction, organization, query)
+
+
+def users_and_groups(
+    transaction: Transaction, organization: str, query: Query
+) -> tuple[Page[User], dict[str, Groups]]:
+    """As ``users``, with the groups of each of them by user id."""
+    found = keys.find(transaction, organization, query)
     if found is not None:
         return found
+    page = _listed(transaction, organization, query)
+    return page, groups_of(transaction, [user.id for user in page.items])
+
+
+def _listed(transaction: Transaction, organization: str, query: Query) -> Page[User]:
     listing = Listing(
         table=t.users,
         organization=organization,

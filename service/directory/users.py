@@ -20,6 +20,7 @@ from service.directory.database import Transaction
 from service.directory.dialect import insert_unless_known
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
+from service.directory.people import Groups
 from service.directory.prepared import Prepared
 from service.errors import NotFound, UniquenessConflict, VersionConflict
 from service.ids import new_id
@@ -38,6 +39,28 @@ def lock(transaction: Transaction, organization: str, user_id: str) -> User:
     if user is None or user.organization != organization or not user.in_scim:
         raise NotFound(f"There is no user {user_id} in this organization.")
     return user
+
+
+def get_with_groups(
+    transaction: Transaction, organization: str, user_id: str
+) -> tuple[User, Groups] | None:
+    """As ``get``, with the groups that the user is in."""
+    return _shown(people.get_with_groups(transaction, user_id), organization)
+
+
+def lock_with_groups(
+    transaction: Transaction, organization: str, user_id: str
+) -> tuple[User, Groups]:
+    """As ``lock``, with the groups that the user is in. Raises NotFound."""
+    found = _shown(people.lock_with_groups(transaction, user_id), organization)
+    if found is None:
+        raise NotFound(f"There is no user {user_id} in this organization.")
+    return found
+
+
+def _shown(found: tuple[User, Groups] | None, organization: str) -> tuple[User, Groups] | None:
+    shown = found is not None and found[0].organization == organization and found[0].in_scim
+    return found if shown else None
 
 
 def create(
@@ -194,23 +217,18 @@ def groups_of(
     """User id to (group id, displayName) of the groups that the user is in."""
     found: dict[str, list[tuple[str, str]]] = {user_id: [] for user_id in user_ids}
     if found:
-        if len(found) == 1:
-            rows = _GROUPS_OF_ONE.all(transaction, {"user": user_ids[0]})
-        else:
-            rows = transaction.execute(_GROUPS_OF, {"users": list(found)}).mappings()
-        for row in rows:
+        for row in transaction.execute(_GROUPS_OF, {"users": list(found)}).mappings():
             name = row["resource"].get("displayName", "")
             found[row["user_id"]].append((row["id"], name))
     return found
 
 
-_OF_GROUPS: Final = (
+_GROUPS_OF: Final = (
     select(t.members.c.user_id, t.groups.c.id, t.groups.c.resource)
     .join(t.groups, t.groups.c.id == t.members.c.group_id)
+    .where(t.members.c.user_id.in_(bindparam("users", expanding=True)))
     .order_by(t.groups.c.id)
 )
-_GROUPS_OF: Final = _OF_GROUPS.where(t.members.c.user_id.in_(bindparam("users", expanding=True)))
-_GROUPS_OF_ONE: Final = Prepared(_OF_GROUPS.where(t.members.c.user_id == bindparam("user")))
 
 
 def _wanted(user: User, registered: Registered) -> bool:

@@ -71,6 +71,11 @@ def fill(transaction: Connection) -> None:
     transaction.execute(tables.users.insert(), users)
     transaction.execute(tables.user_emails.insert(), emails)
     transaction.execute(tables.groups.insert(), groups)
+    # Everybody is in the group that has their id.
+    transaction.execute(
+        tables.members.insert(),
+        [{"group_id": user["id"], "user_id": user["id"]} for user in users],
+    )
     if transaction.dialect.name == "postgresql":  # whose server does so by itself
         transaction.execute(text("ANALYZE"))
 
