@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, cast
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from service.extension_schemas import MOST_SCHEMAS, SchemaDeclaration, require_apart
 from service.urls import is_trustworthy_url
@@ -13,6 +21,8 @@ from service.urls import is_trustworthy_url
 Model = Literal["isolated", "shared", "enterprise"]
 Source = Literal["scim", "hr"]
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
+MAPPING_NAME: Final = r"^[a-z0-9-]{1,100}$"
+SOURCE_NAME: Final = r"^[A-Za-z0-9._-]{1,100}$"
 TokenScope = Literal["read", "write"]
 SCOPES: Final[tuple[TokenScope, ...]] = ("read", "write")
 """What a caller of a door may do. Neither holds the other."""
@@ -145,15 +155,41 @@ class Tenant(Configured):
         return (self.base_url or f"https://{self.domain}").rstrip("/")
 
 
-class KafkaSource(Configured):
-    """One topic that HR events come from, and the organizations that it may speak for."""
+class EventSource(Configured):
+    """Where HR events come from, a topic or a webhook, and the organizations it may speak for."""
 
-    name: str = Field(default="hr.events", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    topic: str = "hr.events"
+    name: str = Field(default="hr.events", pattern=SOURCE_NAME)
+    topic: str | None = Field(default=None, min_length=1, max_length=249)
+    """Absent: a webhook has none; another source reads the topic hr.events."""
     organizations: tuple[str, ...] = Field(min_length=1)
-    mapping: str = "canonical"
+    mapping: str = Field(default="canonical", pattern=MAPPING_NAME)
+    """A shipped mapping, or one that is declared under ``mappings``."""
+    zone: str | None = None
+    """The IANA zone that dates and local times are meant in, where the payload names none."""
+    webhook: bool = False
+    """Whether ``POST /events/{organization}/{source}`` takes its events."""
     fuse: int = Field(default=50, ge=0, le=1_000_000)
     """So many failed events one after the other stop the source; 0: it goes on whatever comes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_without_a_webhook_has_a_topic(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        members = cast("dict[str, Any]", data)
+        if members.get("webhook") in (True, "true") or members.get("topic") is not None:
+            return members
+        return members | {"topic": "hr.events"}
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_is_known(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (LookupError, OSError, ValueError):
+                raise ValueError("give an IANA time zone such as Europe/Amsterdam") from None
+        return zone
 
 
 class Installation(Configured):
@@ -161,7 +197,9 @@ class Installation(Configured):
 
     tenants: tuple[Tenant, ...] = ()
     organizations: tuple[Organization, ...] = ()
-    sources: tuple[KafkaSource, ...] = ()
+    sources: tuple[EventSource, ...] = ()
+    mappings: tuple[str, ...] = ()
+    """Files of mappings, each path relative to this file."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

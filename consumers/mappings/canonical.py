@@ -1,16 +1,12 @@
-"""From an envelope to a canonical worker event. Pure; knows the canonical form only.
-
-A source names the mapping that reads it; MAPPINGS is where further ones are added.
-"""
+"""From an envelope to a canonical worker event. Pure; knows the canonical form only."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Final, Self, cast
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -21,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from consumers.cloudevents import Envelope, rfc_3339
+from consumers.cloudevents import Envelope
+from consumers.mappings.instants import effective_at
 from consumers.unusable import Unusable
 from service.organizations import SLUG
 from service.workers import ATTRIBUTES, TYPES, WorkerEvent
@@ -38,12 +35,9 @@ FINER_WORDS: Final[Mapping[str, str]] = {
 
 # A version other than v1 may mean something else by the same fields, so it is not guessed at.
 _TYPE: Final = re.compile(r"^(?:[A-Za-z0-9-]+\.)*worker\.(?P<word>[a-z_]+)(?:\.v1)?$")
-_DATE: Final = re.compile(r"^\d{4}-\d\d-\d\d$")
-_LOCAL: Final = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?$")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER: Final = re.compile(r"^-?\d{1,18}$")
 _SECRETS: Final = ("password", "passwd", "secret")
-_FAR_FUTURE: Final = datetime(9999, 12, 31, tzinfo=UTC)
 LONGEST_ATTRIBUTE: Final = 1000
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -59,10 +53,16 @@ Group = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
-    """What an envelope says, and the organization that it names (None where it names none)."""
+    """What an input says, and the organization that it names (None where it names none).
+
+    ``enrich``: whether more is to be fetched about the worker. ``recorded_at``: when the source
+    says that it wrote it.
+    """
 
     organization: str | None
     event: WorkerEvent
+    enrich: Literal["never", "optional", "required"] = "never"
+    recorded_at: datetime | None = None
 
 
 Mapper = Callable[[Envelope], Mapped]
@@ -135,7 +135,7 @@ def canonical(envelope: Envelope) -> Mapped:
     event_type = canonical_type(envelope.type)
     if event_type is None:
         raise Unusable("unmapped_type", "No mapping knows this type of event.")
-    data = _validated(envelope.data)
+    data = validated(envelope.data)
     return Mapped(
         organization=data.organization,
         event=WorkerEvent(
@@ -145,7 +145,7 @@ def canonical(envelope: Envelope) -> Mapped:
                 data.effective_at, data.zone, type=event_type, immediate=data.immediate
             ),
             sequence=data.sequence if data.sequence is not None else _sequence(envelope),
-            attributes=_without_secrets(data.attributes),
+            attributes=without_secrets(data.attributes),
             groups=tuple(data.groups) if data.groups is not None else None,
             immediate=data.immediate,
             employment_id=_text(data.employment_id),
@@ -159,51 +159,11 @@ def _text(given: str | int | None) -> str | None:
 
 
 MAPPINGS: Final[Mapping[str, Mapper]] = {"canonical": canonical}
+"""Mappings that are code. Beside them stand the declared ones: see ``consumers.mappings.packs``."""
 
 
-def effective_at(
-    text: str | None, zone: str | None, *, type: str, immediate: bool = False
-) -> datetime | None:
-    """When the event takes effect, in UTC; None means now. Raises Unusable.
-
-    A bare date is meant in ``zone`` (UTC where none is given). It starts at midnight, save for
-    ``worker.terminated``: HR dates a termination by the last day of work, and that day is still
-    worked, so access ends when the day does. An immediate termination does not wait for that.
-    """
-    if text is None:
-        return None
-    try:
-        if _DATE.fullmatch(text):
-            day = date.fromisoformat(text)
-            if type == "worker.terminated" and not immediate:
-                day += timedelta(days=1)
-            return datetime.combine(day, time(), _zone(zone or "UTC")).astimezone(UTC)
-        if _LOCAL.fullmatch(text):
-            if zone is None:
-                raise Unusable(
-                    "invalid_effective_at",
-                    "effective_at has neither an offset nor a zone beside it.",
-                )
-            return datetime.fromisoformat(text.upper()).replace(tzinfo=_zone(zone)).astimezone(UTC)
-        instant = rfc_3339(text)
-        if instant is not None:
-            return instant.astimezone(UTC)
-    except OverflowError:
-        # 9999-12-31 stands for "no end in sight"; 0001-01-01 for "always was".
-        return None if text.startswith("0") else _FAR_FUTURE
-    except ValueError:
-        pass
-    raise Unusable("invalid_effective_at", "effective_at is neither RFC 3339 nor a date.")
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (LookupError, OSError, ValueError):  # unknown, a folder of the database, or a path
-        raise Unusable("invalid_zone", "zone is not an IANA time zone.") from None
-
-
-def _validated(data: Any) -> CanonicalData:
+def validated(data: Any) -> CanonicalData:
+    """Raises Unusable, which names the fields at fault and none of their values."""
     try:
         return CanonicalData.model_validate({} if data is None else data)
     except ValidationError as error:
@@ -244,5 +204,6 @@ def _sequence(envelope: Envelope) -> int | None:
     return int(text) if text is not None and _INTEGER.fullmatch(text) else None
 
 
-def _without_secrets(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def without_secrets(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Passwords are kept nowhere."""
     return {name: value for name, value in attributes.items() if name.lower() not in _SECRETS}
