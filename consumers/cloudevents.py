@@ -312,11 +312,11 @@ def _json(text: bytes) -> Any:
         document = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise Unusable("malformed_json", "The event is not valid JSON in UTF-8.") from None
-    _check_shape(document)
+    check_shape(document)
     return document
 
 
-def _check_shape(document: Any) -> None:
+def check_shape(document: Any) -> None:
     """Refuses deep nesting, and U+0000, which no database column for text can hold."""
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH + 1):

@@ -28,7 +28,7 @@ from consumers.cloudevents import (
     read_request,
 )
 from consumers.faults import place_of
-from consumers.mapping import Mapper, canonical
+from consumers.mappings.canonical import Mapper, canonical
 from consumers.unusable import Unusable
 from service.clock import Clock
 from service.directory import credentials, organizations

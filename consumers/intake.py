@@ -14,7 +14,7 @@ import structlog
 
 from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress
-from consumers.mapping import MAPPINGS, Mapper
+from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.session import Session
 from service.clock import Clock
 from service.directory.database import Database

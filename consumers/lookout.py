@@ -15,13 +15,13 @@ from aiokafka.errors import KafkaError
 
 from consumers.admission import must_wait
 from consumers.kafka import IntakeSettings, Progress
-from consumers.mapping import Mapper
+from consumers.mappings.canonical import Mapper
 from consumers.records import Route, routes
 from service.clock import Clock
 from service.directory import fuses, organizations
 from service.directory.database import Database, Transaction
 from service.directory.fuses import Fuse
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -144,5 +144,5 @@ class Lookout:
                 raise Stalled(f"{partition} stands at {position}")
 
 
-def _sources(transaction: Transaction) -> tuple[list[KafkaSource], dict[str, Fuse]]:
+def _sources(transaction: Transaction) -> tuple[list[EventSource], dict[str, Fuse]]:
     return organizations.sources(transaction), fuses.blown(transaction)

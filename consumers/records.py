@@ -13,10 +13,10 @@ import structlog
 from consumers.admission import Input, NotUnderstood, Understood, input_problem
 from consumers.cloudevents import content_of, read_record
 from consumers.faults import place_of
-from consumers.mapping import MAPPINGS, Mapped, Mapper, checked_worker_id
+from consumers.mappings.canonical import MAPPINGS, Mapped, Mapper, checked_worker_id
 from consumers.unusable import Unusable
 from service.directory.inbox import Received
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 from service.workers import WorkerEvent
 
@@ -56,7 +56,7 @@ class Route:
 
 
 def routes(
-    sources: Iterable[KafkaSource], mappings: Mapping[str, Mapper] = MAPPINGS
+    sources: Iterable[EventSource], mappings: Mapping[str, Mapper] = MAPPINGS
 ) -> tuple[dict[str, Route], list[str]]:
     """Routes by topic, and what is wrong with the sources whose topic is therefore not read.
 
@@ -64,9 +64,10 @@ def routes(
     """
     found: dict[str, Route] = {}
     problems: list[str] = []
-    by_topic: dict[str, list[KafkaSource]] = {}
+    by_topic: dict[str, list[EventSource]] = {}
     for source in sources:
-        by_topic.setdefault(source.topic, []).append(source)
+        if source.topic is not None:
+            by_topic.setdefault(source.topic, []).append(source)
     for topic, sharing in by_topic.items():
         names = sorted({source.mapping for source in sharing})
         if len(names) > 1:

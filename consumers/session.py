@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress, as_record, open_consumer
 from consumers.lookout import Lookout, Reading
-from consumers.mapping import MAPPINGS, Mapper
+from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.pausing import Pauses
 from consumers.records import Record, Route, read
 from consumers.storing import Fuse, store

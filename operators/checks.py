@@ -23,7 +23,7 @@ from service.directory.database import Database, check, is_unavailable, open_dat
 from service.directory.fuses import Fuse
 from service.errors import ConfigurationError
 from service.kafka import connection_of
-from service.organizations import KafkaSource, Organization, Tenant
+from service.organizations import EventSource, Organization, Tenant
 
 _ISSUER_WITHIN = 10.0
 _KAFKA_WITHIN = 10.0
@@ -153,7 +153,7 @@ async def _database(url: str) -> AsyncIterator[Finding]:
 
 async def _declared(
     database: Database, settings: Settings
-) -> tuple[list[Tenant | None], list[Organization], list[KafkaSource]]:
+) -> tuple[list[Tenant | None], list[Organization], list[EventSource]]:
     tenants = await database.read(organizations.tenants)
     registered = await database.read(organizations.every)
     sources = await database.read(organizations.sources)
@@ -204,7 +204,7 @@ async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:
                 )
 
 
-async def _kafka(settings: Settings, sources: Sequence[KafkaSource]) -> AsyncIterator[Finding]:
+async def _kafka(settings: Settings, sources: Sequence[EventSource]) -> AsyncIterator[Finding]:
     if not settings.kafka_bootstrap_servers:
         yield Finding(
             check="kafka",
@@ -225,7 +225,7 @@ async def _kafka(settings: Settings, sources: Sequence[KafkaSource]) -> AsyncIte
         )
         return
     yield Finding(check="kafka", verdict="ok", detail=settings.kafka_bootstrap_servers)
-    wanted = [source.topic for source in sources]
+    wanted = [source.topic for source in sources if source.topic is not None]
     wanted += [settings.kafka_outcomes_topic, settings.kafka_deadletters_topic]
     for topic in dict.fromkeys(wanted):
         if topic in there:

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ValidationError
 
 from service.errors import ConfigurationError
-from service.organizations import Installation, KafkaSource, Organization, Tenant
+from service.organizations import EventSource, Installation, Organization, Tenant
 
 Kind = Literal["tenant", "organization", "source"]
 _FIXED = ("tenant", "model")
@@ -38,7 +38,7 @@ class Stored:
 
     tenants: Mapping[str, Tenant]
     organizations: Mapping[str, Organization]
-    sources: Mapping[str, KafkaSource]
+    sources: Mapping[str, EventSource]
     housed: Collection[str]
     ended: Collection[str] = ()
 
@@ -88,8 +88,8 @@ def compare(
 
 def _changes(
     kind: Kind,
-    declared: Iterable[Tenant | Organization | KafkaSource],
-    stored: Mapping[str, Tenant | Organization | KafkaSource],
+    declared: Iterable[Tenant | Organization | EventSource],
+    stored: Mapping[str, Tenant | Organization | EventSource],
 ) -> list[Change]:
     found: list[Change] = []
     for item in declared:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from consumers.cloudevents import STRUCTURED, Envelope, read_request
-from consumers.mapping import MAPPINGS, Mapped, Mapper
+from consumers.mappings.canonical import MAPPINGS, Mapped, Mapper
 from consumers.unusable import Unusable
 from service.errors import ConfigurationError
 

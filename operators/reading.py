@@ -8,22 +8,22 @@ from dataclasses import replace
 
 from consumers.admission import NotUnderstood, input_problem
 from consumers.cloudevents import STRUCTURED, read_request
-from consumers.mapping import canonical
+from consumers.mappings.canonical import canonical
 from consumers.records import Record, routes
 from consumers.records import read as read_record
 from consumers.unusable import Unusable
 from service.directory.inbox import Event
 from service.directory.replays import Reading
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 
 
-def read(event: Event, sources: Sequence[KafkaSource]) -> Reading:
+def read(event: Event, sources: Sequence[EventSource]) -> Reading:
     """Reads an event that came over Kafka or HTTP. What was wrong with it may be mended by now."""
     return _from_kafka(event, sources) if event.door == "kafka" else _from_http(event)
 
 
-def _from_kafka(event: Event, sources: Sequence[KafkaSource]) -> Reading:
+def _from_kafka(event: Event, sources: Sequence[EventSource]) -> Reading:
     record = _record(event)
     known, problems = routes(sources)
     route = known.get(record.topic)

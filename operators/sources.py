@@ -11,7 +11,7 @@ from service.directory import audit, fuses, organizations
 from service.directory.database import Transaction
 from service.directory.fuses import Fuse
 from service.errors import NotFound, Refused
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class SourceFacts:
     """A source as declared, and its fuse. ``failures``: events that failed one after the other."""
 
     name: str
-    topic: str
+    topic: str | None
     mapping: str
     organizations: tuple[str, ...]
     fuse: int
@@ -34,7 +34,9 @@ def listing(transaction: Transaction) -> list[SourceFacts]:
     """Every source, by name, without its lag. Sources that share a topic share its fuse."""
     counted = fuses.every(transaction)
     sources = organizations.sources(transaction)
-    by_topic = {each.topic: counted[each.name] for each in sources if each.name in counted}
+    by_topic = {
+        each.topic: counted[each.name] for each in sources if each.topic and each.name in counted
+    }
     return [_facts(source, by_topic.get(source.topic)) for source in sources]
 
 
@@ -56,17 +58,18 @@ def resume(transaction: Transaction, name: str, *, actor: str, now: datetime) ->
     )
 
 
-def reset(transaction: Transaction, topic: str) -> bool:
+def reset(transaction: Transaction, topic: str | None) -> bool:
     """Lets the sources of a topic go on; whether one of them was stopped.
 
     They are read as one, so they are stopped as one.
     """
-    sharing = [each for each in organizations.sources(transaction) if each.topic == topic]
+    known = organizations.sources(transaction)
+    sharing = [each for each in known if topic is not None and each.topic == topic]
     stopped = [fuses.reset(transaction, each.name) for each in sharing]
     return any(stopped)
 
 
-def _facts(source: KafkaSource, fuse: Fuse | None) -> SourceFacts:
+def _facts(source: EventSource, fuse: Fuse | None) -> SourceFacts:
     return SourceFacts(
         name=source.name,
         topic=source.topic,

@@ -144,7 +144,7 @@ def canonical(envelope: Envelope) -> Mapped:
             effective_at=effective_at(
                 data.effective_at, data.zone, type=event_type, immediate=data.immediate
             ),
-            sequence=data.sequence if data.sequence is not None else _sequence(envelope),
+            sequence=data.sequence if data.sequence is not None else sequence_of(envelope),
             attributes=without_secrets(data.attributes),
             groups=tuple(data.groups) if data.groups is not None else None,
             immediate=data.immediate,
@@ -162,7 +162,7 @@ MAPPINGS: Final[Mapping[str, Mapper]] = {"canonical": canonical}
 """Mappings that are code. Beside them stand the declared ones: see ``consumers.mappings.packs``."""
 
 
-def validated(data: Any) -> CanonicalData:
+def validated(data: Any, *, by: Literal["source", "mapping"] = "source") -> CanonicalData:
     """Raises Unusable, which names the fields at fault and none of their values."""
     try:
         return CanonicalData.model_validate({} if data is None else data)
@@ -174,7 +174,8 @@ def validated(data: Any) -> CanonicalData:
             f" {problem['msg'].removeprefix('Value error, ')}"
             for problem in problems[:5]
         )
-        raise Unusable("invalid_data", f"The data is not a canonical event. {told}.") from None
+        what = "The data is" if by == "source" else "What the mapping makes of this is"
+        raise Unusable("invalid_data", f"{what} not a canonical event. {told}.") from None
 
 
 _FIELDS: Final = frozenset(CanonicalData.model_fields)
@@ -198,7 +199,7 @@ def checked_worker_id(worker_id: str) -> str:
     return trimmed
 
 
-def _sequence(envelope: Envelope) -> int | None:
+def sequence_of(envelope: Envelope) -> int | None:
     """The CloudEvents extension, where it is a number; other texts have no order that we know."""
     text = envelope.sequence
     return int(text) if text is not None and _INTEGER.fullmatch(text) else None

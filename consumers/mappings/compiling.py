@@ -5,13 +5,13 @@ Raises ConfigurationError where an expression, a format or a type is none. Reads
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from consumers.mappings import instants, transforms
 from consumers.mappings import document as d
+from consumers.mappings import instants, transforms
 from consumers.mappings.canonical import canonical_type
 from consumers.mappings.expressions import (
     ABSENT,
@@ -72,6 +72,7 @@ class Rule:
     sequence: Expression | None
     immediate: Expression | None
     employment_id: Expression | None
+    snapshot: Expression | None
     organization: Expression | None
     groups: Expression | None
     complete: bool
@@ -131,6 +132,7 @@ def _rule(rule: d.Rule | d.EnrichedRule, where: str) -> Rule:
         sequence=expression("sequence"),
         immediate=expression("immediate"),
         employment_id=expression("employment_id"),
+        snapshot=expression("snapshot"),
         organization=expression("organization"),
         groups=expression("groups"),
         complete=rule.complete,
@@ -257,7 +259,7 @@ def _expression(text: str, where: str) -> Expression:
 
 
 @contextmanager
-def _at(where: str) -> Iterator[None]:
+def _at(where: str) -> Generator[None]:
     try:
         yield
     except (InvalidExpression, instants.InvalidFormat) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Final, Literal, Self, cast
 
+import orjson
 import yaml
 from pydantic import (
     BaseModel,
@@ -103,7 +104,9 @@ def _one_transform(value: Any) -> Any:
         (name,) = cast("dict[Any, Any]", value)
         if name in _TRANSFORMS:
             return _TRANSFORMS[name].model_validate(value)
-    raise ValueError(f"a transform is strip, lower, or one of {', '.join(_TRANSFORMS)}: with a value")
+    raise ValueError(
+        f"a transform is strip, lower, or one of {', '.join(_TRANSFORMS)}: with a value"
+    )
 
 
 Transform = Annotated[
@@ -154,6 +157,7 @@ class Facts(Part):
     sequence: Expression | None = None
     immediate: Expression | None = None
     employment_id: Expression | None = None
+    snapshot: Expression | None = None
     organization: Expression | None = None
     groups: Expression | None = None
     complete: bool = False
@@ -210,6 +214,7 @@ class Expected(Part):
     sequence: int | None = None
     immediate: bool | None = None
     employment_id: str | None = None
+    snapshot: str | None = None
     groups: list[str] | None = None
     attributes: dict[str, Any] | None = None
     enrich: Enrich | None = None
@@ -310,8 +315,23 @@ def _check_size(document: Any, where: str) -> None:
             raise ConfigurationError(f"{where}: the mapping is too large, or repeats too much.")
         if isinstance(value, dict):
             waiting += cast("dict[Any, Any]", value).values()
+            waiting += cast("dict[Any, Any]", value)
         elif isinstance(value, list):
             waiting += cast("list[Any]", value)
+        elif not _can_be_stored(value):
+            raise ConfigurationError(
+                f"{where}: the mapping holds a character or a number that no database can store."
+            )
+
+
+def _can_be_stored(value: Any) -> bool:
+    try:
+        return b"\\u0000" not in orjson.dumps(value)
+    except TypeError:  # a lone surrogate, more than 64 bits, or nothing that JSON has
+        return False
+
+
+_BOOL: Final = "tag:yaml.org,2002:bool"
 
 
 class _Loader(yaml.SafeLoader):
@@ -321,8 +341,7 @@ class _Loader(yaml.SafeLoader):
         first: [
             (tag, pattern)
             for tag, pattern in known
-            if tag != "tag:yaml.org,2002:timestamp"
-            and not (tag == "tag:yaml.org,2002:bool" and first not in "tTfF")
+            if tag != "tag:yaml.org,2002:timestamp" and not (tag == _BOOL and first not in "tTfF")
         ]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -338,4 +357,8 @@ class _Loader(yaml.SafeLoader):
                         None, None, f"the key {key.value} stands here twice", key.start_mark
                     )
                 seen.add(key.value)
+                if isinstance(key, yaml.ScalarNode):
+                    # JSON has no other keys; and as Python's, true and 1 would be the same.
+                    key.value = key.value.lower() if key.tag == _BOOL else key.value
+                    key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep=deep)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
+import orjson
 from jmespath import functions
 from jmespath.exceptions import JMESPathError
 from jmespath.parser import Parser
@@ -53,7 +54,7 @@ class Steps(TreeInterpreter):
         self.left -= 1
         if self.left < 0:
             raise Unusable("too_complex", "Reading this event takes more steps than are allowed.")
-        return super().visit(node, *args, **kwargs)
+        return super().visit(cast("Any", node), *args, **kwargs)
 
 
 _Run = Callable[[Any, Steps], Any]
@@ -159,11 +160,24 @@ _FUNCTIONS: Final = frozenset(cast("Mapping[str, Any]", functions.Functions.FUNC
 
 
 def _check_node(node: Node) -> None:
+    if _is_literal(node) and not _can_be_stored(node["value"]):
+        raise InvalidExpression("it holds a character or a number that no database can store")
     if node["type"] == "function_expression":
         if node["value"] not in _FUNCTIONS:
             raise InvalidExpression(f"JMESPath has no function {node['value']}")
-        if node["value"] == "join" and node["children"][:1] and not _is_literal(node["children"][0]):
+        if (
+            node["value"] == "join"
+            and node["children"][:1]
+            and not _is_literal(node["children"][0])
+        ):
             raise InvalidExpression("the separator of join must be written out, as in join(' ', …)")
+
+
+def _can_be_stored(value: Any) -> bool:
+    try:
+        return b"\\u0000" not in orjson.dumps(value)
+    except TypeError:  # a lone surrogate, or more than 64 bits
+        return False
 
 
 def _is_literal(node: Node) -> bool:
@@ -281,7 +295,7 @@ def _both(node: Node) -> _Run:
 
 
 def _comparison(node: Node) -> _Run:
-    compare = cast("dict[str, Callable[[Any, Any], Any]]", TreeInterpreter.COMPARATOR_FUNC)
+    compare = TreeInterpreter.COMPARATOR_FUNC
     if node["value"] not in ("eq", "ne"):
         return lambda value, steps: steps.visit(node, value)
     left, right = (_compiled(child) for child in node["children"])
@@ -302,4 +316,3 @@ _COMPILED: Final[Mapping[str, Callable[[Node], _Run]]] = {
     "current": lambda node: lambda value, steps: value,
     "identity": lambda node: lambda value, steps: value,
 }
-

@@ -216,7 +216,7 @@ def _strptime(pattern: str) -> Format:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            datetime.strptime("", pattern)  # noqa: DTZ007 - it only proves the pattern
+            datetime.strptime("", pattern)
     except re.error:
         raise InvalidFormat(f"{_STRPTIME}{pattern}: a directive stands in it twice") from None
     except Warning as warning:
@@ -228,7 +228,7 @@ def _strptime(pattern: str) -> Format:
     def read(value: Any) -> Moment | None:
         if not isinstance(value, str):
             return None
-        found = datetime.strptime(value, pattern)  # noqa: DTZ007 - local where it has no offset
+        found = datetime.strptime(value, pattern)
         return found if has_time else found.date()
 
     return read

@@ -272,9 +272,9 @@ async def _sources(data_dir: Path | None, as_json: bool) -> None:
         from operators.lag import lags_of
         from service.kafka import connection_of
 
-        topics = {each.topic for each in listed}
+        topics = {each.topic for each in listed if each.topic is not None}
         lags = await lags_of(connection_of(settings), settings.kafka_group_id, topics)
-    listed = [replace(each, lag=lags.get(each.topic)) for each in listed]
+    listed = [replace(each, lag=lags.get(each.topic or "")) for each in listed]
     if as_json:
         for each in listed:
             json_line(document(each))

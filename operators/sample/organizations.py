@@ -8,8 +8,8 @@ from typing import Final
 from service.extension_schemas import AttributeDeclaration, SchemaDeclaration
 from service.organizations import (
     Connection,
+    EventSource,
     Installation,
-    KafkaSource,
     Organization,
     Policies,
     Tenant,
@@ -92,7 +92,7 @@ def sample_installation(simulator_url: str) -> Installation:
             ),
         ),
         sources=(
-            KafkaSource(
+            EventSource(
                 name="hr.events",
                 topic="hr.events",
                 organizations=("hoekstra", "metahexa", "clinic-a", "clinic-b", "conglomerate"),

@@ -14,7 +14,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import insert
 from service.directory.prepared import Prepared
-from service.organizations import KafkaSource, Organization, Tenant
+from service.organizations import EventSource, Organization, Tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def tenants(transaction: Transaction) -> list[Tenant]:
     return [Tenant.model_validate(document) for document in rows.scalars()]
 
 
-def apply_source(transaction: Transaction, source: KafkaSource) -> None:
+def apply_source(transaction: Transaction, source: EventSource) -> None:
     document = source.model_dump(mode="json")
     transaction.execute(
         insert(transaction, t.sources)
@@ -101,6 +101,6 @@ def apply_source(transaction: Transaction, source: KafkaSource) -> None:
     )
 
 
-def sources(transaction: Transaction) -> list[KafkaSource]:
+def sources(transaction: Transaction) -> list[EventSource]:
     rows = transaction.execute(select(t.sources.c.document).order_by(t.sources.c.name))
-    return [KafkaSource.model_validate(document) for document in rows.scalars()]
+    return [EventSource.model_validate(document) for document in rows.scalars()]

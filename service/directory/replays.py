@@ -29,7 +29,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Problem, Received
 from service.errors import NotFound
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 from service.people import is_wanted
 from service.workers import WorkerEvent
 
@@ -48,7 +48,7 @@ class Reading:
     ended: Literal["deadlettered", "rejected"] = "deadlettered"
 
 
-Reader = Callable[[Event, Sequence[KafkaSource]], Reading]
+Reader = Callable[[Event, Sequence[EventSource]], Reading]
 """Reads an event that came over Kafka or HTTP; the sources say who may speak for whom. Pure."""
 
 

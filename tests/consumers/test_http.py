@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from consumers.cloudevents import BATCH, MAX_BATCH, MAX_BYTES, STRUCTURED, Envelope
 from consumers.http import event_routes
-from consumers.mapping import Mapped
+from consumers.mappings.canonical import Mapped
 from service.directory import credentials
 from service.directory.database import Database, open_database
 from service.directory.tables import credentials as credentials_table

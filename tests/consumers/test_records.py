@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.admission import Input, NotUnderstood, Understood
-from consumers.mapping import canonical
+from consumers.mappings.canonical import canonical
 from consumers.records import Record, Route, read, routes
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 from tests.consumers.support import START
 
 EVENT = {"specversion": "1.0", "id": "e", "source": "/hr", "type": "worker.hired", "subject": "w"}
@@ -105,8 +105,8 @@ def test_event_without_data_does_what_its_type_says() -> None:
 def test_topic_of_two_sources_speaks_for_both() -> None:
     found, problems = routes(
         [
-            KafkaSource(name="a", topic="hr", organizations=("acme",)),
-            KafkaSource(name="b", topic="hr", organizations=("globex", "acme")),
+            EventSource(name="a", topic="hr", organizations=("acme",)),
+            EventSource(name="b", topic="hr", organizations=("globex", "acme")),
         ]
     )
     assert found["hr"].organizations == ("acme", "globex")
@@ -116,9 +116,9 @@ def test_topic_of_two_sources_speaks_for_both() -> None:
 def test_topic_whose_mapping_is_in_doubt_is_not_read() -> None:
     found, problems = routes(
         [
-            KafkaSource(name="a", topic="hr", organizations=("acme",)),
-            KafkaSource(name="b", topic="hr", organizations=("globex",), mapping="other"),
-            KafkaSource(name="c", topic="more", organizations=("acme",), mapping="unknown"),
+            EventSource(name="a", topic="hr", organizations=("acme",)),
+            EventSource(name="b", topic="hr", organizations=("globex",), mapping="other"),
+            EventSource(name="c", topic="more", organizations=("acme",), mapping="unknown"),
         ]
     )
     assert found == {}

@@ -18,7 +18,7 @@ from service.directory.groups import MemberChange
 from service.directory.inbox import Event
 from service.directory.replays import Reading
 from service.errors import UniquenessConflict
-from service.organizations import Connection, KafkaSource, Organization
+from service.organizations import Connection, EventSource, Organization
 from service.provisioning import settling
 from service.provisioning.observed import Observed
 from service.provisioning.residents import residents_of
@@ -159,7 +159,7 @@ def _settle(tx: Transaction, account_id: str, customer: Customer) -> None:
     settling.settle(tx, account, Observed(), residents_of(tx, account), customer.now)
 
 
-def _unread(event: Event, sources: Sequence[KafkaSource]) -> Reading:
+def _unread(event: Event, sources: Sequence[EventSource]) -> Reading:
     raise AssertionError("SCIM events are not read anew")
 
 

@@ -17,13 +17,13 @@ from aiokafka.structs import RecordMetadata
 from consumers.cloudevents import MAX_BYTES, STRUCTURED, Envelope
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
-from consumers.mapping import MAPPINGS, Mapped
+from consumers.mappings.canonical import MAPPINGS, Mapped
 from service.clock import SystemClock
 from service.directory import fuses, organizations
 from service.directory.database import Database, Work
 from service.directory.inbox import Event
 from service.kafka import KafkaConnection
-from service.organizations import KafkaSource
+from service.organizations import EventSource
 from tests.conftest import CreateTopic
 from tests.consumers.conftest import database, database_url
 from tests.consumers.support import events_of, outcomes_of
@@ -93,7 +93,7 @@ def settings(kafka_bootstrap_servers: str, hr: Hr) -> IntakeSettings:
 
 
 async def declare(database: Database, topic: str, *names: str, **changes: Any) -> None:
-    source = KafkaSource(name=topic, topic=topic, organizations=names or ("acme",), **changes)
+    source = EventSource(name=topic, topic=topic, organizations=names or ("acme",), **changes)
     await database.transact(lambda tx: organizations.apply_source(tx, source))
 
 

@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 
 from consumers.cloudevents import MAX_BYTES
 from consumers.kafka import as_record
-from consumers.mapping import canonical
+from consumers.mappings.canonical import canonical
 from consumers.records import Route, read
 from consumers.storing import store
 from service.clock import SystemClock

@@ -21,7 +21,7 @@ from operators.installation import settings_of
 from service.directory import inbox, leases, migrate, organizations, people, users, workers
 from service.directory.database import open_database
 from service.directory.inbox import Event, Filter, Problem, Received
-from service.organizations import Connection, KafkaSource, Organization, Tenant
+from service.organizations import Connection, EventSource, Organization, Tenant
 from service.people import User
 from service.provisioning import turn
 from service.provisioning.effects import Refused
@@ -198,7 +198,7 @@ def furnish(data_dir: Path) -> House:
     )
     house.declare(acme(display_name="Acme"))
     house.declare(Organization(name="globex", connections=(Connection(name="globex-users"),)))
-    house.transact(lambda tx: organizations.apply_source(tx, KafkaSource(organizations=("acme",))))
+    house.transact(lambda tx: organizations.apply_source(tx, EventSource(organizations=("acme",))))
     return house
 
 

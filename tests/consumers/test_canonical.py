@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.cloudevents import Envelope
-from consumers.mapping import canonical, canonical_type, effective_at
+from consumers.mappings.canonical import canonical, canonical_type
+from consumers.mappings.instants import effective_at
 from consumers.unusable import Unusable
 from service.workers import TYPES, WorkerEvent
 
