@@ -37,7 +37,7 @@ def listing(transaction: Transaction) -> list[SourceFacts]:
     by_topic = {
         each.topic: counted[each.name] for each in sources if each.topic and each.name in counted
     }
-    return [_facts(source, by_topic.get(source.topic)) for source in sources]
+    return [_facts(source, by_topic.get(source.topic or "")) for source in sources]
 
 
 def resume(transaction: Transaction, name: str, *, actor: str, now: datetime) -> None:
