@@ -36,6 +36,8 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
+    is_misnamed: bool = False
+    """Whether the name of a header is not UTF-8, as it has to be; what is not is written ``\\xe9``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,12 @@ def read(record: Record, route: Route, now: datetime) -> Input:
     """The input that a record is. Never raises: a fault of the mapping is recorded as one."""
     received = _received(record, route, now)
     try:
+        if record.is_misnamed:
+            raise Unusable(
+                "header_name_not_utf8",
+                "The name of a header is not UTF-8: correct the producer. A replay takes the event"
+                " in without that header.",
+            )
         if _is_tombstone(record):
             return _tombstone(record, route, received)
         envelope = read_record(record.headers, record.value)

@@ -6,17 +6,18 @@ Which consumer follows a dead one is the affair of ``consumers.intake``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from consumers.byhand import UNREADABLE, read_by_hand, why_unreadable
 from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress, as_record, open_consumer
 from consumers.lookout import Lookout, Reading
 from consumers.mappings.canonical import MAPPINGS, Mapper
+from consumers.offsets import Offsets
 from consumers.pausing import Pauses
 from consumers.records import Record, Route, read
 from consumers.storing import Fuse, store
@@ -61,9 +62,7 @@ class Session(ConsumerRebalanceListener):
             progress=progress,
         )
         self._routes: Mapping[str, Route] = {}
-        self._done: dict[TopicPartition, int] = {}
-        """Next offset of each partition: everything before it is durable in our database."""
-        self._committed: dict[TopicPartition, int] = {}
+        self._offsets = Offsets(consumer=self._consumer, clock=clock, progress=progress)
         self._generation = 0
         self._between_batches = asyncio.Event()
         self._between_batches.set()
@@ -90,11 +89,15 @@ class Session(ConsumerRebalanceListener):
             return
         if await self._pauses.resume_what_may_go_on():
             self._next_look = 0.0
-        # Never cancelled while the consumer lives: that would switch off its own liveness check.
-        polled = await self._consumer.getmany(
-            timeout_ms=int(self._settings.poll_timeout * 1000),
-            max_records=self._settings.max_poll_records,
-        )
+        try:
+            # Never cancelled while the consumer lives: that would switch off its liveness check.
+            fetched = await self._consumer.getmany(
+                timeout_ms=int(self._settings.poll_timeout * 1000),
+                max_records=self._settings.max_poll_records,
+            )
+            polled = {each: [as_record(one) for one in found] for each, found in fetched.items()}
+        except UNREADABLE as error:
+            polled = await self._read_by_hand(error)
         self._progress.moved_at = self._clock.monotonic()
         self._progress.polled_at = self._clock.now()
         await self._take_all(polled, stop)
@@ -122,37 +125,67 @@ class Session(ConsumerRebalanceListener):
         if reading.topics == frozenset[str](self._consumer.subscription()):
             return
         _log.info("intake.subscribing", topics=sorted(reading.topics))
-        await self._commit(self._settings.request_within)
+        await self._offsets.commit(self._settings.request_within)
         if reading.topics:
             self._consumer.subscribe(topics=sorted(reading.topics), listener=self)
         else:
             self._consumer.unsubscribe()
             self._forget()
 
+    async def _read_by_hand(
+        self, error: BaseException
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What the fetch raised over. What it had read of other partitions is lost with it, so all
+        of them go back to where they were. Raises ``error`` where it cannot be found.
+        """
+        polled: dict[TopicPartition, Sequence[Record]] = {}
+        found = False
+        for partition in sorted(self._consumer.assignment() - self._consumer.paused()):
+            async with asyncio.timeout(self._settings.request_within):
+                offset = await self._offsets.next_of(partition)
+                self._offsets.go_back_to(partition, offset)
+                try:
+                    records = await read_by_hand(self._settings.connection, partition, offset)
+                except UNREADABLE as unreadable:
+                    self._pauses.hold(partition, offset, why_unreadable(unreadable))
+                    found = True
+                    continue
+            if any(each.is_misnamed for each in records):
+                polled[partition] = records
+                self._offsets.go_back_to(partition, records[-1].offset + 1)
+            self._progress.moved_at = self._clock.monotonic()
+        if not (found or polled):
+            raise error
+        return polled
+
     # Taking in
 
     async def _take_all(
-        self, polled: Mapping[TopicPartition, Sequence[Any]], stop: asyncio.Event
+        self, polled: Mapping[TopicPartition, Sequence[Record]], stop: asyncio.Event
     ) -> None:
         generation = self._generation
         for partition, records in polled.items():
-            if self._generation != generation or stop.is_set():
-                return  # whoever owns them next reads them again from the committed offset
             if self._pauses.is_database_away:
-                self._go_back_to(partition, records[0].offset)
+                self._offsets.go_back_to(partition, records[0].offset)
                 continue
-            self._between_batches.clear()
-            try:
-                await self._take(partition, [as_record(each) for each in records])
-            finally:
-                self._between_batches.set()
+            for few in _batches(records, self._settings.max_poll_records):
+                if self._generation != generation or stop.is_set():
+                    return  # whoever owns them next reads them again from the committed offset
+                self._between_batches.clear()
+                try:
+                    whole = await self._take(partition, few)
+                finally:
+                    self._between_batches.set()
+                if not whole:
+                    break
 
-    async def _take(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+    async def _take(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
+        """Whether all of them are durable; else the partition goes back to the first that is not."""
         route = self._routes.get(partition.topic)
         if route is None:
-            self._go_back_to(partition, records[0].offset)
+            self._offsets.go_back_to(partition, records[0].offset)
             self._pauses.hold(partition, records[0].offset, "its source is gone")
-            return
+            return False
         now = self._clock.now()
         stored = await store(
             self._database,
@@ -162,9 +195,9 @@ class Session(ConsumerRebalanceListener):
         if stored.count:
             self._taken(partition, records[stored.count - 1].offset, stored.count)
         if stored.stopped_by is None:
-            return
+            return True
         stopped_at = records[stored.count].offset
-        self._go_back_to(partition, stopped_at)
+        self._offsets.go_back_to(partition, stopped_at)
         if isinstance(stored.stopped_by, Blown):
             blown = fuses.Fuse(source=route.source, failures=route.fuse, blown_at=now)
             self._pauses.stop_sources(self._progress.stopped | {partition.topic: blown})
@@ -173,16 +206,13 @@ class Session(ConsumerRebalanceListener):
             self._pauses.database_is_away(stored.stopped_by)
         else:
             self._pauses.hold(partition, stopped_at, place_of(stored.stopped_by))
+        return False
 
     def _taken(self, partition: TopicPartition, last: int, count: int) -> None:
-        self._done[partition] = last + 1
+        self._offsets.note(partition, last)
         self._progress.taken += count
         self._progress.taken_at = self._clock.now()
         self._pauses.release(partition)
-
-    def _go_back_to(self, partition: TopicPartition, offset: int) -> None:
-        if partition in self._consumer.assignment():
-            self._consumer.seek(partition, offset)
 
     # Rebalances. aiokafka swallows what these raise, so they raise nothing that matters.
 
@@ -195,7 +225,7 @@ class Session(ConsumerRebalanceListener):
             await asyncio.wait_for(self._between_batches.wait(), self._settings.drain_within)
         except TimeoutError:
             _log.warning("intake.revoked_in_transaction", partitions=len(revoked))
-        await self._commit(self._settings.request_within)
+        await self._offsets.commit(self._settings.request_within)
         self._forget()
 
     async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited
@@ -214,8 +244,7 @@ class Session(ConsumerRebalanceListener):
         self._checking = asyncio.create_task(self._lookout.check_start(assigned))
 
     def _forget(self) -> None:
-        self._done.clear()
-        self._committed.clear()
+        self._offsets.forget()
         self._pauses.forget()
         self._progress.assigned = ()
         self._progress.lag = {}
@@ -225,25 +254,7 @@ class Session(ConsumerRebalanceListener):
     async def _commit_now_and_then(self) -> None:
         if self._clock.monotonic() >= self._next_commit:
             self._next_commit = self._clock.monotonic() + self._settings.commit_every
-            await self._commit(self._settings.request_within)
-
-    async def _commit(self, within: float) -> None:
-        """Commits what is durable. A failure is no loss: redelivered offsets change nothing."""
-        assigned = self._consumer.assignment()
-        offsets = {
-            partition: offset
-            for partition, offset in self._done.items()
-            if partition in assigned and self._committed.get(partition) != offset
-        }
-        if not offsets:
-            return
-        try:
-            await asyncio.wait_for(self._consumer.commit(offsets), within)
-        except (KafkaError, TimeoutError) as error:
-            _log.warning("intake.commit_failed", error=repr(error))
-            return
-        self._committed |= offsets
-        self._progress.committed_at = self._clock.now()
+            await self._offsets.commit(self._settings.request_within)
 
     def _measure_now_and_then(self) -> None:
         """Raises Stalled where the last measurement found that nothing moves."""
@@ -261,11 +272,15 @@ class Session(ConsumerRebalanceListener):
         for each in asked:
             each.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
-        await self._commit(self._settings.last_commit_within)
+        await self._offsets.commit(self._settings.last_commit_within)
         try:
             await asyncio.wait_for(self._consumer.stop(), self._settings.stop_within)
         except (KafkaError, TimeoutError) as error:
             _log.warning("intake.stop_unfinished", error=repr(error))
+
+
+def _batches(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
+    return (records[start : start + size] for start in range(0, len(records), size))
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
