@@ -24,17 +24,17 @@ from service.kafka import KafkaConnection
 UNREADABLE: Final = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
 """What a fetch raises over what a partition holds, and would raise again for ever."""
 _ENOUGH: Final = 1024 * 1024
-"""Bytes of one fetch, as of aiokafka's own; a larger batch comes whole."""
+"""Bytes of one fetch, as of aiokafka's own."""
 _MAX_WAIT_MS: Final = 500
 _ABORTED_SINCE: Final = 11
 """Version of the answer since which the aborted transactions are not next to the records."""
 
 
 async def read_by_hand(
-    connection: KafkaConnection, partition: TopicPartition, offset: int
+    connection: KafkaConnection, partition: TopicPartition, offset: int, *, enough: int = _ENOUGH
 ) -> list[Record]:
     """What the partition holds from ``offset`` on, as far as one fetch goes; aborted transactions
-    left out. What is not UTF-8 in a header's name is written ``\\xe9``.
+    left out. ``enough``: bytes; a batch always comes whole. What is not UTF-8 in a header's name is written ``\\xe9``.
 
     Raises KafkaError, OSError; CorruptRecordException and UnsupportedCodecError say that the
     partition holds what nobody can read. Bounded by nothing but the brokers: give it a timeout.
@@ -43,7 +43,7 @@ async def read_by_hand(
     try:
         await client.bootstrap()
         await client.set_topics([partition.topic])
-        answer = await _fetch(client, partition, offset)
+        answer = await _fetch(client, partition, offset, enough)
     finally:
         await client.close()
     (_, ((_, code, _, *rest),)) = answer.topics[0]
@@ -69,14 +69,16 @@ def why_unreadable(error: BaseException) -> str:
     )
 
 
-async def _fetch(client: AIOKafkaClient, partition: TopicPartition, offset: int) -> Any:
+async def _fetch(
+    client: AIOKafkaClient, partition: TopicPartition, offset: int, enough: int
+) -> Any:
     leader = client.cluster.leader_for_partition(partition)
     if leader is None or leader < 0:
         raise KafkaError(f"{partition} has no leader")
     if not await client.ready(leader):
         raise KafkaError(f"the leader of {partition} does not answer")
-    wanted = [(partition.topic, [(partition.partition, offset, _ENOUGH)])]
-    request = FetchRequest(_MAX_WAIT_MS, 1, _ENOUGH, READ_COMMITTED, wanted)
+    wanted = [(partition.topic, [(partition.partition, offset, enough)])]
+    request = FetchRequest(_MAX_WAIT_MS, 1, enough, READ_COMMITTED, wanted)
     return await client.send(leader, request)
 
 

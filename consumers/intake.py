@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from aiokafka import TopicPartition
+from prometheus_client import CollectorRegistry
 
+from consumers.ageing import retention_used
 from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress
 from consumers.mappings.canonical import MAPPINGS, Mapper
@@ -19,6 +22,7 @@ from consumers.session import Session
 from service.clock import Clock
 from service.directory.database import Database
 from service.directory.fuses import Fuse
+from service.intake_metrics import IntakeFigures, IntakeMetrics
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -33,6 +37,8 @@ class IntakeFacts:
     committed_at: datetime | None
     assigned: tuple[str, ...]
     lag: Mapping[str, int]
+    seconds_behind: Mapping[str, float]
+    """Age of the oldest record not yet read, where it can be told."""
     taken: int
     restarts: int
     problems: tuple[str, ...]
@@ -49,8 +55,10 @@ class Intake:
         clock: Clock,
         settings: IntakeSettings,
         mappings: Mapping[str, Mapper] = MAPPINGS,
+        metrics: IntakeMetrics | None = None,
     ) -> None:
         self._database = database
+        self._metrics = metrics or IntakeMetrics(CollectorRegistry())
         self._clock = clock
         self._settings = settings
         self._mappings = mappings
@@ -80,11 +88,28 @@ class Intake:
             taken_at=progress.taken_at,
             committed_at=progress.committed_at,
             assigned=tuple(_name(each) for each in progress.assigned),
-            lag={_name(partition): lag for partition, lag in progress.lag.items()},
+            lag={_name(each): lag for each, lag in progress.lag.items()},
+            seconds_behind={_name(each): age for each, age in progress.seconds_behind.items()},
             taken=progress.taken,
             restarts=self._restarts,
             problems=self.problems,
         )
+
+    def tell_metrics(self) -> None:
+        """Brings what Prometheus reads up to date."""
+        progress = self._progress
+        self._metrics.tell(
+            IntakeFigures(
+                lag=progress.lag.items(),
+                seconds_behind=progress.seconds_behind.items(),
+                retention_used=retention_used(progress).items(),
+                polled_ago=self._ago(progress.polled_at),
+                committed_ago=self._ago(progress.committed_at),
+            )
+        )
+
+    def _ago(self, instant: datetime | None) -> float | None:
+        return (self._clock.now() - instant).total_seconds() if instant else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns within 10 s of ``stop``. Neither Kafka nor the database being away ends it."""
@@ -99,6 +124,7 @@ class Intake:
             if stop.is_set():
                 return
             self._restarts += 1
+            self._metrics.restarts.inc()
             lived = self._clock.monotonic() - began
             delay = 0.5 if lived > self._settings.longest_backoff else delay * 2
             delay = min(delay, self._settings.longest_backoff)
@@ -117,6 +143,7 @@ class Intake:
             settings=self._settings,
             progress=self._progress,
             mappings=self._mappings,
+            metrics=self._metrics,
         )
         consuming = asyncio.create_task(session.run(stop), name="kafka-consumer")
         stopping = asyncio.create_task(stop.wait())
@@ -163,12 +190,24 @@ class Intake:
         problems += [stopped_source(fuse, topic) for topic, fuse in progress.stopped.items()]
         for partition, (offset, why) in progress.blocked.items():
             problems.append(f"{_name(partition)} does not get past offset {offset}: {why}.")
+        for partition, used in retention_used(progress).items():
+            if used >= self._settings.warn_at_retention:
+                problems.append(_nearly_expired(partition, used, progress))
         for partition, (first, after) in progress.expired.items():
             problems.append(
                 f"{_name(partition)}: Kafka deleted offsets {first} to {after - 1} before we read"
                 " them. Lengthen the topic's retention, and have HR send its current state."
             )
         return problems
+
+
+def _nearly_expired(partition: TopicPartition, used: float, progress: Progress) -> str:
+    hours = progress.seconds_behind[partition] / 3600
+    return (
+        f"{_name(partition)}: Kafka is about to delete events that we have not read. The oldest is"
+        f" {hours:.1f} h old, {used:.0%} of the topic's retention.ms: lengthen that now, then mend"
+        " what holds intake up."
+    )
 
 
 def stopped_source(fuse: Fuse, topic: str) -> str:

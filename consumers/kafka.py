@@ -35,6 +35,9 @@ class IntakeSettings:
     commit_every: float = 1.0
     refresh_sources_every: float = 10.0
     measure_lag_every: float = 10.0
+    ask_retention_every: float = 600.0
+    warn_at_retention: float = 0.8
+    """From which share of a topic's retention on the age of an unread record is a problem."""
     session_timeout: float = 45.0
     heartbeat_every: float = 5.0
     rebalance_timeout: float = 60.0
@@ -63,6 +66,12 @@ class Progress:
     """Nothing to read: no source names a topic that exists."""
     assigned: tuple[TopicPartition, ...] = ()
     lag: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    timestamps: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    """Milliseconds since 1970 of the record taken last, else of the first that is to be read."""
+    seconds_behind: dict[TopicPartition, float] = field(default_factory=dict[TopicPartition, float])
+    """Age of the oldest unread record, where it can be told; at most, as the one before it tells."""
+    retention: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    """Seconds for which a topic keeps records; None: for ever, or it cannot be told."""
     taken: int = 0
     brokers_away_since: datetime | None = None
     database_away_since: datetime | None = None

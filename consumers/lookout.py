@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumers.admission import must_wait
+from consumers.ageing import Ageing
 from consumers.kafka import IntakeSettings, Progress
 from consumers.mappings.canonical import Mapper
 from consumers.records import Route, routes
@@ -60,6 +61,7 @@ class Lookout:
         self._settings = settings
         self._progress = progress
         self._mappings = mappings
+        self._ageing = Ageing(clock=clock, settings=settings, progress=progress)
         self._moving: dict[TopicPartition, tuple[int, float]] = {}
 
     async def what_to_read(self) -> Reading | None:
@@ -142,6 +144,7 @@ class Lookout:
                 self._moving[partition] = (position, now)
             elif now - earlier[1] > self._settings.stall_after:
                 raise Stalled(f"{partition} stands at {position}")
+        await self._ageing.measure(positions, lag)
 
 
 def _sources(transaction: Transaction) -> tuple[list[EventSource], dict[str, Fuse]]:

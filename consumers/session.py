@@ -25,6 +25,7 @@ from service.clock import Clock
 from service.directory import fuses
 from service.directory.database import Database, is_unavailable
 from service.directory.fuses import Blown
+from service.intake_metrics import IntakeMetrics
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -39,12 +40,14 @@ class Session(ConsumerRebalanceListener):
         clock: Clock,
         settings: IntakeSettings,
         progress: Progress,
+        metrics: IntakeMetrics,
         mappings: Mapping[str, Mapper] = MAPPINGS,
     ) -> None:
         self._database = database
         self._clock = clock
         self._settings = settings
         self._progress = progress
+        self._metrics = metrics
         self._consumer = open_consumer(settings)
         self._lookout = Lookout(
             consumer=self._consumer,
@@ -187,13 +190,14 @@ class Session(ConsumerRebalanceListener):
             self._pauses.hold(partition, records[0].offset, "its source is gone")
             return False
         now = self._clock.now()
-        stored = await store(
-            self._database,
-            [read(record, route, now) for record in records],
-            Fuse(source=route.source, limit=route.fuse),
-        )
+        with self._metrics.batches.time():
+            stored = await store(
+                self._database,
+                [read(record, route, now) for record in records],
+                Fuse(source=route.source, limit=route.fuse),
+            )
         if stored.count:
-            self._taken(partition, records[stored.count - 1].offset, stored.count)
+            self._taken(partition, records[stored.count - 1], stored.count)
         if stored.stopped_by is None:
             return True
         stopped_at = records[stored.count].offset
@@ -208,9 +212,11 @@ class Session(ConsumerRebalanceListener):
             self._pauses.hold(partition, stopped_at, place_of(stored.stopped_by))
         return False
 
-    def _taken(self, partition: TopicPartition, last: int, count: int) -> None:
-        self._offsets.note(partition, last)
+    def _taken(self, partition: TopicPartition, last: Record, count: int) -> None:
+        self._offsets.note(partition, last.offset)
+        self._progress.timestamps[partition] = last.timestamp
         self._progress.taken += count
+        self._metrics.events.labels(partition.topic).inc(count)
         self._progress.taken_at = self._clock.now()
         self._pauses.release(partition)
 
@@ -248,6 +254,8 @@ class Session(ConsumerRebalanceListener):
         self._pauses.forget()
         self._progress.assigned = ()
         self._progress.lag = {}
+        self._progress.seconds_behind = {}
+        self._progress.timestamps.clear()
 
     # Committing, measuring, leaving
 

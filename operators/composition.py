@@ -76,7 +76,7 @@ def assemble(
     """Picks and wires the parts that these roles need."""
     metrics = Metrics()
     workers: dict[str, Worker] = {}
-    intake = _intake(settings, database, clock) if "intake" in roles else None
+    intake = _intake(settings, database, clock, metrics) if "intake" in roles else None
     if intake is not None:
         workers["intake"] = intake.run
     if "lanes" in roles:
@@ -313,12 +313,15 @@ def _lanes(
     )
 
 
-def _intake(settings: Settings, database: Database, clock: Clock) -> Intake | None:
+def _intake(
+    settings: Settings, database: Database, clock: Clock, metrics: Metrics
+) -> Intake | None:
     if not settings.kafka_bootstrap_servers:
         return None
     return Intake(
         database=database,
         clock=clock,
+        metrics=metrics.intake,
         settings=IntakeSettings(
             connection=connection_of(settings),
             group_id=settings.kafka_group_id,

@@ -26,6 +26,10 @@ class Progress(Protocol):
         """Sentences for people; it may be ready all the same."""
         ...
 
+    def tell_metrics(self) -> None:
+        """Brings what Prometheus reads up to date."""
+        ...
+
 
 class Health:
     """What the three pages need to know."""
@@ -52,6 +56,8 @@ class Health:
 
     async def metrics(self, _: Request) -> Response:
         now = self._clock.now()
+        if self._intake is not None:
+            self._intake.tell_metrics()
         measured = await self._database.read(lambda tx: depths.measure(tx, now))
         return Response(self._metrics.render(measured), media_type=CONTENT_TYPE)
 

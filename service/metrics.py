@@ -8,6 +8,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from service.intake_metrics import IntakeMetrics
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -30,6 +32,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.intake = IntakeMetrics(self.registry)
         self.auth0_calls = Counter(
             "provisioner_auth0_calls",
             "Calls to Auth0 by operation and what came of them",

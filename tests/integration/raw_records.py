@@ -32,11 +32,14 @@ class Named(str):
         return self.sent  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def batch(*records: tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]) -> bytes:
-    """A batch of records: key, value and headers of each."""
+def batch(
+    *records: tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]],
+    timestamp: int = 1_790_000_000_000,
+) -> bytes:
+    """A batch of records: key, value and headers of each. ``timestamp``: milliseconds since 1970."""
     builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1024 * 1024)
     for offset, (key, value, headers) in enumerate(records):
-        builder.append(offset, 1_790_000_000_000, key, value, list(headers))
+        builder.append(offset, timestamp, key, value, list(headers))
     return bytes(builder.build())
 
 

@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import RecordMetadata
+from prometheus_client import CollectorRegistry
 
 from consumers.cloudevents import MAX_BYTES, STRUCTURED, Envelope
 from consumers.intake import Intake
@@ -22,12 +25,14 @@ from service.clock import SystemClock
 from service.directory import fuses, organizations
 from service.directory.database import Database, Work
 from service.directory.inbox import Event
+from service.intake_metrics import IntakeMetrics
 from service.kafka import KafkaConnection
 from service.organizations import EventSource
 from tests.conftest import CreateTopic
 from tests.consumers.conftest import database, database_url
 from tests.consumers.support import events_of, outcomes_of
 from tests.integration.kafka_door import door_to
+from tests.integration.raw_records import batch, send_raw
 
 __all__ = ["database", "database_url"]
 
@@ -240,7 +245,8 @@ async def test_unusable_record_is_dead_lettered_with_its_bytes_and_the_next_goes
 ) -> None:
     await declare(database, hr.topic)
     if len(value) > MAX_BYTES:
-        await allow_large_records(kafka_bootstrap_servers, hr.topic)
+        larger = {"max.message.bytes": str(4 * MAX_BYTES)}
+        await configure(kafka_bootstrap_servers, hr.topic, larger)
     await hr.send(value, headers=[("content-type", STRUCTURED.encode()), ("mine", b"\xff\x00")])
     await hr.send(event("e-10"))
     async with running(intake_of(database, settings)):
@@ -259,14 +265,10 @@ async def test_unusable_record_is_dead_lettered_with_its_bytes_and_the_next_goes
     assert [each.type for each in ends] == ["io.auth0-provisioner.event.deadlettered.v1"]
 
 
-async def allow_large_records(bootstrap_servers: str, topic: str) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
+async def configure(bootstrap_servers: str, topic: str, change: dict[str, str]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
-        change = {"max.message.bytes": str(4 * MAX_BYTES)}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, change)])
     finally:
         await admin.close()
@@ -581,6 +583,52 @@ async def test_lag_is_told(database: Database, hr: Hr, settings: IntakeSettings)
 
         await until(caught_up)
         assert intake.facts.committed_at is not None
+
+
+async def test_age_of_what_waits_is_told_and_warns_before_kafka_deletes_it(
+    database: Database, hr: Hr, settings: IntakeSettings, kafka_bootstrap_servers: str
+) -> None:
+    """Also of a source that is stopped when the process starts: nothing of it has been read then."""
+    minutes = {"retention.ms": str(60 * 60 * 1000), "cleanup.policy": "delete"}
+    await configure(kafka_bootstrap_servers, hr.topic, minutes)
+    await declare(database, hr.topic, fuse=1)
+    raw = batch((b"w-0", event("e-0", type="worker.odd"), AS_STRUCTURED))
+    await send_raw(kafka_bootstrap_servers, hr.topic, 0, raw)
+    old = int((time.time() - 50 * 60) * 1000)
+    raw = batch((b"w-1", event("e-1"), AS_STRUCTURED), timestamp=old)
+    await send_raw(kafka_bootstrap_servers, hr.topic, 0, raw)
+    async with running(intake_of(database, replace(settings, max_poll_records=1))):
+        await stored(database, 1)
+    registry = CollectorRegistry()
+    intake = intake_of(database, settings, metrics=IntakeMetrics(registry))
+
+    def told(name: str, partition: int = 0) -> float | None:
+        intake.tell_metrics()
+        labels = {"topic": hr.topic, "partition": str(partition)}
+        return registry.get_sample_value(f"provisioner_intake_{name}", labels)
+
+    async with running(intake):
+
+        async def warned() -> bool:
+            return any("about to delete" in each for each in intake.facts.problems)
+
+        await until(warned)
+        assert told("lag_records") == 1
+        assert 3000 <= (told("lag_seconds") or 0) < 3100
+        assert 0.83 <= (told("retention_used") or 0) < 0.9
+        assert told("lag_seconds", partition=1) == 0
+        await database.transact(lambda tx: fuses.reset(tx, hr.topic))
+        await stored(database, 2)
+
+        async def well() -> bool:
+            return intake.facts.problems == () and told("lag_records") == 0
+
+        await until(well)
+        assert told("retention_used") == 0
+    taken = registry.get_sample_value("provisioner_intake_events_total", {"topic": hr.topic})
+    assert taken == 1
+    assert registry.get_sample_value("provisioner_intake_batch_seconds_count") == 1
+    assert (registry.get_sample_value("provisioner_intake_polled_seconds_ago") or 99) < 30
 
 
 class Hanging(AIOKafkaConsumer):

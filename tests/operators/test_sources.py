@@ -130,6 +130,8 @@ async def test_readiness_says_what_is_wrong_and_stays(house: House) -> None:
         is_ready = True
         problems = ("Source hr.events is stopped.",)
 
+        def tell_metrics(self) -> None: ...
+
     database = open_database(house.url)
     health = Health(database=database, clock=SystemClock(), metrics=Metrics(), intake=Stopped())
     transport = httpx.ASGITransport(Starlette(routes=health_routes(health)))
