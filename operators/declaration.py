@@ -8,14 +8,17 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
 from service.errors import ConfigurationError
 from service.organizations import EventSource, Installation, Organization, Tenant
+from service.workers import ATTRIBUTES
 
 Kind = Literal["tenant", "organization", "source"]
+_CHOSEN: Final = ("default", "groups", *ATTRIBUTES)
+"""What ``attributes_from`` may name."""
 _FIXED = ("tenant", "model")
 """What an organization with accounts cannot change: they live where they were made."""
 
@@ -33,7 +36,7 @@ class Change:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """What the directory knows, for comparing. ``housed``: organizations that have accounts;
-    ``ended``: those that are decommissioned.
+    ``ended``: those that are decommissioned; ``peopled``: those that have users.
     """
 
     tenants: Mapping[str, Tenant]
@@ -41,6 +44,7 @@ class Stored:
     sources: Mapping[str, EventSource]
     housed: Collection[str]
     ended: Collection[str] = ()
+    peopled: Collection[str] = ()
 
 
 def read(path: Path) -> Installation:
@@ -78,6 +82,8 @@ def compare(
     _check_names(declared, stored, known_tenants)
     for organization in declared.organizations:
         _check_fixed(organization, stored)
+        _check_join(organization, stored)
+        _check_attributes(organization)
     _check_own_connections(declared, stored)
     return [
         *_changes("tenant", declared.tenants, stored.tenants),
@@ -147,6 +153,26 @@ def _check_fixed(organization: Organization, stored: Stored) -> None:
             raise ConfigurationError(
                 f"organizations[{organization.name}].{key}: it has accounts, which stay where they"
                 " are: declare another organization and decommission this one."
+            )
+
+
+def _check_join(organization: Organization, stored: Stored) -> None:
+    before = stored.organizations.get(organization.name)
+    if before is None or before.join == organization.join:
+        return
+    if organization.name in stored.peopled:
+        raise ConfigurationError(
+            f"organizations[{organization.name}].join: it has users, who are joined by"
+            f" {before.join} already: declare another organization and decommission this one."
+        )
+
+
+def _check_attributes(organization: Organization) -> None:
+    for name in organization.attributes_from:
+        if name not in _CHOSEN:
+            raise ConfigurationError(
+                f"organizations[{organization.name}].attributes_from: {name} is none of"
+                f" {', '.join(_CHOSEN)}."
             )
 
 

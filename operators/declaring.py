@@ -41,6 +41,11 @@ def stored(transaction: Transaction) -> Stored:
             if locks.accounts_of(transaction, each.organization.name)
         },
         ended={each.organization.name for each in known if each.decommissioned},
+        peopled={
+            each.organization.name
+            for each in known
+            if locks.has_users(transaction, each.organization.name)
+        },
     )
 
 

@@ -20,6 +20,7 @@ from service.urls import is_trustworthy_url
 
 Model = Literal["isolated", "shared", "enterprise"]
 Source = Literal["scim", "hr"]
+JoinKey = Literal["externalId", "userName", "employeeNumber"]
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
 MAPPING_NAME: Final = r"^[a-z0-9-]{1,100}$"
 SOURCE_NAME: Final = r"^[A-Za-z0-9._-]{1,100}$"
@@ -94,6 +95,8 @@ class Organization(Configured):
     auth0_organization: str = ""
     connections: tuple[Connection, ...] = Field(min_length=1)
     verified_domains: tuple[str, ...] = ()
+    join: JoinKey = "externalId"
+    """The SCIM attribute that holds the worker id: by it HR's and SCIM's records of a person meet."""
     attributes_from: dict[str, Source] = {}
     """Attribute to the source that counts for it; the key ``default`` names the rest (scim)."""
     roles: dict[str, str] = {}

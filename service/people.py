@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from service.organizations import Organization
+from service.organizations import JoinKey, Organization
 
 Cause = Literal[
     "inactive-in-scim",
@@ -42,6 +42,7 @@ class User:
     organization: str
     resource: Mapping[str, Any] | None = None
     external_id: str | None = None
+    join_key: str | None = None
     active: bool = True
     deleted_at: datetime | None = None
     worker_id: str | None = None
@@ -107,6 +108,28 @@ def is_wanted(user: User, organization: Organization, *, decommissioned: bool = 
     """Whether this person is in: some source has them, and no cause speaks against it."""
     known = user.in_scim or user.employment in ("active", "on_leave")
     return known and not causes(user, organization, decommissioned=decommissioned)
+
+
+ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+
+def join_key_of(resource: Mapping[str, Any], organization: Organization) -> str | None:
+    """What HR calls the person of this SCIM resource by, where it says so; see ``worker_key``."""
+    match organization.join:
+        case "externalId":
+            value = resource.get("externalId")
+        case "userName":
+            value = resource.get("userName")
+        case "employeeNumber":
+            value = (resource.get(ENTERPRISE) or {}).get("employeeNumber")
+    return worker_key(value, organization.join) if isinstance(value, str) and value else None
+
+
+def worker_key(worker_id: str, join: JoinKey) -> str:
+    """A worker id as it is compared: ``externalId`` knows upper and lower case apart, the other
+    attributes do not (RFC 7643 sections 3.1, 4.1.1 and 4.3).
+    """
+    return worker_id if join == "externalId" else worker_id.strip().casefold()
 
 
 def is_address(value: object) -> bool:

@@ -139,6 +139,12 @@ def touch_organization(transaction: Transaction, name: str, *, event_id: str, no
     return fanouts.touch(transaction, housed, event_id=event_id, now=now)
 
 
+def has_users(transaction: Transaction, name: str) -> bool:
+    """Whether anybody is known in an organization, by SCIM or by HR, today or before."""
+    query = select(t.users.c.id).where(t.users.c.organization == name).limit(1)
+    return transaction.execute(query).first() is not None
+
+
 def accounts_of(transaction: Transaction, name: str) -> int:
     """How many users of an organization have an account."""
     return transaction.execute(

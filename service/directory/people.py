@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Row, bindparam, select, union_all, update
+from sqlalchemy import Column, ColumnElement, Row, bindparam, select, union_all, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, hold, hold_if_free, paired
 from service.directory.prepared import Prepared
+from service.organizations import JoinKey
 from service.people import User
 from service.workers import Employment, Said, Status
 
@@ -76,13 +77,21 @@ def groups_in(row: Mapping[str, Any]) -> Groups:
 
 
 def hold_key(transaction: Transaction, organization: str, key: str) -> None:
-    """Keeps others from joining sources by this ``externalId`` or worker id until the end of this."""
-    hold(transaction, "person", organization, key)
+    """Keeps others from joining sources by this key or worker id until the end of this.
+
+    Whatever the case of its letters: by some keys they are the same.
+    """
+    hold(transaction, "person", organization, key.casefold())
 
 
 def hold_key_if_free(transaction: Transaction, organization: str, key: str) -> bool:
     """As ``hold_key``, but without waiting: False where another transaction holds it."""
-    return hold_if_free(transaction, "person", organization, key)
+    return hold_if_free(transaction, "person", organization, key.casefold())
+
+
+def joined_by(join: JoinKey) -> Column[Any]:
+    """The column that holds what HR calls a SCIM user by; what is in it: service.people.join_key_of."""
+    return t.users.c.external_id if join == "externalId" else t.users.c.join_key
 
 
 def of_account(transaction: Transaction, account_id: str) -> list[User]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import func, select
 
 from service.directory import tables as t
@@ -11,10 +13,16 @@ from service.people import User, worker_attribute
 
 
 def of_user(transaction: Transaction, user: User, organization: Organization) -> frozenset[str]:
-    """Role names: a group maps by id or ``externalId``, by ``displayName`` only where unique."""
+    """Role names: a group maps by id or ``externalId``, by ``displayName`` only where unique.
+
+    The groups of both sources count, unless the organization names the one that does.
+    """
     mapping = organization.roles
     if not mapping:
         return frozenset()
+    only = organization.attributes_from.get("groups")
+    if only == "hr":
+        return _from_hr(user, mapping)
     granted: set[str] = set()
     by_name = {name.casefold(): role for name, role in mapping.items()}
     named: set[str] = set()
@@ -31,10 +39,14 @@ def of_user(transaction: Transaction, user: User, organization: Organization) ->
             named.add(row.display_name_key)
     for name in named - _ambiguous(transaction, organization.name, named):
         granted.add(by_name[name])
-    from_hr = worker_attribute(user, "groups")
-    if isinstance(from_hr, list):
-        granted |= {by_name[name.casefold()] for name in from_hr if name.casefold() in by_name}
-    return frozenset(granted)
+    return frozenset(granted if only == "scim" else granted | _from_hr(user, mapping))
+
+
+def _from_hr(user: User, mapping: Mapping[str, str]) -> frozenset[str]:
+    by_name = {name.casefold(): role for name, role in mapping.items()}
+    said = worker_attribute(user, "groups")
+    names: list[str] = said if isinstance(said, list) else []
+    return frozenset(by_name[name.casefold()] for name in names if name.casefold() in by_name)
 
 
 def _ambiguous(transaction: Transaction, organization: str, names: set[str]) -> set[str]:

@@ -24,7 +24,8 @@ from service.directory.people import Groups
 from service.directory.prepared import Prepared
 from service.errors import NotFound, UniquenessConflict, VersionConflict
 from service.ids import new_id
-from service.people import User, is_wanted
+from service.organizations import Organization
+from service.people import User, is_wanted, join_key_of
 
 
 def get(transaction: Transaction, organization: str, user_id: str) -> User | None:
@@ -75,20 +76,21 @@ def create(
     Raises UniquenessConflict where another user of the organization has this ``userName``.
     """
     organization = registered.organization.name
-    external_id = resource.get("externalId")
-    earlier = joins.same_person(transaction, organization, external_id) if external_id else None
+    earlier = joins.same_person(transaction, registered.organization, resource)
     if earlier is None:
         return _create_stranger(transaction, registered, resource, received)
     was_wanted = _wanted(earlier, registered)
     if earlier.resource is None:
         _require_free_user_name(transaction, organization, resource)
-        user = dataclasses.replace(earlier, modified_at=received.at, **_says(resource, active=True))
+        said = _says(registered.organization, resource, active=True)
+        user = dataclasses.replace(earlier, modified_at=received.at, **said)
         user = _write(transaction, user, {"created_at": received.at})
     else:
-        user = _insert(transaction, _new(organization, resource, received.at), {})
+        user = _insert(transaction, _new(registered.organization, resource, received.at), {})
     event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
     if earlier.id != user.id:
         user = joins.succeed(transaction, earlier, user, by=event_id, now=received.at)
+        user = joins.join_worker(transaction, registered, user, by=event_id, now=received.at)
     _store_emails(transaction, user)
     return intent.settle(
         transaction,
@@ -109,7 +111,7 @@ def _create_stranger(
 ) -> User:
     """Someone whom nobody knew: the row is written once, with what was decided for Auth0."""
     organization = registered.organization.name
-    new = _new(organization, resource, received.at)
+    new = _new(registered.organization, resource, received.at)
     event_id = inbox.admit(transaction, received, organization, user_id=new.id).event_id
     user = intent.settle(
         transaction,
@@ -153,15 +155,16 @@ def replace(
             user,
             version=user.version + 1,
             modified_at=received.at,
-            **_says(resource, active=user.active),
+            **_says(registered.organization, resource, active=user.active),
         )
         if resource.get("emails") != before.get("emails"):
             _FORGET_EMAILS.run(transaction, {"of": user.id})
             _store_emails(transaction, user)
         store = functools.partial(_write, transaction, user)
-        if user.external_id != before.get("externalId"):
+        known_by = join_key_of(before, registered.organization)
+        if join_key_of(resource, registered.organization) != known_by:
             user, store = store({}), None
-            user = joins.join_worker(transaction, user, by=event_id, now=received.at)
+            user = joins.join_worker(transaction, registered, user, by=event_id, now=received.at)
     return intent.settle(
         transaction,
         user.id,
@@ -258,13 +261,13 @@ _NAMED: Final = Prepared(
 _NAME_TAKEN: Final = "Another user of this organization has this userName."
 
 
-def _new(organization: str, resource: Mapping[str, Any], now: datetime) -> User:
+def _new(organization: Organization, resource: Mapping[str, Any], now: datetime) -> User:
     return User(
         id=new_id(now),
-        organization=organization,
+        organization=organization.name,
         created_at=now,
         modified_at=now,
-        **_says(resource, active=True),
+        **_says(organization, resource, active=True),
     )
 
 
@@ -289,11 +292,15 @@ def _write(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> 
         raise UniquenessConflict(_NAME_TAKEN) from error
 
 
-def _says(resource: Mapping[str, Any], *, active: bool) -> dict[str, Any]:
+def _says(
+    organization: Organization, resource: Mapping[str, Any], *, active: bool
+) -> dict[str, Any]:
     """What a resource says of its user; ``active``: what holds where it does not say."""
+    by_key = organization.join != "externalId"
     return {
         "resource": dict(resource),
         "external_id": resource.get("externalId"),
+        "join_key": join_key_of(resource, organization) if by_key else None,
         "active": resource.get("active", active) is not False,
     }
 
@@ -306,6 +313,7 @@ def _columns(user: User) -> dict[str, Any]:
         "user_name_key": _key(resource["userName"]),
         "display_name_key": _key(display_name) if isinstance(display_name, str) else None,
         "external_id": user.external_id,
+        "join_key": user.join_key,
         "active": user.active,
         "version": user.version,
         "modified_at": user.modified_at,

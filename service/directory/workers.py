@@ -18,7 +18,8 @@ from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.errors import ProvisionerError
 from service.ids import new_id
-from service.people import User, is_wanted
+from service.organizations import JoinKey, Organization
+from service.people import User, is_wanted, worker_key
 from service.workers import Order, WorkerEvent, attributes_after
 
 
@@ -40,7 +41,7 @@ def accept(
     admission = inbox.admit(transaction, received, organization)
     if admission.verdict == "new":
         order: Order = [event.sequence, admission.number if number is None else number]
-        user = _find(transaction, organization, event.worker_id)
+        user = _find(transaction, registered.organization, event.worker_id)
         if event.effective_at is not None and event.effective_at > received.at:
             plans.plan(
                 transaction, organization, user, event, admission.event_id, order, received.at
@@ -90,34 +91,41 @@ def _run(
     if registered is None:
         inbox.finish(transaction, row.event_id, "cancelled", now=now)
     elif inbox.resume(transaction, row.event_id):
-        user = _find(transaction, row.organization, row.worker_id)
+        user = _find(transaction, registered.organization, row.worker_id)
         order = row.worker_event["order"]
         _apply(transaction, registered, user, plans.event_of(row), row.event_id, order, now)
     return True
 
 
-def _find(transaction: Transaction, organization: str, worker_id: str) -> User | None:
-    """The worker's user; else the SCIM user with this ``externalId``, live before deleted."""
-    row = _WORKER.first(transaction, {"organization": organization, "key": worker_id})
+def _find(transaction: Transaction, organization: Organization, worker_id: str) -> User | None:
+    """The worker's user; else the SCIM user whom the join key names, live before deleted."""
+    named = {"worker": worker_id, "key": worker_key(worker_id, organization.join)}
+    find = _WORKER if organization.join == "externalId" else _WORKER_BY_KEY
+    row = find.first(transaction, {"organization": organization.name, **named})
     return people.user_of(row) if row is not None else None
 
 
-_WORKER: Final = Prepared(
-    select(t.users)
-    .where(
-        people.found_by(
-            t.users.c.worker_id == bindparam("key"),
-            (t.users.c.external_id == bindparam("key")) & t.users.c.worker_id.is_(None),
+def _finding(join: JoinKey) -> Prepared:
+    return Prepared(
+        select(t.users)
+        .where(
+            people.found_by(
+                t.users.c.worker_id == bindparam("worker"),
+                (people.joined_by(join) == bindparam("key")) & t.users.c.worker_id.is_(None),
+            )
         )
+        .order_by(
+            t.users.c.worker_id.is_(None),
+            t.users.c.deleted_at.is_not(None),
+            t.users.c.account_id.is_(None),
+            t.users.c.id.desc(),
+        )
+        .with_for_update()
     )
-    .order_by(
-        t.users.c.worker_id.is_(None),
-        t.users.c.deleted_at.is_not(None),
-        t.users.c.account_id.is_(None),
-        t.users.c.id.desc(),
-    )
-    .with_for_update()
-)
+
+
+_WORKER: Final = _finding("externalId")
+_WORKER_BY_KEY: Final = _finding("employeeNumber")
 
 
 def _apply(
@@ -130,7 +138,7 @@ def _apply(
     now: datetime,
 ) -> None:
     organization = registered.organization.name
-    user = user or _create(transaction, organization, event.worker_id, now)
+    user = user or _create(transaction, registered.organization, event.worker_id, now)
     inbox.attribute(transaction, event_id, user.id)
     was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
     changes: dict[str, Any] = {"worker_id": event.worker_id}
@@ -172,14 +180,18 @@ def _refresh(
         accounts.touch(transaction, user.account_id, leaver=not wanted, now=now)
 
 
-def _create(transaction: Transaction, organization: str, worker_id: str, now: datetime) -> User:
+def _create(
+    transaction: Transaction, organization: Organization, worker_id: str, now: datetime
+) -> User:
+    by_key = organization.join != "externalId"
     return people.as_user(
         transaction.execute(
             t.users.insert()
             .values(
                 id=new_id(now),
-                organization=organization,
+                organization=organization.name,
                 worker_id=worker_id,
+                join_key=worker_key(worker_id, organization.join) if by_key else None,
                 state="pending",
                 version=1,
                 created_at=now,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service.directory import accounts, inbox, organizations, outbox, people, users, workers
+from service.directory import accounts, groups, inbox, organizations, outbox, people, users, workers
 from service.directory import tables as t
 from service.directory.accounts import Account
 from service.directory.database import Database, Transaction
@@ -83,6 +83,13 @@ class Customer:
     async def delete(self, user: User) -> None:
         await self.database.transact(
             lambda tx: users.delete(tx, self.registered, user.id, self.scim("deleted"))
+        )
+
+    async def enrol(self, user: User, group: str) -> None:
+        """Into a new group of this name."""
+        received, resource = self.scim("group"), {"displayName": group}
+        await self.database.transact(
+            lambda tx: groups.create(tx, self.registered, resource, [user.id], received)
         )
 
     async def hr(

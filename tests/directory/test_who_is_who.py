@@ -324,6 +324,26 @@ async def test_of_two_accounts_a_late_join_leaves_one_blocked(hoekstra: Customer
     assert set(await hoekstra.states()) == {"succeeded"}
 
 
+async def test_of_two_accounts_a_late_join_keeps_the_one_with_the_persons_address(
+    database: Database,
+) -> None:
+    customer = await registered(
+        database,
+        Organization(
+            name="hoekstra",
+            connections=(Connection(name="users"),),
+            attributes_from={"email": "hr"},
+        ),
+    )
+    await customer.hr("hired", "w1", email=ANN)
+    of_hr = await customer.user("w1")
+    of_scim = await customer.create(BOB)
+    joined = await customer.change(of_scim, externalId="w1")
+    assert (joined.state, joined.account_id) == ("pending", of_hr.account_id)
+    assert (await customer.user(of_hr.id)).account_id == of_scim.account_id
+    assert not await customer.is_in(of_hr.id)
+
+
 async def test_who_is_joined_cannot_shake_off_what_hr_said(hoekstra: Customer) -> None:
     known = await hoekstra.create(ANN, externalId="w1")
     await hoekstra.hr("terminated", "w1")

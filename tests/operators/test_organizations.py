@@ -88,6 +88,10 @@ def test_yaml_is_read_as_well(house: House, tmp_path: Path) -> None:
             DECLARED.replace("display_name =", 'tenant = "elsewhere"\ndisplay_name ='),
             "organizations[initech].tenant",
         ),
+        (
+            DECLARED.replace("roles =", 'attributes_from = { emial = "hr" }\nroles ='),
+            "attributes_from: emial",
+        ),
     ],
 )
 def test_mistakes_are_named_by_key_and_nothing_is_stored(
@@ -174,6 +178,19 @@ def test_organization_with_accounts_cannot_move(house: House, file: Path) -> Non
 
     assert ended.status == 1
     assert "organizations[initech].model" in ended.err
+
+
+def test_organization_with_users_cannot_join_them_by_another_key(house: House, file: Path) -> None:
+    by_user_name = DECLARED.replace("roles =", 'join = "userName"\nroles =')
+    apply(house, file)
+    assert apply(house, file, by_user_name).status == 0
+    house.create("peter@initech.example", "initech")
+
+    assert apply(house, file, by_user_name).status == 0
+    ended = apply(house, file, DECLARED)
+
+    assert ended.status == 1
+    assert "organizations[initech].join: it has users, who are joined by userName" in ended.err
 
 
 def is_valid(house: House, token: str, door: TokenDoor, organization: str = "acme") -> bool:
