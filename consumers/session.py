@@ -6,7 +6,7 @@ Which consumer follows a dead one is the affair of ``consumers.intake``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -91,7 +91,7 @@ class Session(ConsumerRebalanceListener):
             await _wait(stop, self._settings.poll_timeout)
             return
         if await self._pauses.resume_what_may_go_on():
-            self._next_look = 0.0
+            self._look_anew()
         try:
             # Never cancelled while the consumer lives: that would switch off its liveness check.
             fetched = await self._consumer.getmany(
@@ -120,6 +120,13 @@ class Session(ConsumerRebalanceListener):
         self._next_look = now + (self._settings.refresh_sources_every if known else 1.0)
         if reading is not None:
             await self._follow(reading)
+
+    def _look_anew(self) -> None:
+        """An answer that is under way may be older than what has just happened."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = None
+        self._next_look = 0.0
 
     async def _follow(self, reading: Reading) -> None:
         self._routes = reading.routes
@@ -166,17 +173,17 @@ class Session(ConsumerRebalanceListener):
     async def _take_all(
         self, polled: Mapping[TopicPartition, Sequence[Record]], stop: asyncio.Event
     ) -> None:
-        generation = self._generation
+        generation, size = self._generation, self._settings.max_poll_records
         for partition, records in polled.items():
             if self._pauses.is_database_away:
                 self._offsets.go_back_to(partition, records[0].offset)
                 continue
-            for few in _batches(records, self._settings.max_poll_records):
+            for start in range(0, len(records), size):
                 if self._generation != generation or stop.is_set():
                     return  # whoever owns them next reads them again from the committed offset
                 self._between_batches.clear()
                 try:
-                    whole = await self._take(partition, few)
+                    whole = await self._take(partition, records[start : start + size])
                 finally:
                     self._between_batches.set()
                 if not whole:
@@ -205,7 +212,7 @@ class Session(ConsumerRebalanceListener):
         if isinstance(stored.stopped_by, Blown):
             blown = fuses.Fuse(source=route.source, failures=route.fuse, blown_at=now)
             self._pauses.stop_sources(self._progress.stopped | {partition.topic: blown})
-            self._next_look = 0.0  # which tells since when, and over what
+            self._look_anew()  # which tells since when, and over what
         elif is_unavailable(stored.stopped_by):
             self._pauses.database_is_away(stored.stopped_by)
         else:
@@ -285,10 +292,6 @@ class Session(ConsumerRebalanceListener):
             await asyncio.wait_for(self._consumer.stop(), self._settings.stop_within)
         except (KafkaError, TimeoutError) as error:
             _log.warning("intake.stop_unfinished", error=repr(error))
-
-
-def _batches(records: Sequence[Record], size: int) -> Iterable[Sequence[Record]]:
-    return (records[start : start + size] for start in range(0, len(records), size))
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
