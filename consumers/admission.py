@@ -36,7 +36,7 @@ class NotUnderstood:
     """An input that is recorded and ended at once. ``organization`` None: we cannot tell whose it is."""
 
     organization: str | None
-    ended: Literal["deadlettered", "rejected"]
+    ended: Literal["deadlettered", "rejected", "discarded"]
     problem: Problem
     received: Received
 

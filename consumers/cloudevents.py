@@ -86,8 +86,25 @@ class InvalidItem(Unusable):
         self.index = index
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """JSON that is no CloudEvent: only a mapping can tell what it says."""
+
+    payload: Any
+
+
 def read_record(headers: Sequence[tuple[str, bytes | None]], value: bytes | None) -> Envelope:
-    """The CloudEvent in a Kafka record (CloudEvents Kafka binding 1.0, section 3).
+    """As ``read_any_record``, where nothing but a CloudEvent will do."""
+    found = read_any_record(headers, value)
+    if isinstance(found, Plain):
+        raise _not_a_cloudevent()
+    return found
+
+
+def read_any_record(
+    headers: Sequence[tuple[str, bytes | None]], value: bytes | None
+) -> Envelope | Plain:
+    """The CloudEvent in a Kafka record (CloudEvents Kafka binding 1.0, section 3), or plain JSON.
 
     Structured where ``content-type`` starts with ``application/cloudevents``, whatever ``ce_``
     headers are there as well; else binary. A JSON object with ``specversion`` and no ``ce_`` headers
@@ -106,14 +123,24 @@ def read_record(headers: Sequence[tuple[str, bytes | None]], value: bytes | None
         document = _json(value or b"")
         if isinstance(document, dict) and "specversion" in document:
             return _structured(_object(document))
-        raise _not_a_cloudevent()
+        return Plain(payload=document)
     if content_type is not None:
         attributes["datacontenttype"] = content_type
     return _envelope(attributes, _binary_data(media_type, value))
 
 
 def read_request(content_type: str, headers: Mapping[str, str], body: bytes) -> list[Item]:
-    """The CloudEvents in an HTTP request (CloudEvents HTTP binding 1.0, section 3).
+    """As ``read_any_request``, where nothing but CloudEvents will do."""
+    found = read_any_request(content_type, headers, body)
+    if isinstance(found, Plain):
+        raise _not_a_cloudevent()
+    return found
+
+
+def read_any_request(
+    content_type: str, headers: Mapping[str, str], body: bytes
+) -> list[Item] | Plain:
+    """The CloudEvents in an HTTP request (CloudEvents HTTP binding 1.0, section 3), or plain JSON.
 
     ``headers``: names in lower case. Raises Unusable; UnsupportedMediaType where the body is not
     JSON; InvalidItem where one event of a batch is the cause.
@@ -139,7 +166,21 @@ def read_request(content_type: str, headers: Mapping[str, str], body: bytes) -> 
     document = _json(body)
     if isinstance(document, dict) and "specversion" in document:
         return [Item(envelope=_structured(_object(document)), body=body)]
-    raise _not_a_cloudevent()
+    return Plain(payload=document)
+
+
+def with_data(envelope: Envelope, body: bytes | None, data: Any) -> bytes:
+    """The body of the same event with other data: in structured mode the envelope is around it."""
+    document = orjson.loads(body) if body else None
+    if isinstance(document, dict) and _is_envelope(cast("dict[str, Any]", document), envelope):
+        members = cast("dict[str, Any]", document)
+        kept = {name: value for name, value in members.items() if name != "data_base64"}
+        return orjson.dumps(kept | {"data": data})
+    return orjson.dumps(data)
+
+
+def _is_envelope(document: Mapping[str, Any], envelope: Envelope) -> bool:
+    return "specversion" in document and document.get("id") == envelope.id
 
 
 def content_of(envelope: Envelope) -> bytes:

@@ -5,11 +5,12 @@ Knows HTTP and tokens; what an event means is the mapping's affair.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -39,7 +40,7 @@ from service.errors import Refused
 from service.organizations import SLUG
 
 _SLUG: Final = re.compile(SLUG)
-_BEARER: Final = re.compile(r"bearer +(ap_[0-9a-f]{1,64}_[A-Za-z0-9_-]{1,200}) *", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"ap_[0-9a-f]{1,64}_[A-Za-z0-9_-]{1,200}")
 _RETRY_AFTER: Final = "5"
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -157,8 +158,8 @@ class EventDoor:
 
     async def _receive(self, request: Request) -> Response:
         organization = str(request.path_params["organization"])
-        await self._authorize(request, organization)
-        body = await _body(request)
+        await self.authorize(request, organization)
+        body = await body_of(request)
         items = _items(request, body)
         now = self._clock.now()
         inputs: list[Input] = [self._understood(item, organization, now) for item in items]
@@ -166,12 +167,12 @@ class EventDoor:
         def work(transaction: Transaction) -> list[Taken]:
             return take(transaction, inputs, tell_state=True)
 
-        return _accepted(items, await transact(self._database, work))
+        ids = [item.envelope.id for item in items]
+        return accepted(ids, await transact(self._database, work))
 
-    async def _authorize(self, request: Request, organization: str) -> None:
+    async def authorize(self, request: Request, organization: str) -> None:
         """One answer to every wrong token, so that nobody learns which organizations there are."""
-        given = _BEARER.fullmatch(request.headers.get("authorization", ""))
-        token = given[1] if given is not None else ""
+        token = _token_of(request.headers.get("authorization", ""))
         now = self._clock.now()
 
         def work(transaction: Transaction) -> Credential | None:
@@ -184,7 +185,7 @@ class EventDoor:
                 now=now,
             )
 
-        known = given is not None and _SLUG.fullmatch(organization)
+        known = token and _SLUG.fullmatch(organization)
         credential = await self._database.read(work) if known else None
         if credential is None:
             raise Refusal(
@@ -239,7 +240,23 @@ class EventDoor:
         return Understood(organization=organization, event=mapped.event, received=received)
 
 
-async def _body(request: Request) -> bytes:
+def _token_of(authorization: str) -> str:
+    """The bearer token, or the password of HTTP Basic (RFC 7617): many webhooks know only that. Empty
+    where there is none.
+    """
+    scheme, _, given = authorization.partition(" ")
+    given = given.strip(" ")
+    if scheme.lower() == "basic":
+        try:
+            _, _, given = base64.b64decode(given, validate=True).decode().partition(":")
+        except ValueError:
+            return ""
+    elif scheme.lower() != "bearer":
+        return ""
+    return given if _TOKEN.fullmatch(given) else ""
+
+
+async def body_of(request: Request) -> bytes:
     """The body, read no further than its limit."""
     too_long = Refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -259,8 +276,18 @@ async def _body(request: Request) -> bytes:
 
 
 def _items(request: Request, body: bytes) -> list[Item]:
+    return understood(read_request, request, body)
+
+
+Parsed = TypeVar("Parsed")
+
+
+def understood(
+    read: Callable[[str, Mapping[str, str], bytes], Parsed], request: Request, body: bytes
+) -> Parsed:
+    """What a reader of requests finds in this one. Raises Refusal where it cannot be read."""
     try:
-        return read_request(
+        return read(
             request.headers.get("content-type", ""),
             {name.lower(): value for name, value in request.headers.items()},
             body,
@@ -275,19 +302,16 @@ def _items(request: Request, body: bytes) -> list[Item]:
         raise Refusal(HTTPStatus.BAD_REQUEST, problem.code, problem.message) from None
 
 
-def _accepted(items: Sequence[Item], taken: Sequence[Taken]) -> Response:
-    accepted: list[dict[str, Any]] = []
-    for item, each in zip(items, taken, strict=True):
-        told: dict[str, Any] = {
-            "id": item.envelope.id,
-            "event": each.event_id,
-            "state": each.state,
-        }
+def accepted(ids: Sequence[str], taken: Sequence[Taken]) -> Response:
+    """202, with the state of each event beside its source's id and ours."""
+    shown: list[dict[str, Any]] = []
+    for id, each in zip(ids, taken, strict=True):
+        told: dict[str, Any] = {"id": id, "event": each.event_id, "state": each.state}
         if each.error is not None:
             told["error"] = {name: each.error.get(name) for name in ("code", "message")}
-        accepted.append(told)
+        shown.append(told)
     return Response(
-        orjson.dumps({"accepted": accepted}),
+        orjson.dumps({"accepted": shown}),
         status_code=HTTPStatus.ACCEPTED.value,
         media_type="application/json",
     )

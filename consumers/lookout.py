@@ -19,9 +19,10 @@ from consumers.kafka import IntakeSettings, Progress
 from consumers.mappings.canonical import Mapper
 from consumers.records import Route, routes
 from service.clock import Clock
-from service.directory import fuses, organizations
+from service.directory import fuses, mappings, organizations
 from service.directory.database import Database, Transaction
 from service.directory.fuses import Fuse
+from service.directory.mappings import Declared
 from service.organizations import EventSource
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -53,14 +54,14 @@ class Lookout:
         clock: Clock,
         settings: IntakeSettings,
         progress: Progress,
-        mappings: Mapping[str, Mapper],
+        by_code: Mapping[str, Mapper],
     ) -> None:
         self._consumer = consumer
         self._database = database
         self._clock = clock
         self._settings = settings
         self._progress = progress
-        self._mappings = mappings
+        self._mappings = by_code
         self._ageing = Ageing(clock=clock, settings=settings, progress=progress)
         self._moving: dict[TopicPartition, tuple[int, float]] = {}
 
@@ -71,13 +72,13 @@ class Lookout:
         """
         try:
             async with asyncio.timeout(self._settings.request_within):
-                sources, blown = await self._database.read(_sources)
+                sources, declared, blown = await self._database.read(_sources)
         except Exception as error:
             if not (must_wait(error) or isinstance(error, TimeoutError)):
                 raise
             _log.warning("intake.sources_unknown", error=type(error).__name__)
             return None
-        wanted, problems = routes(sources, self._mappings)
+        wanted, problems = routes(sources, self._mappings, declared)
         try:
             async with asyncio.timeout(self._settings.request_within):
                 existing: set[str] = await self._consumer.topics()
@@ -147,5 +148,11 @@ class Lookout:
         await self._ageing.measure(positions, lag)
 
 
-def _sources(transaction: Transaction) -> tuple[list[EventSource], dict[str, Fuse]]:
-    return organizations.sources(transaction), fuses.blown(transaction)
+def _sources(
+    transaction: Transaction,
+) -> tuple[list[EventSource], dict[str, Declared], dict[str, Fuse]]:
+    return (
+        organizations.sources(transaction),
+        mappings.every(transaction),
+        fuses.blown(transaction),
+    )

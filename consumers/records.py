@@ -1,4 +1,4 @@
-"""From a Kafka record to an input: what it says, whose it is, or why neither can be told. Pure."""
+"""From a Kafka record to its inputs: what it says, whose it is, or why neither can be told. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,33 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
 
 import structlog
 
-from consumers.admission import Input, NotUnderstood, Understood, input_problem
-from consumers.cloudevents import content_of, read_record
+from consumers.admission import Input, Understood
+from consumers.cloudevents import Envelope, read_any_record, read_record
 from consumers.faults import place_of
-from consumers.mappings.canonical import MAPPINGS, Mapped, Mapper, checked_worker_id
+from consumers.mappings.canonical import (
+    MAPPINGS,
+    Mapper,
+    canonical_type,
+    checked_worker_id,
+    in_zone,
+)
+from consumers.mappings.compiling import Compiled
+from consumers.mappings.engine import UNREADABLE, Arrived, Found, unread
+from consumers.mappings.engine import read as read_by_mapping
+from consumers.mappings.packs import CANONICAL, named
+from consumers.settling import CHILD_HEADER, body_of, child_of, of_cloudevent, settled
 from consumers.unusable import Unusable
 from service.directory.inbox import Received
+from service.directory.mappings import Declared
+from service.errors import ConfigurationError
 from service.organizations import EventSource
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 from service.workers import WorkerEvent
 
 _log = structlog.stdlib.get_logger(__name__)
-UNREADABLE: Final = "unreadable"
-"""The type of an input whose type cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +58,10 @@ class Route:
     topic: str
     organizations: tuple[str, ...]
     mapper: Mapper
+    """Reads CloudEvents in canonical form."""
+    declared: Compiled | None = None
+    """Reads everything else: plain JSON, and CloudEvents of other types."""
+    zone: str | None = None
     fuse: int = 50
     """So many failed records one after the other stop the source; 0: none do."""
 
@@ -58,11 +72,14 @@ class Route:
 
 
 def routes(
-    sources: Iterable[EventSource], mappings: Mapping[str, Mapper] = MAPPINGS
+    sources: Iterable[EventSource],
+    mappings: Mapping[str, Mapper] = MAPPINGS,
+    stored: Mapping[str, Declared] | None = None,
 ) -> tuple[dict[str, Route], list[str]]:
     """Routes by topic, and what is wrong with the sources whose topic is therefore not read.
 
-    A topic that is not read loses nothing: its offsets stay where they are.
+    ``stored``: the mappings that customers declared. A topic that is not read loses nothing: its
+    offsets stay where they are.
     """
     found: dict[str, Route] = {}
     problems: list[str] = []
@@ -71,21 +88,91 @@ def routes(
         if source.topic is not None:
             by_topic.setdefault(source.topic, []).append(source)
     for topic, sharing in by_topic.items():
-        names = sorted({source.mapping for source in sharing})
-        if len(names) > 1:
+        if len({source.mapping for source in sharing}) > 1:
             problems.append(f"Topic {topic} is not read: its sources ask for different mappings.")
-        elif names[0] not in mappings:
-            problems.append(f"Topic {topic} is not read: there is no mapping {names[0]}.")
+        elif len({source.zone for source in sharing}) > 1:
+            problems.append(f"Topic {topic} is not read: its sources name different zones.")
         else:
-            allowed = {name: None for source in sharing for name in source.organizations}
-            found[topic] = Route(
-                source=sharing[0].name,
-                topic=topic,
-                organizations=tuple(allowed),
-                mapper=mappings[names[0]],
-                fuse=sharing[0].fuse,
-            )
+            try:
+                found[topic] = _route(topic, sharing, mappings, stored or {})
+            except ConfigurationError as error:
+                problems.append(f"Topic {topic} is not read: {error}")
     return found, problems
+
+
+def _route(
+    topic: str,
+    sharing: Sequence[EventSource],
+    mappings: Mapping[str, Mapper],
+    stored: Mapping[str, Declared],
+) -> Route:
+    """Raises ConfigurationError."""
+    first = sharing[0]
+    by_code = mappings.get(first.mapping)
+    return Route(
+        source=first.name,
+        topic=topic,
+        organizations=tuple({name: None for each in sharing for name in each.organizations}),
+        mapper=in_zone(by_code or MAPPINGS[CANONICAL], first.zone),
+        declared=None if by_code is not None else named(first.mapping, stored),
+        zone=first.zone,
+        fuse=first.fuse,
+    )
+
+
+def inputs(record: Record, route: Route, now: datetime) -> list[Input]:
+    """The inputs that a record holds: one, unless its mapping splits it. Never raises."""
+    if route.declared is None or record.is_misnamed or _is_tombstone(record):
+        return [read(record, route, now)]
+    received = _received(record, route, now)
+    try:
+        found = read_any_record(record.headers, record.value)
+    except Unusable as problem:
+        return [settled(problem, received, route.organizations)]
+    if isinstance(found, Envelope):
+        if canonical_type(found.type) is not None:
+            return [read(record, route, now)]
+        received = of_cloudevent(received, found)
+    arrived = Arrived(
+        payload=found.data if isinstance(found, Envelope) else found.payload,
+        source=received.source,
+        at=now,
+        envelope=found if isinstance(found, Envelope) else None,
+        key=None if record.key is None else record.key.decode("utf-8", "replace"),
+        headers=_texts(record.headers),
+        zone=route.zone,
+        recorded=str(record.timestamp),
+        child=child_of(_texts(record.headers).get(CHILD_HEADER)),
+    )
+    return [
+        settled(each.result, _received_for(each, received, arrived), route.organizations)
+        for each in _found(route.declared, arrived, record)
+    ]
+
+
+def _found(declared: Compiled, arrived: Arrived, record: Record) -> list[Found]:
+    try:
+        return read_by_mapping(declared, arrived)
+    except Exception as error:
+        return [unread(_crashed(record, error), arrived)]
+
+
+def _received_for(each: Found, received: Received, arrived: Arrived) -> Received:
+    received = replace(received, source_id=each.id, type=each.type, content=each.content)
+    if each.child is None or arrived.child is not None:
+        return received
+    child = base64.b64encode(str(each.child).encode()).decode()
+    # Before the last, which is the record's timestamp.
+    headers = [*received.headers[:-1], (CHILD_HEADER, child), *received.headers[-1:]]
+    return replace(received, body=body_of(each, arrived, received.body), headers=headers)
+
+
+def _texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
+    return {
+        name.lower(): value.decode("utf-8", "replace")
+        for name, value in headers
+        if value is not None
+    }
 
 
 def read(record: Record, route: Route, now: datetime) -> Input:
@@ -102,50 +189,22 @@ def read(record: Record, route: Route, now: datetime) -> Input:
             return _tombstone(record, route, received)
         envelope = read_record(record.headers, record.value)
     except Unusable as problem:
-        return _unusable(problem, route, received)
-    received = replace(
-        received,
-        source=envelope.source,
-        source_id=envelope.id,
-        type=envelope.type,
-        content=content_of(envelope),
-        traceparent=envelope.traceparent,
-    )
+        return settled(problem, received, route.organizations)
+    received = of_cloudevent(received, envelope)
     try:
         mapped = route.mapper(envelope)
     except Unusable as problem:
-        return _unusable(problem, route, received)
+        return settled(problem, received, route.organizations)
     except Exception as error:
-        _log.error(
-            "intake.mapping_crash",
-            topic=record.topic,
-            offset=record.offset,
-            error=place_of(error),
-        )
-        crash = Unusable("mapping_crash", "The mapping failed on this event: mend it, then replay.")
-        return _unusable(crash, route, received)
-    return _addressed(mapped, route, received)
+        return settled(_crashed(record, error), received, route.organizations)
+    return settled(mapped, received, route.organizations)
 
 
-def _addressed(mapped: Mapped, route: Route, received: Received) -> Input:
-    """Settles the organization. An event names none that its source may not speak for."""
-    organization = mapped.organization or route.sole
-    if organization is None:
-        return _refused(
-            "organization_missing",
-            "The source speaks for several organizations, and the event names none.",
-            received,
-            ended="rejected",
-        )
-    if organization not in route.organizations:
-        return _refused(
-            "organization_not_allowed",
-            "The event names an organization that its source may not speak for.",
-            received,
-            ended="rejected",
-        )
-    received = replace(received, effective_at=mapped.event.effective_at)
-    return Understood(organization=organization, event=mapped.event, received=received)
+def _crashed(record: Record, error: Exception) -> Unusable:
+    _log.error(
+        "intake.mapping_crash", topic=record.topic, offset=record.offset, error=place_of(error)
+    )
+    return Unusable("mapping_crash", "The mapping failed on this event: mend it, then replay.")
 
 
 def _is_tombstone(record: Record) -> bool:
@@ -172,28 +231,6 @@ def _tombstone(record: Record, route: Route, received: Received) -> Input:
     event = WorkerEvent(type="worker.deleted", worker_id=worker_id)
     return Understood(
         organization=route.sole, event=event, received=replace(received, type=event.type)
-    )
-
-
-def _unusable(problem: Unusable, route: Route, received: Received) -> NotUnderstood:
-    return _refused(
-        problem.code, problem.message, received, ended="deadlettered", organization=route.sole
-    )
-
-
-def _refused(
-    code: str,
-    message: str,
-    received: Received,
-    *,
-    ended: Literal["deadlettered", "rejected"],
-    organization: str | None = None,
-) -> NotUnderstood:
-    return NotUnderstood(
-        organization=organization,
-        ended=ended,
-        problem=input_problem(code, message),
-        received=received,
     )
 
 

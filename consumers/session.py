@@ -19,8 +19,8 @@ from consumers.lookout import Lookout, Reading
 from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.offsets import Offsets
 from consumers.pausing import Pauses
-from consumers.records import Record, Route, read
-from consumers.storing import Fuse, store
+from consumers.records import Record, Route, inputs
+from consumers.storing import Fuse, portions, store, whole_records
 from service.clock import Clock
 from service.directory import fuses
 from service.directory.database import Database, is_unavailable
@@ -55,7 +55,7 @@ class Session(ConsumerRebalanceListener):
             clock=clock,
             settings=settings,
             progress=progress,
-            mappings=mappings,
+            by_code=mappings,
         )
         self._pauses = Pauses(
             consumer=self._consumer,
@@ -196,28 +196,38 @@ class Session(ConsumerRebalanceListener):
             self._offsets.go_back_to(partition, records[0].offset)
             self._pauses.hold(partition, records[0].offset, "its source is gone")
             return False
-        now = self._clock.now()
-        with self._metrics.batches.time():
-            stored = await store(
-                self._database,
-                [read(record, route, now) for record in records],
-                Fuse(source=route.source, limit=route.fuse),
-            )
-        if stored.count:
-            self._taken(partition, records[stored.count - 1], stored.count)
-        if stored.stopped_by is None:
-            return True
-        stopped_at = records[stored.count].offset
+        now, generation = self._clock.now(), self._generation
+        for portion in portions([inputs(record, route, now) for record in records]):
+            with self._metrics.batches.time():
+                stored = await store(
+                    self._database,
+                    [each for of_record in portion for each in of_record],
+                    Fuse(source=route.source, limit=route.fuse),
+                )
+            whole = whole_records(portion, stored.count)
+            if whole:
+                self._taken(partition, records[whole - 1], whole)
+            if stored.stopped_by is not None:
+                self._stopped(partition, route, records[whole].offset, stored.stopped_by)
+                return False
+            records = records[whole:]
+            if self._generation != generation:
+                return False  # whoever owns it next reads the rest
+        return True
+
+    def _stopped(
+        self, partition: TopicPartition, route: Route, stopped_at: int, why: Exception
+    ) -> None:
+        """What is to be done about a record that could not be taken in, at this offset."""
         self._offsets.go_back_to(partition, stopped_at)
-        if isinstance(stored.stopped_by, Blown):
-            blown = fuses.Fuse(source=route.source, failures=route.fuse, blown_at=now)
+        if isinstance(why, Blown):
+            blown = fuses.Fuse(source=route.source, failures=route.fuse, blown_at=self._clock.now())
             self._pauses.stop_sources(self._progress.stopped | {partition.topic: blown})
             self._look_anew()  # which tells since when, and over what
-        elif is_unavailable(stored.stopped_by):
-            self._pauses.database_is_away(stored.stopped_by)
+        elif is_unavailable(why):
+            self._pauses.database_is_away(why)
         else:
-            self._pauses.hold(partition, stopped_at, place_of(stored.stopped_by))
-        return False
+            self._pauses.hold(partition, stopped_at, place_of(why))
 
     def _taken(self, partition: TopicPartition, last: Record, count: int) -> None:
         self._offsets.note(partition, last.offset)

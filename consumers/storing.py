@@ -5,7 +5,7 @@ A bad input ends as a dead letter; a fault of the database never does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +27,8 @@ from service.errors import Refused
 
 _log = structlog.stdlib.get_logger(__name__)
 _ATTEMPTS_BEFORE_DEAD_LETTER: Final = 2
+_PORTION: Final = 1000
+"""Inputs of one transaction, about: polls are no larger, but a record may be split into many."""
 _TELLING: Final = ("new", "conflict")
 """Verdicts that tell something of the source: a repeat of what was here before does not."""
 
@@ -45,6 +47,35 @@ class Fuse:
 
     source: str
     limit: int
+
+
+def portions(records: Sequence[Sequence[Input]]) -> Iterator[list[Sequence[Input]]]:
+    """Records in a row, each with its inputs, in portions that one transaction takes in. Pure.
+
+    A record is never cut in two, though one alone may have more than a portion.
+    """
+    portion: list[Sequence[Input]] = []
+    count = 0
+    for each in records:
+        if portion and count + len(each) > _PORTION:
+            yield portion
+            portion, count = [], 0
+        portion.append(each)
+        count += len(each)
+    if portion:
+        yield portion
+
+
+def whole_records(portion: Sequence[Sequence[Input]], stored: int) -> int:
+    """How many records, from the first on, are durable with all of their inputs. Pure.
+
+    The inputs of the next one that are durable already are redeliveries when it comes again.
+    """
+    for index, each in enumerate(portion):
+        stored -= len(each)
+        if stored < 0:
+            return index
+    return len(portion)
 
 
 async def store(database: Database, inputs: Sequence[Input], fuse: Fuse | None = None) -> Stored:

@@ -22,6 +22,7 @@ from consumers.faults import place_of
 from consumers.http import event_routes
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
+from consumers.webhooks import webhook_routes
 from operators.console import routes as console_routes
 from operators.entrance import Entrance
 from operators.health import Health, health_routes
@@ -138,6 +139,9 @@ def _doors(
     """The other HTTP doors of these roles, each at its place in the contract."""
     routes: list[BaseRoute] = []
     if "intake" in roles:
+        routes += webhook_routes(
+            database=database, clock=clock, pepper=settings.pepper(), on_use=uses.note
+        )
         routes += event_routes(
             database=database, clock=clock, pepper=settings.pepper(), on_use=uses.note
         )

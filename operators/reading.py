@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from consumers.admission import NotUnderstood, input_problem
-from consumers.cloudevents import STRUCTURED, read_request
+from consumers import payloads
+from consumers.admission import Input, NotUnderstood, input_problem
+from consumers.cloudevents import STRUCTURED, read_any_request, read_request
 from consumers.mappings.canonical import canonical
-from consumers.records import Record, routes
-from consumers.records import read as read_record
+from consumers.mappings.packs import named
+from consumers.payloads import SOURCE_HEADER, Hook
+from consumers.records import Record, inputs, routes
 from consumers.unusable import Unusable
 from service.directory.inbox import Event
+from service.directory.mappings import Declared
 from service.directory.replays import Reading
+from service.errors import ConfigurationError
 from service.organizations import EventSource
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 
 
-def read(event: Event, sources: Sequence[EventSource]) -> Reading:
-    """Reads an event that came over Kafka or HTTP. What was wrong with it may be mended by now."""
-    return _from_kafka(event, sources) if event.door == "kafka" else _from_http(event)
+def read(event: Event, sources: Sequence[EventSource], declared: Mapping[str, Declared]) -> Reading:
+    """Reads an event that came over Kafka or HTTP, by the mappings of today. What was wrong with it
+    may be mended by now.
+    """
+    if event.door == "kafka":
+        return _from_kafka(event, sources, declared)
+    headers = {name: value for name, value in event.headers if name and value is not None}
+    if SOURCE_HEADER in headers:
+        return _from_webhook(event, headers, sources, declared)
+    return _from_http(event, headers)
 
 
-def _from_kafka(event: Event, sources: Sequence[EventSource]) -> Reading:
+def _from_kafka(
+    event: Event, sources: Sequence[EventSource], declared: Mapping[str, Declared]
+) -> Reading:
     record = _record(event)
-    known, problems = routes(sources)
+    known, problems = routes(sources, stored=declared)
     route = known.get(record.topic)
     if route is None:
         told = next((said for said in problems if record.topic in said), None)
@@ -34,14 +47,54 @@ def _from_kafka(event: Event, sources: Sequence[EventSource]) -> Reading:
             "no_source",
             told or f"No source reads topic {record.topic} any more: declare one, then replay.",
         )
-    found = read_record(record, route, event.accepted_at)
-    if isinstance(found, NotUnderstood):
-        return Reading(organization=found.organization, problem=found.problem, ended=found.ended)
-    return Reading(organization=found.organization, event=found.event)
+    return _reading(inputs(record, route, event.accepted_at), event)
 
 
-def _from_http(event: Event) -> Reading:
-    headers = {name: value for name, value in event.headers if name and value is not None}
+def _from_webhook(
+    event: Event,
+    headers: Mapping[str, str],
+    sources: Sequence[EventSource],
+    declared: Mapping[str, Declared],
+) -> Reading:
+    name = headers[SOURCE_HEADER]
+    source = next((each for each in sources if each.name == name), None)
+    organization = event.organization
+    if source is None or organization is None or organization not in source.organizations:
+        return _unusable(
+            organization, "no_source", f"There is no source {name} for it: declare it, then replay."
+        )
+    body = event.body or b""
+    try:
+        hook = Hook(
+            source=name,
+            organization=organization,
+            declared=named(source.mapping, declared),
+            zone=source.zone,
+        )
+        sent = read_any_request(headers.get("content-type", STRUCTURED), headers, body)
+    except ConfigurationError as error:
+        return _unusable(organization, "no_source", f"Source {name} cannot be read: {error}")
+    except Unusable as problem:
+        return _unusable(organization, problem.code, problem.message)
+    found = payloads.inputs(sent, hook, body=body, headers=headers, now=event.accepted_at)
+    return _reading([each for _, each in found], event)
+
+
+def _reading(found: Sequence[Input], event: Event) -> Reading:
+    """What the one input says. An event that was taken in whole is not split by its replay."""
+    if len(found) != 1:
+        return _unusable(
+            event.organization,
+            "splits_today",
+            f"Its mapping makes {len(found)} events of it today: have its source send it again.",
+        )
+    only = found[0]
+    if isinstance(only, NotUnderstood):
+        return Reading(organization=only.organization, problem=only.problem, ended=only.ended)
+    return Reading(organization=only.organization, event=only.event)
+
+
+def _from_http(event: Event, headers: Mapping[str, str]) -> Reading:
     try:
         (item,) = read_request(headers.get("content-type", STRUCTURED), headers, event.body or b"")
         mapped = canonical(item.envelope)

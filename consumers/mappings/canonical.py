@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -130,8 +131,8 @@ def canonical_type(name: str) -> str | None:
     return found if found in TYPES else None
 
 
-def canonical(envelope: Envelope) -> Mapped:
-    """Reads data in canonical form. Raises Unusable."""
+def canonical(envelope: Envelope, zone: str | None = None) -> Mapped:
+    """Reads data in canonical form. ``zone``: for dates that name none. Raises Unusable."""
     event_type = canonical_type(envelope.type)
     if event_type is None:
         raise Unusable("unmapped_type", "No mapping knows this type of event.")
@@ -142,7 +143,7 @@ def canonical(envelope: Envelope) -> Mapped:
             type=event_type,
             worker_id=_worker_id(data, envelope),
             effective_at=effective_at(
-                data.effective_at, data.zone, type=event_type, immediate=data.immediate
+                data.effective_at, data.zone or zone, type=event_type, immediate=data.immediate
             ),
             sequence=data.sequence if data.sequence is not None else sequence_of(envelope),
             attributes=without_secrets(data.attributes),
@@ -156,6 +157,11 @@ def canonical(envelope: Envelope) -> Mapped:
 
 def _text(given: str | int | None) -> str | None:
     return None if given is None else str(given)
+
+
+def in_zone(mapper: Mapper, zone: str | None) -> Mapper:
+    """The same mapping for a source whose dates are meant in this zone."""
+    return functools.partial(canonical, zone=zone) if zone and mapper is canonical else mapper
 
 
 MAPPINGS: Final[Mapping[str, Mapper]] = {"canonical": canonical}

@@ -21,6 +21,7 @@ from consumers.mappings.compiling import Compiled, Rule
 from consumers.mappings.expressions import Root, Steps
 from consumers.mappings.saying import Ignore, event_of, said_by, word_of
 from consumers.unusable import Unusable
+from service.directory.replays import IGNORED
 
 UNREADABLE: Final = "unreadable"
 """The type of an input whose type cannot be told."""
@@ -56,7 +57,7 @@ class Arrived:
 class Ignored:
     """The mapping says that this is no event of a worker."""
 
-    code: str = "ignored_by_mapping"
+    code: str = IGNORED
     message: str = "The mapping ignores events of this type."
 
 
@@ -101,7 +102,7 @@ def read(mapping: Compiled, arrived: Arrived) -> list[Found]:
             return [_one(mapping, rule, arrived, root, steps)]
         return _split(mapping, rule, arrived, root, steps)
     except Unusable as problem:
-        return [_whole(problem, arrived)]
+        return [unread(problem, arrived)]
 
 
 def _matching(rules: Sequence[Rule], root: Root, steps: Steps) -> Rule | None:
@@ -134,7 +135,7 @@ def _one(mapping: Compiled, rule: Rule, arrived: Arrived, root: Root, steps: Ste
             content=content,
         )
     except Unusable as problem:
-        return replace(_whole(problem, arrived), type=word)
+        return replace(unread(problem, arrived), type=word)
 
 
 def _split(
@@ -252,7 +253,7 @@ def _derived(known: list[Any]) -> str:
     return hashlib.sha256(_dumped(known)).hexdigest()[:40]
 
 
-def _whole(problem: Unusable, arrived: Arrived) -> Found:
+def unread(problem: Unusable, arrived: Arrived) -> Found:
     """The whole input, which cannot be used."""
     envelope = arrived.envelope
     return Found(
@@ -261,7 +262,7 @@ def _whole(problem: Unusable, arrived: Arrived) -> Found:
         result=problem,
         content=_content(arrived),
         child=arrived.child,
-        payload=arrived.payload,
+        payload=arrived.payload if arrived.child is not None else None,
     )
 
 

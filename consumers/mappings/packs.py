@@ -8,11 +8,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import orjson
 
 from consumers.mappings import trial
 from consumers.mappings.compiling import Compiled, compiled
 from consumers.mappings.document import Document, from_document, parse
+from service.directory.mappings import Declared
 from service.errors import ConfigurationError
 
 CANONICAL: Final = "canonical"
@@ -61,19 +64,24 @@ def file(path: Path) -> tuple[Document, Compiled]:
     return tested(text, where=str(path))
 
 
-def stored(name: str, document: str | Mapping[str, Any]) -> Compiled:
-    """A mapping that was tested when it was stored, as JSON. Raises ConfigurationError where this
-    version of the program reads mappings differently.
-    """
-    import orjson
+def named(name: str, declared: Mapping[str, Declared]) -> Compiled | None:
+    """The mapping of this name, shipped or among those that customers declared; None for canonical.
 
-    text = document if isinstance(document, str) else orjson.dumps(document).decode()
-    return _stored(name, text)
+    Raises ConfigurationError where there is none, or it cannot be used.
+    """
+    if name == CANONICAL:
+        return None
+    if (shipped := pack(name)) is not None:
+        return shipped
+    if (own := declared.get(name)) is None:
+        raise ConfigurationError(f"there is no mapping {name}.")
+    return stored(name, own.text)
 
 
 @functools.lru_cache(maxsize=256)
-def _stored(name: str, text: str) -> Compiled:
-    import orjson
-
+def stored(name: str, text: str) -> Compiled:
+    """A mapping that was tested when it was stored, as JSON. Raises ConfigurationError where this
+    version of the program reads mappings differently.
+    """
     where = f"mapping {name}"
     return compiled(from_document(orjson.loads(text), where=where), where=where)

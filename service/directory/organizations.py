@@ -104,3 +104,9 @@ def apply_source(transaction: Transaction, source: EventSource) -> None:
 def sources(transaction: Transaction) -> list[EventSource]:
     rows = transaction.execute(select(t.sources.c.document).order_by(t.sources.c.name))
     return [EventSource.model_validate(document) for document in rows.scalars()]
+
+
+def source(transaction: Transaction, name: str) -> EventSource | None:
+    found = transaction.execute(select(t.sources.c.document).where(t.sources.c.name == name))
+    document = found.scalar_one_or_none()
+    return EventSource.model_validate(document) if document is not None else None

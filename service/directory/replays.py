@@ -7,7 +7,7 @@ the place in the order that they had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -20,6 +20,7 @@ from service.directory import (
     inbox,
     intent,
     locks,
+    mappings,
     organizations,
     outbox,
     people,
@@ -28,12 +29,15 @@ from service.directory import (
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Problem, Received
+from service.directory.mappings import Declared
 from service.errors import NotFound
 from service.organizations import EventSource
 from service.people import is_wanted
 from service.workers import WorkerEvent
 
 REPLAY: Final = "operator.replay"
+IGNORED: Final = "ignored_by_mapping"
+"""The code of an event that its mapping passes over. It ends as discarded."""
 TROUBLE: Final = ("deadlettered", "rejected")
 _SET_ASIDE: Final = "event.set_aside"
 
@@ -45,11 +49,13 @@ class Reading:
     organization: str | None
     event: WorkerEvent | None = None
     problem: Problem | None = None
-    ended: Literal["deadlettered", "rejected"] = "deadlettered"
+    ended: Literal["deadlettered", "rejected", "discarded"] = "deadlettered"
 
 
-Reader = Callable[[Event, Sequence[EventSource]], Reading]
-"""Reads an event that came over Kafka or HTTP; the sources say who may speak for whom. Pure."""
+Reader = Callable[[Event, Sequence[EventSource], Mapping[str, Declared]], Reading]
+"""Reads an event that came over Kafka or HTTP; the sources say who may speak for whom, and which of
+the mappings that customers declared they need. Pure.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +114,7 @@ def way_of(
     if user_id is not None:
         return Reconcile(user_id=user_id)
     if origin.door in ("kafka", "http"):
-        reading = read(origin, organizations.sources(transaction))
+        reading = read(origin, organizations.sources(transaction), mappings.every(transaction))
         return Process(reading=reading, number=origin.number)
     if origin.organization is not None:
         return ReconcileFailed(organization=origin.organization)
@@ -286,8 +292,11 @@ def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | No
             return f"Its replay {known.id} ended as {known.state}."
     if (event.error or {}).get("code") == "id_reuse_conflict" and not force:
         return "Its id was taken by another body: --force has it read as an event of its own."
-    if event.state in TROUBLE or (event.state == "succeeded" and force):
+    ignored = (event.error or {}).get("code") == IGNORED
+    if event.state in TROUBLE or (force and (event.state == "succeeded" or ignored)):
         return None
+    if ignored:
+        return "Its mapping ignores it: --force has it read by the mapping as it is today."
     return _WHY_NOT[event.state].format(cause=event.causation_id)
 
 

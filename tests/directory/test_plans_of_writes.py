@@ -159,7 +159,7 @@ def _settle(tx: Transaction, account_id: str, customer: Customer) -> None:
     settling.settle(tx, account, Observed(), residents_of(tx, account), customer.now)
 
 
-def _unread(event: Event, sources: Sequence[EventSource]) -> Reading:
+def _unread(event: Event, sources: Sequence[EventSource], declared: object) -> Reading:
     raise AssertionError("SCIM events are not read anew")
 
 

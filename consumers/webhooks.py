@@ -1,0 +1,108 @@
+"""The door for HR systems that have webhooks: POST /events/{organization}/{source}, JSON as they send it.
+
+Whoever sends such a payload cannot mend it: what is JSON is stored, and what no mapping reads waits
+as a dead letter for an operator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from consumers.admission import Taken, take, transact
+from consumers.cloudevents import MAX_BATCH, read_any_request
+from consumers.http import EventDoor, Refusal, accepted, body_of, understood
+from consumers.mappings.canonical import canonical
+from consumers.mappings.packs import named
+from consumers.payloads import Hook, inputs, kept_headers
+from service.clock import Clock
+from service.directory import mappings, organizations
+from service.directory.database import Database, Transaction
+from service.directory.mappings import Declared
+from service.errors import ConfigurationError
+from service.organizations import SOURCE_NAME, EventSource
+
+_NAME: Final = re.compile(SOURCE_NAME)
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def webhook_routes(
+    *,
+    database: Database,
+    clock: Clock,
+    pepper: bytes,
+    on_use: Callable[[str], None] = lambda _: None,
+) -> list[BaseRoute]:
+    """``POST /events/{organization}/{source}``, to be mounted before ``event_routes``.
+
+    202 once every event of the request is durable, with what became of each.
+    """
+    door = WebhookDoor(
+        database=database, clock=clock, pepper=pepper, mapper=canonical, on_use=on_use
+    )
+    return [Route("/events/{organization}/{source}", endpoint=door)]
+
+
+class WebhookDoor(EventDoor):
+    """Checks the token and the source, reads the request by the source's mapping, takes it in."""
+
+    async def _receive(self, request: Request) -> Response:
+        organization = str(request.path_params["organization"])
+        await self.authorize(request, organization)
+        hook = await self._hook(str(request.path_params["source"]), organization)
+        body = await body_of(request)
+        sent = understood(read_any_request, request, body)
+        found = inputs(
+            sent,
+            hook,
+            body=body,
+            headers=kept_headers(dict(request.headers)),
+            now=self._clock.now(),
+        )
+        if len(found) > MAX_BATCH:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "too_many_events",
+                f"A request may hold {MAX_BATCH} events at most.",
+            )
+
+        def work(transaction: Transaction) -> list[Taken]:
+            return take(transaction, [each for _, each in found], tell_state=True)
+
+        return accepted([id for id, _ in found], await transact(self._database, work))
+
+    async def _hook(self, name: str, organization: str) -> Hook:
+        """Raises Refusal, the same for every source that this organization cannot use."""
+
+        def work(transaction: Transaction) -> tuple[EventSource | None, Declared | None]:
+            source = organizations.source(transaction, name)
+            return source, mappings.find(transaction, source.mapping) if source else None
+
+        known = _NAME.fullmatch(name) is not None
+        source, own = await self._database.read(work) if known else (None, None)
+        if source is None or not source.webhook or organization not in source.organizations:
+            raise Refusal(
+                HTTPStatus.NOT_FOUND,
+                "unknown_source",
+                "This organization has no source of this name that takes webhooks.",
+            )
+        try:
+            declared = named(source.mapping, {own.name: own} if own else {})
+        except ConfigurationError as error:
+            _log.error("events.mapping_unusable", source=name, problem=str(error))
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "mapping_unusable",
+                "The mapping of this source cannot be used: declare it anew.",
+                headers={"Retry-After": "60"},
+            ) from None
+        return Hook(
+            source=source.name, organization=organization, declared=declared, zone=source.zone
+        )
