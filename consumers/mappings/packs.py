@@ -37,13 +37,13 @@ def pack(name: str) -> Compiled | None:
     """
     if name == CANONICAL or name not in names():
         return None
-    _, found = tested((_FOLDER / f"{name}.yaml").read_text("utf-8"), where=f"{name}.yaml")
+    _, found = checked((_FOLDER / f"{name}.yaml").read_text("utf-8"), where=f"{name}.yaml")
     if found.name != name:
         raise ConfigurationError(f"{name}.yaml: mapping: this file declares {found.name}.")
     return found
 
 
-def tested(text: str, *, where: str) -> tuple[Document, Compiled]:
+def checked(text: str, *, where: str) -> tuple[Document, Compiled]:
     """A mapping in YAML, all of its tests passed. Raises ConfigurationError that names the place of
     a mistake, or the tests that failed.
     """
@@ -55,13 +55,13 @@ def tested(text: str, *, where: str) -> tuple[Document, Compiled]:
 
 
 def file(path: Path) -> tuple[Document, Compiled]:
-    """As ``tested``, from a file."""
+    """As ``checked``, from a file."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(f"{path}: cannot be read ({said}).") from error
-    return tested(text, where=str(path))
+    return checked(text, where=str(path))
 
 
 def named(name: str, declared: Mapping[str, Declared]) -> Compiled | None:

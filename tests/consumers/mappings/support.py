@@ -8,7 +8,7 @@ from consumers.cloudevents import Envelope
 from consumers.mappings.canonical import Mapped
 from consumers.mappings.compiling import Compiled
 from consumers.mappings.engine import Arrived, Found, read
-from consumers.mappings.packs import tested
+from consumers.mappings.packs import checked
 from consumers.unusable import Unusable
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 def mapping(rules: str, more: str = "") -> Compiled:
     """A mapping of these rules (YAML, a list)."""
     text = f"mapping: test\nversion: 1\nrules:\n{indent(dedent(rules), '  ')}\n{dedent(more)}"
-    return tested(text, where="test.yaml")[1]
+    return checked(text, where="test.yaml")[1]
 
 
 def rule(keys: str = "", more: str = "") -> Compiled:
