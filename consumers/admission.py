@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from service.directory import inbox, organizations, workers
 from service.directory.database import Database, Transaction, Work, is_unavailable
 from service.directory.inbox import Admission, EventState, Problem, Received
-from service.directory.organizations import Registered
+from service.directory.workers import Delivery, Refusal
 from service.errors import ProvisionerError
 from service.workers import WorkerEvent
 
@@ -55,63 +55,58 @@ class Taken:
 
 
 class Crashed(Exception):
-    """Taking in one input failed by a fault of ours, not of the database. ``index`` says which."""
+    """Taking inputs in failed by a fault of ours, not of the database; where one was to be taken in,
+    by that one.
+    """
 
-    def __init__(self, index: int) -> None:
-        super().__init__(f"taking in the input at index {index} failed")
-        self.index = index
+    def __init__(self) -> None:
+        super().__init__("taking the inputs in failed")
 
 
 def take(
     transaction: Transaction, inputs: Sequence[Input], *, tell_state: bool = False
 ) -> list[Taken]:
     """Takes the inputs in, in order. Raises Crashed, or what the database raises: then none is in."""
-    known: dict[str, Registered | None] = {}
-    taken: list[Taken] = []
-    for index, each in enumerate(inputs):
-        try:
-            admission = _take_one(transaction, each, known)
-        except (SQLAlchemyError, OSError, ProvisionerError):
-            raise
-        except Exception as error:
-            raise Crashed(index) from error
-        event = inbox.get(transaction, admission.event_id) if tell_state else None
-        taken.append(
-            Taken(
-                event_id=admission.event_id,
-                verdict=admission.verdict,
-                state=event.state if event else None,
-                error=event.error if event else None,
-            )
-        )
-    return taken
+    try:
+        admitted = _accept(transaction, inputs)
+    except (SQLAlchemyError, OSError, ProvisionerError):
+        raise
+    except Exception as error:
+        raise Crashed from error
+    return [_taken(transaction, admission, tell_state=tell_state) for admission in admitted]
 
 
-def _take_one(
-    transaction: Transaction, each: Input, known: dict[str, Registered | None]
-) -> Admission:
-    if isinstance(each, NotUnderstood):
-        return _refuse(transaction, each)
-    name = each.organization
-    if name not in known:
-        known[name] = organizations.find(transaction, name)
-    registered = known[name]
-    if registered is None:
-        return _refuse(transaction, _unknown_organization(each))
-    return workers.accept(transaction, registered, each.event, each.received)
+def _taken(transaction: Transaction, admission: Admission, *, tell_state: bool) -> Taken:
+    event = inbox.get(transaction, admission.event_id) if tell_state else None
+    return Taken(
+        event_id=admission.event_id,
+        verdict=admission.verdict,
+        state=event.state if event else None,
+        error=event.error if event else None,
+    )
 
 
-def _refuse(transaction: Transaction, each: NotUnderstood) -> Admission:
-    admission = inbox.admit(transaction, each.received, each.organization)
-    if admission.verdict == "new":
-        inbox.finish(
-            transaction,
-            admission.event_id,
-            each.ended,
-            now=each.received.at,
-            problem=each.problem,
-        )
-    return admission
+def _accept(transaction: Transaction, inputs: Sequence[Input]) -> list[Admission]:
+    names = {each.organization for each in inputs if isinstance(each, Understood)}
+    known = {name: organizations.find(transaction, name) for name in names}
+    asked: list[Delivery | Refusal] = []
+    for each in inputs:
+        if isinstance(each, NotUnderstood):
+            asked.append(_refusal(each))
+        elif (registered := known[each.organization]) is None:
+            asked.append(_refusal(_unknown_organization(each)))
+        else:
+            asked.append(Delivery(registered=registered, event=each.event, received=each.received))
+    return workers.accept_many(transaction, asked)
+
+
+def _refusal(each: NotUnderstood) -> Refusal:
+    return Refusal(
+        organization=each.organization,
+        ended=each.ended,
+        problem=each.problem,
+        received=each.received,
+    )
 
 
 def _unknown_organization(each: Understood) -> NotUnderstood:

@@ -7,17 +7,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Row, and_, bindparam, exists, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    Row,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    exists,
+    or_,
+    select,
+    update,
+)
 
+from service.directory import many
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import insert_unless_known
 from service.directory.prepared import Prepared
 from service.ids import account_key, new_id
 
 _GET: Final = select(t.accounts).where(t.accounts.c.id == bindparam("of"))
 _ONE: Final = Prepared(_GET)
 _HOLD: Final = Prepared(_GET.with_for_update())
+_HOLD_MANY: Final = Prepared(
+    select(t.accounts)
+    .where(t.accounts.c.id == any_(bindparam("ids", type_=ARRAY(Text))))
+    .order_by(t.accounts.c.id)
+    .with_for_update()
+)
 _STORE: Final = Prepared(update(t.accounts).where(t.accounts.c.id == bindparam("of")))
 
 
@@ -72,26 +91,82 @@ def open_account(
 
     None where this address has an open account already.
     """
-    row = {
-        "id": new_id(now),
-        "tenant": tenant,
-        "connection": connection,
-        "user_id": f"auth0|{account_key()}",
-        "identifier": identifier,
-        "revision": 1,
-        "applied_revision": 0,
-        "observed": {},
-        "due_at": now,
-        "modified_at": now,
+    opening = Opening(tenant=tenant, connection=connection, identifier=identifier, now=now)
+    return next(iter(open_many(transaction, [opening]).values()), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A new account. ``revision``: more than 1 where it has been touched already."""
+
+    tenant: str
+    connection: str
+    identifier: str
+    now: datetime
+    revision: int = 1
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.tenant, self.connection, self.identifier
+
+
+def open_many(
+    transaction: Transaction, openings: Sequence[Opening]
+) -> dict[tuple[str, str, str], str]:
+    """As ``open_account``: ids by tenant, connection and address."""
+    rows = [
+        {
+            "id": new_id(each.now),
+            "tenant": each.tenant,
+            "connection": each.connection,
+            "user_id": f"auth0|{account_key()}",
+            "identifier": each.identifier,
+            "revision": each.revision,
+            "applied_revision": 0,
+            "observed": {},
+            "due_at": each.now,
+            "modified_at": each.now,
+        }
+        for each in openings
+    ]
+    told = (t.accounts.c.id, t.accounts.c.tenant, t.accounts.c.connection, t.accounts.c.identifier)
+    return {
+        (row["tenant"], row["connection"], row["identifier"]): row["id"]
+        for row in many.insert_unknown(transaction, t.accounts, rows, told)
     }
-    opened = insert_unless_known(transaction, t.accounts, row, [t.accounts.c.id])
-    return opened["id"] if opened is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """An account that changes for so many events at once. ``revision``: what it is afterwards."""
+
+    account: Account
+    revision: int
+    now: datetime
+
+
+def touch_many(transaction: Transaction, touches: Sequence[Touch]) -> None:
+    """As ``touch``, of accounts that are held, for people who stay."""
+    rows = [
+        {
+            "id": each.account.id,
+            "revision": each.revision,
+            "due_at": min(each.account.due_at or each.now, each.now),
+            "leaver": each.account.leaver and each.account.due_at is not None,
+            "attempts": 0,
+            "error": None,
+            "modified_at": each.now,
+        }
+        for each in touches
+    ]
+    many.write(transaction, t.accounts, rows)
 
 
 def touch(transaction: Transaction, account_id: str, *, leaver: bool, now: datetime) -> int:
     """Marks an account due for a new revision of what is wanted, and returns that revision.
 
-    A leaver that is still due stays in front, whoever else of a shared account changes meanwhile.
+    A leaver that is still due stays in front, whoever else of a shared account changes meanwhile;
+    and whoever is due already keeps their place.
     """
     given = {"of": account_id, "leaves": leaver, "now": now}
     row = _TOUCH.first(transaction, given)
@@ -105,7 +180,7 @@ _TOUCH: Final = Prepared(
     .where(t.accounts.c.id == bindparam("of"))
     .values(
         revision=t.accounts.c.revision + 1,
-        due_at=_NOW,
+        due_at=case((t.accounts.c.due_at < _NOW, t.accounts.c.due_at), else_=_NOW),
         leaver=or_(
             bindparam("leaves", type_=Boolean),
             and_(t.accounts.c.due_at.is_not(None), t.accounts.c.leaver),
@@ -192,6 +267,17 @@ def hold(transaction: Transaction, account_id: str) -> Account | None:
     """The account alone, for one who holds its user already."""
     row = _HOLD.first(transaction, {"of": account_id})
     return _account(row) if row is not None else None
+
+
+def hold_many(transaction: Transaction, account_ids: Collection[str]) -> dict[str, Account]:
+    """As ``hold``, by id."""
+    if transaction.dialect.name != "postgresql":
+        held = [hold(transaction, each) for each in sorted(account_ids)]
+        return {account.id: account for account in held if account is not None}
+    if not account_ids:
+        return {}
+    rows = _HOLD_MANY.all(transaction, {"ids": sorted(account_ids)})
+    return {row["id"]: _account(row) for row in rows}
 
 
 def get(transaction: Transaction, account_id: str) -> Account | None:

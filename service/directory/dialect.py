@@ -124,6 +124,20 @@ def hold(transaction: Connection, *name: str) -> None:
 _HOLD: Final = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"))
 
 
+def hold_all(transaction: Connection, names: Collection[tuple[str, ...]]) -> None:
+    """As ``hold``, of many names, in an order in which no two who do so wait for each other."""
+    if names and transaction.dialect.name == "postgresql":
+        _HOLD_ALL.run(transaction, {"names": sorted({"\x1f".join(name) for name in names})})
+
+
+_HOLD_ALL: Final = Prepared(
+    text(
+        "SELECT count(pg_advisory_xact_lock(hashtextextended(name, 0)))"
+        " FROM unnest(CAST(:names AS text[])) AS held(name)"
+    )
+)
+
+
 def hold_if_free(transaction: Connection, *name: str) -> bool:
     """As ``hold``, but without waiting: False where another transaction holds the name."""
     if transaction.dialect.name != "postgresql":

@@ -16,8 +16,9 @@ from sqlalchemy import bindparam, case, select, update
 from service.directory import accounts, inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import among, hold
+from service.directory.dialect import among, hold, hold_all
 from service.directory.inbox import Problem
+from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.people import User, identifier_of, is_wanted
@@ -159,6 +160,23 @@ def _held_by_another(
     hold(transaction, "identifier", tenant, identifier)
     known = {"organization": user.organization, "identifier": identifier, "own": user.id}
     return _problem_of(_HOLDER_OF_ADDRESS.first(transaction, known))
+
+
+def addresses_held(
+    transaction: Transaction, claims: Sequence[tuple[str, str, str]]
+) -> set[tuple[str, str, str]]:
+    """Of these tenants, organizations and addresses: where somebody of the organization has it.
+
+    Whoever else wants one of them in the tenant waits until we have it, or not.
+    """
+    hold_all(transaction, [("identifier", tenant, address) for tenant, _, address in claims])
+    found = _HOLDERS.all(transaction, [claim[1:] for claim in claims])
+    return {claims[at] for at, _ in found}
+
+
+_HOLDERS: Final = LookUp(
+    t.users, ("organization", "identifier"), ("id",), where="account_id IS NOT NULL"
+)
 
 
 def _why_held(transaction: Transaction, user: User, account_id: str) -> Problem | None:

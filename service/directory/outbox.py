@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import Row, select, text, update
 
+from service.directory import many
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.prepared import Prepared
 from service.ids import derived_id
 from service.outcomes.catalogue import OutcomeType, full_name
 
@@ -39,13 +42,25 @@ class Outcome:
     published_at: datetime | None
 
 
-_NEXT: Final = text(
-    "INSERT INTO outcome_keys (key, sequence) VALUES (:key, 1)"
-    " ON CONFLICT (key) DO UPDATE SET sequence = outcome_keys.sequence + 1 RETURNING sequence"
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An outcome to be written. Keyed by user, else by organization, else by ``source``."""
 
+    type: OutcomeType
+    now: datetime
+    organization: str | None = None
+    user_id: str | None = None
+    event_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    source: str | None = None
+    data: Mapping[str, Any] | None = None
 
-_STORE: Final = t.outcomes.insert()
+    @property
+    def key(self) -> str:
+        if self.user_id:
+            return f"{self.organization}:{self.user_id}"
+        return self.organization or self.source or "installation"
 
 
 def emit(
@@ -62,27 +77,78 @@ def emit(
     data: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes an outcome and returns its id. Keyed by user, else by organization, else by source."""
-    key = f"{organization}:{user_id}" if user_id else (organization or source or "installation")
-    sequence: int = transaction.execute(_NEXT, {"key": key}).scalar_one()
-    outcome_id = derived_id("outcome", key, str(sequence))
-    transaction.execute(
-        _STORE,
-        {
-            "id": outcome_id,
-            "key": key,
-            "sequence": sequence,
-            "shard": zlib.crc32(key.encode()) % SHARDS,
-            "type": full_name(outcome),
-            "organization": organization,
-            "user_id": user_id,
-            "event_id": event_id,
-            "correlation_id": correlation_id,
-            "traceparent": traceparent,
-            "data": dict(data or {}),
-            "created_at": now,
-        },
+    draft = Draft(
+        type=outcome,
+        now=now,
+        organization=organization,
+        user_id=user_id,
+        event_id=event_id,
+        correlation_id=correlation_id,
+        traceparent=traceparent,
+        source=source,
+        data=data,
     )
-    return outcome_id
+    return emit_many(transaction, [draft])[0]
+
+
+def emit_many(transaction: Transaction, drafts: Sequence[Draft]) -> list[str]:
+    """Writes outcomes, those of one key in this order, and returns their ids."""
+    keys = [draft.key for draft in drafts]
+    next_of = _next_of_each(transaction, Counter(keys))
+    rows: list[Mapping[str, Any]] = []
+    for key, draft in zip(keys, drafts, strict=True):
+        sequence = next_of[key]
+        next_of[key] += 1
+        rows.append(
+            {
+                "id": derived_id("outcome", key, str(sequence)),
+                "key": key,
+                "sequence": sequence,
+                "shard": zlib.crc32(key.encode()) % SHARDS,
+                "type": full_name(draft.type),
+                "organization": draft.organization,
+                "user_id": draft.user_id,
+                "event_id": draft.event_id,
+                "correlation_id": draft.correlation_id,
+                "traceparent": draft.traceparent,
+                "data": dict(draft.data or {}),
+                "created_at": draft.now,
+            }
+        )
+    many.insert(transaction, t.outcomes, rows)
+    return [row["id"] for row in rows]
+
+
+def _next_of_each(transaction: Transaction, counts: Mapping[str, int]) -> dict[str, int]:
+    """The first of as many sequence numbers as each key needs now."""
+    wanted = sorted(counts.items())
+    if transaction.dialect.name == "postgresql":
+        given = {"keys": [key for key, _ in wanted], "counts": [count for _, count in wanted]}
+        last = {row["key"]: row["sequence"] for row in _NEXT_OF_MANY.all(transaction, given)}
+    else:
+        last: dict[str, int] = {}
+        for key, count in wanted:
+            row = _NEXT.first(transaction, {"key": key, "count": count})
+            assert row is not None
+            last[key] = row["sequence"]
+    return {key: last[key] - count + 1 for key, count in wanted}
+
+
+_COUNTED: Final = (
+    " ON CONFLICT (key) DO UPDATE SET sequence = outcome_keys.sequence + excluded.sequence"
+    " RETURNING key, sequence"
+)
+_KEY: Final = (t.outcome_keys.c.key, t.outcome_keys.c.sequence)
+_NEXT: Final = Prepared(
+    text(f"INSERT INTO outcome_keys (key, sequence) VALUES (:key, :count){_COUNTED}").columns(*_KEY)  # noqa: S608
+)
+_NEXT_OF_MANY: Final = Prepared(
+    text(
+        "INSERT INTO outcome_keys (key, sequence)"  # noqa: S608 - our own names
+        " SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:counts AS integer[]))"
+        f" AS given(key, count) ORDER BY key{_COUNTED}"
+    ).columns(*_KEY)
+)
 
 
 def producer_key(source: str) -> str:

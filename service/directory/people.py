@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Column, ColumnElement, Row, bindparam, select, union_all, update
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Row,
+    Text,
+    any_,
+    bindparam,
+    select,
+    union_all,
+    update,
+)
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, hold, hold_if_free, paired
+from service.directory.dialect import columns, hold, hold_all, hold_if_free, paired
 from service.directory.prepared import Prepared
 from service.organizations import JoinKey
 from service.people import User
-from service.workers import Employment, Said, Status
+from service.workers import Employment, Order, Said, Status, WorkerEvent, attributes_after
 
 Groups = list[tuple[str, str]]
 """Id and ``displayName`` of the groups that a user is in, by id."""
@@ -34,6 +46,14 @@ _ONE: Final = Prepared(_GET)
 _LOCK: Final = Prepared(_GET.with_for_update())
 _ONE_AND_GROUPS: Final = Prepared(_GET.add_columns(GROUPS))
 _LOCK_AND_GROUPS: Final = Prepared(_GET.add_columns(GROUPS).with_for_update(of=t.users))
+_LOCK_MANY: Final = Prepared(
+    select(t.users)
+    .where(t.users.c.id == any_(bindparam("ids", type_=ARRAY(Text))))
+    .order_by(t.users.c.id)
+    .with_for_update()
+)
+
+
 _STORE: Final = Prepared(_UPDATE)
 _CHANGE: Final = Prepared(_UPDATE.returning(t.users))
 
@@ -82,6 +102,19 @@ def hold_key(transaction: Transaction, organization: str, key: str) -> None:
     Whatever the case of its letters: by some keys they are the same.
     """
     hold(transaction, "person", organization, key.casefold())
+
+
+def lock_many(transaction: Transaction, user_ids: Collection[str]) -> list[User]:
+    """These users, in order of their ids and held as by ``lock``."""
+    if transaction.dialect.name != "postgresql":
+        return [user for each in sorted(user_ids) if (user := lock(transaction, each)) is not None]
+    given = {"ids": sorted(user_ids)}
+    return [user_of(row) for row in _LOCK_MANY.all(transaction, given)] if user_ids else []
+
+
+def hold_keys(transaction: Transaction, keys: Collection[tuple[str, str]]) -> None:
+    """As ``hold_key``, of many pairs of an organization and a key."""
+    hold_all(transaction, [("person", name, key.casefold()) for name, key in keys])
 
 
 def hold_key_if_free(transaction: Transaction, organization: str, key: str) -> bool:
@@ -141,8 +174,33 @@ def employment_of(user: User) -> Employment:
     )
 
 
+def changes_by(
+    user: User, event: WorkerEvent, order: Order, now: datetime
+) -> tuple[dict[str, Any], bool]:
+    """What an event writes into a user's row if it is carried out, and whether it came too late:
+    then that is only what it was the first to name.
+    """
+    changes: dict[str, Any] = {"worker_id": event.worker_id}
+    attributes = attributes_after(user.worker or {}, event, order)
+    late = attributes is None
+    if attributes is not None:
+        changes["worker"] = attributes
+    if event.kind != "attributes":
+        employment = employment_of(user).after(event, order)
+        late = employment is None
+        if employment is not None:
+            changes |= columns_of(employment)
+    if not user.in_scim:
+        changes["modified_at"] = now
+    return changes, late
+
+
+EMPLOYMENT: Final = ("employment", "employment_order", "leave", "employments")
+"""The columns that ``employment_of`` reads, and ``columns_of`` writes."""
+
+
 def columns_of(employment: Employment) -> dict[str, Any]:
-    """What a user's row holds of it: all of the columns that ``employment_of`` reads."""
+    """What a user's row holds of it: all of ``EMPLOYMENT``."""
     whole = employment.whole
     named = {
         name: [said.status, said.order, *([said.leave] if said.leave is not None else [])]

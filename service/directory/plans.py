@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, select
 
 from service.directory import inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.many import LookUp
 from service.people import User
 from service.workers import Order, WorkerEvent, displaces, is_newer, rescinds
 
@@ -108,6 +109,16 @@ def _scheduled(
         )
         .order_by(t.schedule.c.due_at, t.schedule.c.event_id)
     ).all()
+
+
+def planned(
+    transaction: Transaction, workers: Sequence[tuple[str, str]]
+) -> set[tuple[str, str, str]]:
+    """Of which kinds something is planned: organization, worker id and kind."""
+    return {(*workers[at], found["kind"]) for at, found in _PLANNED.all(transaction, workers)}
+
+
+_PLANNED: Final = LookUp(t.schedule, ("organization", "worker_id"), ("kind",))
 
 
 def remove(transaction: Transaction, event_id: str) -> bool:

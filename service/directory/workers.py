@@ -5,22 +5,59 @@ Status and each attribute are ordered separately, so an older event never undoes
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, select
 
-from service.directory import accounts, inbox, intent, organizations, people, plans
+from service.directory import accounts, batches, inbox, intent, many, organizations, people, plans
 from service.directory import tables as t
+from service.directory.admissions import Arrival, admit_many
+from service.directory.batches import Heard, Person
 from service.directory.database import Transaction
-from service.directory.inbox import Admission, Received
+from service.directory.inbox import Admission, Ending, Problem, Received
+from service.directory.many import LookUp
 from service.directory.organizations import Registered
-from service.directory.prepared import Prepared
+from service.directory.people import joined_by
 from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
 from service.people import User, is_wanted, worker_key
-from service.workers import Order, WorkerEvent, attributes_after
+from service.workers import WorkerEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A worker event as it came. ``number``: the order of acceptance of the one that it replays."""
+
+    registered: Registered
+    event: WorkerEvent
+    received: Received
+    number: int | None = None
+
+    @property
+    def organization(self) -> str:
+        return self.registered.organization.name
+
+    @property
+    def person(self) -> Person:
+        return self.organization, self.event.worker_id
+
+    @property
+    def is_ahead(self) -> bool:
+        return self.event.effective_at is not None and self.event.effective_at > self.received.at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An input that is no worker event: recorded, and ended at once."""
+
+    organization: str | None
+    ended: Literal["deadlettered", "rejected"]
+    problem: Problem
+    received: Received
 
 
 def accept(
@@ -35,20 +72,86 @@ def accept(
 
     ``number``: the order of acceptance of the event that this one replays.
     """
-    organization = registered.organization.name
+    delivery = Delivery(registered=registered, event=event, received=received, number=number)
+    return accept_many(transaction, [delivery])[0]
+
+
+def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) -> list[Admission]:
+    """As ``accept``, of all of them in order: as many statements for a batch as for one event, save
+    for what is out of the usual course (service.directory.batches).
+    """
+    deliveries = [each for each in inputs if isinstance(each, Delivery)]
+    persons = {each.person: each.registered.organization for each in deliveries}
     # First, so that the order of acceptance is the order in which a worker's events take effect.
-    people.hold_key(transaction, organization, event.worker_id)
-    admission = inbox.admit(transaction, received, organization)
-    if admission.verdict == "new":
-        order: Order = [event.sequence, admission.number if number is None else number]
-        user = _find(transaction, registered.organization, event.worker_id)
-        if event.effective_at is not None and event.effective_at > received.at:
-            plans.plan(
-                transaction, organization, user, event, admission.event_id, order, received.at
-            )
+    people.hold_keys(transaction, persons)
+    users = _find_many(transaction, persons)
+    ids = {
+        each.person: users[each.person].id if each.person in users else new_id(each.received.at)
+        for each in deliveries
+    }
+    admitted = admit_many(transaction, [_arrival(each, users, ids) for each in inputs])
+    heard: list[Heard] = []
+    refused: list[Ending] = []
+    for each, admission in zip(inputs, admitted, strict=True):
+        if admission.verdict != "new":
+            continue
+        if isinstance(each, Delivery):
+            heard.append(_heard(each, admission, users.get(each.person), ids[each.person]))
         else:
-            _apply(transaction, registered, user, event, admission.event_id, order, received.at)
-    return admission
+            refused.append(_ending(each, admission))
+    for each in batches.settle(transaction, heard):
+        _settle(transaction, each)
+    inbox.finish_many(transaction, refused)
+    return admitted
+
+
+def _arrival(
+    each: Delivery | Refusal, users: Mapping[Person, User], ids: Mapping[Person, str]
+) -> Arrival:
+    user_id = None
+    # An event that lies ahead makes nobody a user.
+    if isinstance(each, Delivery) and (each.person in users or not each.is_ahead):
+        user_id = ids[each.person]
+    return Arrival(received=each.received, organization=each.organization, user_id=user_id)
+
+
+def _heard(each: Delivery, admission: Admission, user: User | None, user_id: str) -> Heard:
+    number = admission.number if each.number is None else each.number
+    return Heard(
+        registered=each.registered,
+        event=each.event,
+        event_id=admission.event_id,
+        order=[each.event.sequence, number],
+        now=each.received.at,
+        user=user,
+        user_id=user_id,
+    )
+
+
+def _ending(each: Refusal, admission: Admission) -> Ending:
+    return Ending(
+        event_id=admission.event_id,
+        ended=each.ended,
+        now=each.received.at,
+        problem=each.problem,
+    )
+
+
+def _settle(transaction: Transaction, heard: Heard) -> None:
+    """One event by itself, after all that went before it."""
+    user = _find(transaction, heard.registered.organization, heard.event.worker_id)
+    if heard.is_ahead:
+        plans.plan(
+            transaction,
+            heard.person[0],
+            user,
+            heard.event,
+            heard.event_id,
+            heard.order,
+            heard.now,
+        )
+    else:
+        _apply(transaction, heard, user)
 
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
@@ -91,72 +194,90 @@ def _run(
     if registered is None:
         inbox.finish(transaction, row.event_id, "cancelled", now=now)
     elif inbox.resume(transaction, row.event_id):
-        user = _find(transaction, registered.organization, row.worker_id)
-        order = row.worker_event["order"]
-        _apply(transaction, registered, user, plans.event_of(row), row.event_id, order, now)
+        event = plans.event_of(row)
+        heard = Heard(
+            registered=registered,
+            event=event,
+            event_id=row.event_id,
+            order=row.worker_event["order"],
+            now=now,
+            user=None,
+            user_id=new_id(now),
+        )
+        _apply(
+            transaction,
+            heard,
+            _find(transaction, heard.registered.organization, heard.event.worker_id),
+        )
     return True
 
 
 def _find(transaction: Transaction, organization: Organization, worker_id: str) -> User | None:
-    """The worker's user; else the SCIM user whom the join key names, live before deleted."""
-    named = {"worker": worker_id, "key": worker_key(worker_id, organization.join)}
-    find = _WORKER if organization.join == "externalId" else _WORKER_BY_KEY
-    row = find.first(transaction, {"organization": organization.name, **named})
-    return people.user_of(row) if row is not None else None
+    person = (organization.name, worker_id)
+    return _find_many(transaction, {person: organization}).get(person)
 
 
-def _finding(join: JoinKey) -> Prepared:
-    return Prepared(
-        select(t.users)
-        .where(
-            people.found_by(
-                t.users.c.worker_id == bindparam("worker"),
-                (people.joined_by(join) == bindparam("key")) & t.users.c.worker_id.is_(None),
-            )
-        )
-        .order_by(
-            t.users.c.worker_id.is_(None),
-            t.users.c.deleted_at.is_not(None),
-            t.users.c.account_id.is_(None),
-            t.users.c.id.desc(),
-        )
-        .with_for_update()
+def _find_many(
+    transaction: Transaction, persons: Mapping[Person, Organization]
+) -> dict[Person, User]:
+    """The workers' users, held; else the SCIM users whom the join key names, live before deleted."""
+    matches: dict[str, set[Person]] = {}
+    named = sorted(persons)
+    for at, row in _BY_WORKER_ID.all(transaction, named):
+        matches.setdefault(row["id"], set()).add(named[at])
+    for column, by_key in _BY_JOIN_KEY.items():
+        joined = [person for person in named if joined_by(persons[person].join).name == column]
+        keys = [(name, worker_key(key, persons[name, key].join)) for name, key in joined]
+        for at, row in by_key.all(transaction, keys):
+            matches.setdefault(row["id"], set()).add(joined[at])
+    users: dict[Person, User] = {}
+    for user in people.lock_many(transaction, matches):
+        theirs = [each for each in matches[user.id] if _is_of(user, each, persons[each].join)]
+        if len(theirs) == 1:  # of two whose keys are alike the first takes it, in its turn
+            users[theirs[0]] = max(users.get(theirs[0], user), user, key=_nearness)
+    return users
+
+
+_BY_WORKER_ID: Final = LookUp(t.users, ("organization", "worker_id"), ("id",))
+_BY_JOIN_KEY: Final = {
+    name: LookUp(t.users, ("organization", name), ("id",), where="worker_id IS NULL")
+    for name in ("external_id", "join_key")
+}
+
+
+def _is_of(user: User, person: Person, join: JoinKey) -> bool:
+    """Whether this is still so: somebody may have changed the user while we waited for it."""
+    if user.worker_id is not None:
+        return user.worker_id == person[1]
+    return getattr(user, joined_by(join).name) == worker_key(person[1], join)
+
+
+def _nearness(user: User) -> tuple[bool, bool, bool, str]:
+    """How sure it is that this is the worker; of two who are as near, the one who came later."""
+    return (
+        user.worker_id is not None,
+        user.deleted_at is None,
+        user.account_id is not None,
+        user.id,
     )
 
 
-_WORKER: Final = _finding("externalId")
-_WORKER_BY_KEY: Final = _finding("employeeNumber")
-
-
-def _apply(
-    transaction: Transaction,
-    registered: Registered,
-    user: User | None,
-    event: WorkerEvent,
-    event_id: str,
-    order: Order,
-    now: datetime,
-) -> None:
-    organization = registered.organization.name
-    user = user or _create(transaction, registered.organization, event.worker_id, now)
+def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
+    registered, event, event_id = heard.registered, heard.event, heard.event_id
+    organization, order, now = heard.person[0], heard.order, heard.now
+    user = user or _create(transaction, heard)
     inbox.attribute(transaction, event_id, user.id)
     was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
-    changes: dict[str, Any] = {"worker_id": event.worker_id}
-    attributes = attributes_after(user.worker or {}, event, order)
-    if attributes is not None:
-        changes["worker"] = attributes
-    stale = attributes is None
-    if event.kind != "attributes":
-        employment = people.employment_of(user).after(event, order)
-        stale = employment is None
-        if employment is not None:
-            if plans.displace_planned(transaction, organization, event, event_id, order, now):
-                employment = people.employment_of(user).unchanged_after(event, order)
-            changes |= people.columns_of(employment)
-    if not user.in_scim:
-        changes["modified_at"] = now
+    changes, late = people.changes_by(user, event, order, now)
+    if (
+        event.kind != "attributes"
+        and not late
+        and plans.displace_planned(transaction, organization, event, event_id, order, now)
+    ):
+        employment = people.employment_of(user).unchanged_after(event, order)
+        changes |= people.columns_of(employment)
     user = people.change(transaction, user.id, **changes)
-    if stale:
+    if late:
         _refresh(transaction, registered, user, event_id, now)
         return
     intent.settle(
@@ -180,23 +301,14 @@ def _refresh(
         accounts.touch(transaction, user.account_id, leaver=not wanted, now=now)
 
 
-def _create(
-    transaction: Transaction, organization: Organization, worker_id: str, now: datetime
-) -> User:
-    by_key = organization.join != "externalId"
-    return people.as_user(
-        transaction.execute(
-            t.users.insert()
-            .values(
-                id=new_id(now),
-                organization=organization.name,
-                worker_id=worker_id,
-                join_key=worker_key(worker_id, organization.join) if by_key else None,
-                state="pending",
-                version=1,
-                created_at=now,
-                modified_at=now,
-            )
-            .returning(t.users)
-        ).one()
-    )
+def _create(transaction: Transaction, heard: Heard) -> User:
+    user = batches.new_user(heard)
+    row = {name: getattr(user, name) for name in _CREATED}
+    many.insert(transaction, t.users, [row])
+    return user
+
+
+_CREATED: Final = (
+    *("id", "organization", "worker_id", "join_key", "state", "version"),
+    *("created_at", "modified_at"),
+)

@@ -1,0 +1,263 @@
+"""Many worker events at once: whoever simply stays, or joins, in a few statements for all of them.
+
+Says first, without writing, whose events take this usual course from the first to the last; all
+others are left to the way for one (service.directory.workers). The two have no user, address and
+account in common, so it does not matter which goes first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from service.directory import accounts, intent, many, people, plans
+from service.directory import tables as t
+from service.directory.accounts import Account, Opening, Touch
+from service.directory.database import Transaction
+from service.directory.organizations import Registered
+from service.people import User, identifier_of, is_wanted, worker_key
+from service.workers import Order, WorkerEvent
+
+Person = tuple[str, str]
+"""An organization and a worker id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A worker event that is new and stored. ``user``: the worker's, held; ``user_id`` is also that
+    of one who is made for it.
+    """
+
+    registered: Registered
+    event: WorkerEvent
+    event_id: str
+    order: Order
+    now: datetime
+    user: User | None
+    user_id: str
+
+    @property
+    def person(self) -> Person:
+        return self.registered.organization.name, self.event.worker_id
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it is to take effect later."""
+        return self.event.effective_at is not None and self.event.effective_at > self.now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Course:
+    """What a worker's events make of a user, if nothing speaks against it.
+
+    ``addresses``: all that the user has or had on the way. ``account``: the user's, held.
+    """
+
+    heard: Sequence[Heard]
+    user: User
+    usual: bool
+    addresses: frozenset[str]
+    account: Account | None = None
+
+    @property
+    def registered(self) -> Registered:
+        return self.heard[0].registered
+
+    @property
+    def joins(self) -> bool:
+        return self.heard[0].user is None
+
+    @property
+    def now(self) -> datetime:
+        return self.heard[-1].now
+
+
+def new_user(heard: Heard) -> User:
+    """Somebody whom only HR knows, from this event on."""
+    organization, worker_id = heard.registered.organization, heard.event.worker_id
+    by_key = organization.join != "externalId"
+    return User(
+        id=heard.user_id,
+        organization=organization.name,
+        worker_id=worker_id,
+        join_key=worker_key(worker_id, organization.join) if by_key else None,
+        created_at=heard.now,
+        modified_at=heard.now,
+    )
+
+
+def settle(transaction: Transaction, heard: Sequence[Heard]) -> list[Heard]:
+    """Settles what takes the usual course; returns the rest, in order, with nothing written of it."""
+    courses = [_followed(chain) for chain in _by_person(heard)]
+    usual = _without_planned(transaction, _apart(courses))
+    joining = _opened(transaction, [course for course in usual if course.joins])
+    staying = _held(transaction, [course for course in usual if not course.joins])
+    _store(transaction, joining, staying)
+    done = {each.event_id for course in (*joining, *staying) for each in course.heard}
+    return [each for each in heard if each.event_id not in done]
+
+
+def _by_person(heard: Iterable[Heard]) -> list[list[Heard]]:
+    chains: dict[Person, list[Heard]] = {}
+    for each in heard:
+        chains.setdefault(each.person, []).append(each)
+    return list(chains.values())
+
+
+def _followed(chain: Sequence[Heard]) -> _Course:
+    """Usual is to be in before and after each event, under the one address. Pure."""
+    first = chain[0]
+    registered = first.registered
+    user = first.user or new_user(first)
+    usual = first.user is None or (user.account_id is not None and _is_in(user, registered))
+    found: set[str | None] = set()
+    for each in chain:
+        changes, late = people.changes_by(user, each.event, each.order, each.now)
+        if each.is_ahead or late:
+            usual = False
+            continue
+        user = replace(user, **changes)
+        usual = usual and _is_in(user, registered)
+        found.add(identifier_of(user, registered.organization))
+    address = next(iter(found)) if len(found) == 1 else None
+    return _Course(
+        heard=chain,
+        user=replace(user, identifier=address),
+        usual=usual and address is not None,
+        addresses=frozenset(
+            one for one in found | {first.user and first.user.identifier} if one is not None
+        ),
+    )
+
+
+def _is_in(user: User, registered: Registered) -> bool:
+    return is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+
+
+def _apart(courses: Sequence[_Course]) -> list[_Course]:
+    """Those that are usual and have no key, address or account that another has, too. Pure."""
+    shared = Counter(each for course in courses for each in _had(course))
+    return [
+        course
+        for course in courses
+        if course.usual and all(shared[each] == 1 for each in _had(course))
+    ]
+
+
+def _had(course: _Course) -> set[tuple[str, str, str]]:
+    tenant = course.registered.organization.tenant
+    account_id = course.user.account_id
+    organization, worker_id = course.heard[0].person
+    theirs = {("address", tenant, address) for address in course.addresses}
+    theirs.add(("key", organization, worker_id.strip().casefold()))
+    return theirs if account_id is None else theirs | {("account", "", account_id)}
+
+
+def _without_planned(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]:
+    """Those that displace nothing from the calendar."""
+    kinds = {
+        (*each.person, each.event.kind)
+        for course in courses
+        for each in course.heard
+        if each.event.kind != "attributes"
+    }
+    persons = sorted({(organization, worker_id) for organization, worker_id, _ in kinds})
+    busy = {each[:2] for each in plans.planned(transaction, persons) & kinds}
+    return [course for course in courses if course.heard[0].person not in busy]
+
+
+def _opened(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]:
+    """Those who join with an address that nobody had, with their new accounts."""
+    held = intent.addresses_held(transaction, [_claim(course) for course in courses])
+    free = [course for course in courses if _claim(course) not in held]
+    openings = [_opening(course) for course in free]
+    opened = accounts.open_many(transaction, openings)
+    return [
+        replace(course, user=replace(course.user, account_id=opened[opening.place]))
+        for course, opening in zip(free, openings, strict=True)
+        if opening.place in opened
+    ]
+
+
+def _claim(course: _Course) -> tuple[str, str, str]:
+    organization = course.registered.organization
+    return organization.tenant, organization.name, _address(course)
+
+
+def _opening(course: _Course) -> Opening:
+    organization = course.registered.organization
+    address = _address(course)
+    return Opening(
+        tenant=organization.tenant,
+        connection=organization.connection_for(address).name,
+        identifier=address,
+        now=course.now,
+        revision=len(course.heard),
+    )
+
+
+def _address(course: _Course) -> str:
+    assert course.user.identifier is not None, "a usual course has one"
+    return course.user.identifier
+
+
+def _held(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]:
+    """Those whose account is open and has their address, with the account."""
+    ids = [course.user.account_id for course in courses if course.user.account_id is not None]
+    held = accounts.hold_many(transaction, ids)
+    found = [replace(course, account=held.get(course.user.account_id or "")) for course in courses]
+    return [
+        course
+        for course in found
+        if course.account is not None
+        and course.account.closed_at is None
+        and course.account.identifier == course.user.identifier
+    ]
+
+
+def _store(
+    transaction: Transaction, joining: Sequence[_Course], staying: Sequence[_Course]
+) -> None:
+    many.insert(transaction, t.users, [_row(course, _NEW) for course in joining])
+    many.write(transaction, t.users, [_row(course, _CHANGED) for course in staying])
+    accounts.touch_many(transaction, [_touch(course) for course in staying])
+    many.insert(
+        transaction,
+        t.waits,
+        [wait for course in (*joining, *staying) for wait in _waits(course)],
+    )
+
+
+def _row(course: _Course, names: Sequence[str]) -> dict[str, Any]:
+    row = {name: getattr(course.user, name) for name in names}
+    return row | {
+        "state": "pending",
+        "detail": None,
+        "last_event_id": course.heard[-1].event_id,
+    }
+
+
+def _touch(course: _Course) -> Touch:
+    assert course.account is not None
+    revision = course.account.revision + len(course.heard)
+    return Touch(account=course.account, revision=revision, now=course.now)
+
+
+def _waits(course: _Course) -> list[dict[str, Any]]:
+    before = course.account.revision if course.account is not None else 0
+    return [
+        {
+            "event_id": each.event_id,
+            "account_id": course.user.account_id,
+            "user_id": course.user.id,
+            "revision": before + at,
+        }
+        for at, each in enumerate(course.heard, start=1)
+    ]
+
+
+_CHANGED: Final = ("id", "worker_id", "worker", *people.EMPLOYMENT, "identifier", "modified_at")
+_NEW: Final = (*_CHANGED, "organization", "join_key", "account_id", "version", "created_at")

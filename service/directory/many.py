@@ -1,0 +1,202 @@
+"""Many rows by one statement: Postgres takes them as arrays, SQLite one after the other, prepared.
+
+Knows tables and values; not what they mean.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    Table,
+    bindparam,
+    column,
+    text,
+    update,
+)
+
+from service.directory import tables as t
+from service.directory.database import Transaction, dumps
+from service.directory.dialect import insert_unless_known
+from service.directory.prepared import Prepared
+
+Rows = Sequence[Mapping[str, Any]]
+PLACE: Final = column("place", Integer)
+"""Counts the rows of arrays from 1; no column of a table is called so."""
+
+
+def insert(transaction: Transaction, table: Table, rows: Rows) -> None:
+    """Inserts rows that have the same columns, in order. Raises what the database raises."""
+    if not rows:
+        return
+    if transaction.dialect.name == "postgresql":
+        _insert(table, tuple(rows[0]), False, ()).run(transaction, arrays(table, rows))
+        return
+    statement = _one_insert(table)
+    for row in rows:
+        statement.run(transaction, row)
+
+
+def insert_unknown(
+    transaction: Transaction, table: Table, rows: Rows, returning: Sequence[Column[Any]]
+) -> Rows:
+    """Inserts rows that have the same columns, in order; returns these columns of those that went
+    in. A row of which a unique value is there already, or in a row before it, does not go in.
+    """
+    if not rows:
+        return []
+    names, told = tuple(rows[0]), tuple(returning)
+    if transaction.dialect.name == "postgresql":
+        return _insert(table, names, True, told).all(transaction, arrays(table, rows))
+    done = (insert_unless_known(transaction, table, row, told) for row in rows)
+    return [row for row in done if row is not None]
+
+
+def write(transaction: Transaction, table: Table, rows: Rows) -> None:
+    """Writes columns, the same of each row, where ``id`` is that of the row."""
+    if not rows:
+        return
+    if transaction.dialect.name == "postgresql":
+        _update(table, tuple(rows[0])).run(transaction, arrays(table, rows))
+        return
+    statement = _one_update(table)
+    for row in rows:
+        given = {name: value for name, value in row.items() if name != "id"}
+        statement.run(transaction, {"of": row["id"], **given})
+
+
+class LookUp:
+    """Finds rows by the values of some columns, for many such values at once.
+
+    ``told``: the columns to return. ``where``: what must hold besides, in SQL.
+    """
+
+    __slots__ = ("_by", "_many", "_one", "_table")
+
+    def __init__(
+        self, table: Table, by: Sequence[str], told: Sequence[str], where: str = "TRUE"
+    ) -> None:
+        self._table = table
+        self._by = by
+        columns = ", ".join(f'found."{name}"' for name in told)
+        types = [table.c[name] for name in told]
+        bound = [bindparam(name, type_=table.c[name].type) for name in by]
+        # Each by itself, not as a join, for which a planner may read the whole table.
+        asked = " AND ".join(f'"{name}" = given."{name}"' for name in by)
+        self._many = Prepared(
+            text(
+                f"SELECT given.place, {columns} FROM {unnested(table, by)}"  # noqa: S608 - our own names
+                f" CROSS JOIN LATERAL (SELECT * FROM {table.name} WHERE {asked} AND {where}"
+                " OFFSET 0) AS found"
+            ).columns(PLACE, *types)
+        )
+        asked = " AND ".join(f'"{name}" = :{name}' for name in by)
+        self._one = Prepared(
+            text(f"SELECT {columns} FROM {table.name} AS found WHERE {asked} AND {where}")  # noqa: S608
+            .bindparams(*bound)
+            .columns(*types)
+        )
+
+    def all(
+        self, transaction: Transaction, wanted: Sequence[Sequence[Any]]
+    ) -> list[tuple[int, Mapping[str, Any]]]:
+        """What was found, each with the index of the values it was found by."""
+        rows = [dict(zip(self._by, values, strict=True)) for values in wanted]
+        if transaction.dialect.name != "postgresql":
+            return [
+                (at, found)
+                for at, row in enumerate(rows)
+                for found in self._one.all(transaction, row)
+            ]
+        if not rows:
+            return []
+        found = self._many.all(transaction, arrays(self._table, rows))
+        return [(row["place"] - 1, row) for row in found]
+
+
+def unnested(table: Table, names: Sequence[str]) -> str:
+    """What stands behind FROM where rows come as ``arrays``, one bound value a column."""
+    bound = ", ".join(f"CAST(:{name} AS {_array_of(table.c[name])}[])" for name in names)
+    columns = ", ".join(f'"{name}"' for name in (*names, PLACE.name))
+    return f"unnest({bound}) WITH ORDINALITY AS given({columns})"
+
+
+def arrays(table: Table, rows: Rows) -> dict[str, list[Any]]:
+    """The values of rows that have the same columns, by column."""
+    return {name: _array(table.c[name], [row[name] for row in rows]) for name in rows[0]}
+
+
+def _array(of: Column[Any], values: list[Any]) -> list[Any]:
+    if isinstance(of.type, JSON):
+        return [None if value is None else dumps(value) for value in values]
+    return values
+
+
+def _array_of(of: Column[Any]) -> str:
+    """The type of an array's elements; a text of any length: a cast would cut it off unasked."""
+    match of.type:
+        case JSON():
+            return "text"
+        case t.Instant():
+            return "timestamptz"
+        case BigInteger():
+            return "bigint"
+        case Integer():
+            return "integer"
+        case LargeBinary():
+            return "bytea"
+        case Boolean():
+            return "boolean"
+        case _:
+            return "text"
+
+
+def _given(of: Column[Any]) -> str:
+    return f'given."{of.name}"' + ("::jsonb" if isinstance(of.type, JSON) else "")
+
+
+@functools.cache
+def _insert(
+    table: Table, names: tuple[str, ...], unknown: bool, returning: tuple[Column[Any], ...]
+) -> Prepared:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join(_given(table.c[name]) for name in names)
+    statement = text(
+        f"INSERT INTO {table.name} ({quoted}) SELECT {values}"  # noqa: S608 - our own names
+        f" FROM {unnested(table, names)} ORDER BY given.{PLACE.name}{_ending(unknown, returning)}"
+    )
+    return Prepared(statement.columns(*returning) if returning else statement)
+
+
+@functools.cache
+def _one_insert(table: Table) -> Prepared:
+    return Prepared(table.insert())
+
+
+def _ending(unknown: bool, returning: Sequence[Column[Any]]) -> str:
+    told = ", ".join(f'"{each.name}"' for each in returning)
+    return (" ON CONFLICT DO NOTHING" if unknown else "") + (f" RETURNING {told}" if told else "")
+
+
+@functools.cache
+def _update(table: Table, names: tuple[str, ...]) -> Prepared:
+    changes = ", ".join(f'"{name}" = {_given(table.c[name])}' for name in names if name != "id")
+    return Prepared(
+        text(
+            f"UPDATE {table.name} SET {changes} FROM {unnested(table, names)}"  # noqa: S608 - ours
+            f" WHERE {table.name}.id = given.id"
+        )
+    )
+
+
+@functools.cache
+def _one_update(table: Table) -> Prepared:
+    return Prepared(update(table).where(table.c.id == bindparam("of")))
