@@ -55,7 +55,7 @@ class Refusal:
     """An input that is no worker event: recorded, and ended at once."""
 
     organization: str | None
-    ended: Literal["deadlettered", "rejected"]
+    ended: Literal["deadlettered", "rejected", "discarded"]
     problem: Problem
     received: Received
 
