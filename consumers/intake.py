@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from consumers.ageing import retention_used
 from consumers.faults import place_of
 from consumers.kafka import IntakeSettings, Progress
+from consumers.lookout import Stalled
 from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.session import Session
 from service.clock import Clock
@@ -115,16 +116,17 @@ class Intake:
         """Returns within 10 s of ``stop``. Neither Kafka nor the database being away ends it."""
         delay = 0.5
         while not stop.is_set():
-            began = self._clock.monotonic()
+            began, because = self._clock.monotonic(), "ended"
             try:
                 await self._one_consumer(stop)
             except Exception as error:
+                because = "stalled" if isinstance(error, Stalled | TimeoutError) else "failed"
                 self._failure = place_of(error)
                 _log.warning("intake.consumer_failed", error=self._failure)
             if stop.is_set():
                 return
             self._restarts += 1
-            self._metrics.restarts.inc()
+            self._metrics.restarts.labels(because).inc()
             lived = self._clock.monotonic() - began
             delay = 0.5 if lived > self._settings.longest_backoff else delay * 2
             delay = min(delay, self._settings.longest_backoff)

@@ -198,7 +198,7 @@ class Session(ConsumerRebalanceListener):
             return False
         now, generation = self._clock.now(), self._generation
         for portion in portions([inputs(record, route, now) for record in records]):
-            with self._metrics.batches.time():
+            with self._metrics.batches.labels(partition.topic).time():
                 stored = await store(
                     self._database,
                     [each for of_record in portion for each in of_record],

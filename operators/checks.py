@@ -23,6 +23,7 @@ from service.directory.database import Database, check, is_unavailable, open_dat
 from service.directory.fuses import Fuse
 from service.errors import ConfigurationError
 from service.kafka import connection_of
+from service.kafka_reach import Refusal, why_refused
 from service.organizations import EventSource, Organization, Tenant
 
 _ISSUER_WITHIN = 10.0
@@ -211,6 +212,13 @@ async def _kafka(settings: Settings, sources: Sequence[EventSource]) -> AsyncIte
             verdict="skipped",
             detail="not configured: events come over HTTP, outcomes stay in the database",
         )
+        return
+    try:
+        refusal = await why_refused(connection_of(settings), _KAFKA_WITHIN)
+    except ConfigurationError as error:
+        refusal = Refusal(detail=str(error), advice="Set it; see docs/operations.md.")
+    if refusal is not None:
+        yield Finding(check="kafka", verdict="failed", detail=refusal.detail, advice=refusal.advice)
         return
     try:
         there = await _topics(settings)

@@ -36,10 +36,20 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str = ""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = (
+        "PLAIN"
+    )
     kafka_sasl_username: str = ""
     kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_oauth_token_url: str = ""
+    kafka_oauth_client_id: str = ""
+    kafka_oauth_client_secret: SecretStr = SecretStr("")
+    kafka_oauth_scope: str = ""
     kafka_ca_file: str = ""
+    kafka_certificate_file: str = ""
+    """Ours, for brokers that ask for one; the key may be in it, too."""
+    kafka_key_file: str = ""
+    kafka_key_password: SecretStr = SecretStr("")
     kafka_group_id: str = "auth0-provisioner"
     kafka_group_instance_id: str = ""
     """A static place in the consumer group, which a restarted process takes up again without a

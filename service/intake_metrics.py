@@ -36,12 +36,14 @@ class IntakeMetrics:
         )
         self.restarts = Counter(
             "provisioner_intake_restarts",
-            "Consumers that failed and were replaced",
+            "Consumers that were replaced, since they failed or stood still",
+            ("because",),
             registry=registry,
         )
         self.batches = Histogram(
             "provisioner_intake_batch_seconds",
             "Time to store what was read of one partition at once",
+            ("topic",),
             registry=registry,
         )
         self._lag = _by_partition("lag_records", "Records not yet read", registry)

@@ -11,7 +11,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -170,15 +171,39 @@ def _container() -> Generator[str]:
 @contextlib.contextmanager
 def _local(java: str, jars: Path) -> Generator[str]:
     with scratch_directory("kafka") as directory:
-        process, bootstrap_servers = _serving(java, jars, directory)
+        process, bootstrap_servers, _ = serving(java, jars, directory)
         try:
             yield bootstrap_servers
         finally:
             process.stop(within=10)
 
 
-def _serving(java: str, jars: Path, directory: Path) -> tuple[RunningProcess, str]:
-    """Start a broker; again on other ports where someone took the first ones meanwhile."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """What a broker is given beside what every one needs."""
+
+    listeners: Sequence[str] = ()
+    properties: Mapping[str, str]
+    storage: Sequence[str] = ()
+    virtual_machine: Sequence[str] = ()
+
+
+def no_extra(ports: Sequence[int]) -> Extra:
+    return Extra(properties={})
+
+
+def serving(
+    java: str,
+    jars: Path,
+    directory: Path,
+    *,
+    ports: int = 0,
+    extra: Callable[[Sequence[int]], Extra] = no_extra,
+) -> tuple[RunningProcess, str, Sequence[int]]:
+    """Start a broker; again on other ports where someone took the first ones meanwhile.
+
+    ``extra``: of so many further ``ports``, which are returned, too.
+    """
     virtual_machine = [
         java,
         # Quick to start rather than quick in the long run.
@@ -188,29 +213,38 @@ def _serving(java: str, jars: Path, directory: Path) -> tuple[RunningProcess, st
     ]
     failures: list[str] = []
     for attempt in range(3):
-        broker, controller = free_ports(2)
+        broker, controller, *further = free_ports(2 + ports)
+        given = extra(further)
         home = directory / str(attempt)
         home.mkdir()
         properties = home / "server.properties"
-        properties.write_text(_properties(home / "logs", broker=broker, controller=controller))
+        settings = _properties(home / "logs", broker=broker, controller=controller)
+        listeners = ",".join([str(settings["listeners"]), *given.listeners])
+        settings |= {**given.properties, "listeners": listeners}
+        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         storage = [
             *("kafka.tools.StorageTool", "format"),
             *("--cluster-id", _CLUSTER_ID),
             *("--config", properties),
+            *given.storage,
         ]
         formatting = start([*virtual_machine, *storage], name="format", directory=home)
         if formatting.wait(within=_ROOM_FOR_SLOW_MACHINES) != 0:
             raise RuntimeError(f"formatting Kafka's storage failed\n{formatting}")
-        process = start([*virtual_machine, "kafka.Kafka", properties], name="kafka", directory=home)
+        process = start(
+            [*virtual_machine, *given.virtual_machine, "kafka.Kafka", properties],
+            name="kafka",
+            directory=home,
+        )
         bootstrap_servers = f"127.0.0.1:{broker}"
         if _answers(process, bootstrap_servers):
-            return process, bootstrap_servers
+            return process, bootstrap_servers, further
         failures.append(str(process))
     raise RuntimeError("\n".join(["Kafka did not start", *failures]))
 
 
-def _properties(logs: Path, *, broker: int, controller: int) -> str:
-    settings = {
+def _properties(logs: Path, *, broker: int, controller: int) -> dict[str, object]:
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
@@ -231,7 +265,6 @@ def _properties(logs: Path, *, broker: int, controller: int) -> str:
         "group.initial.rebalance.delay.ms": 0,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 def _answers(process: RunningProcess, bootstrap_servers: str) -> bool:

@@ -627,7 +627,8 @@ async def test_age_of_what_waits_is_told_and_warns_before_kafka_deletes_it(
         assert told("retention_used") == 0
     taken = registry.get_sample_value("provisioner_intake_events_total", {"topic": hr.topic})
     assert taken == 1
-    assert registry.get_sample_value("provisioner_intake_batch_seconds_count") == 1
+    batches = "provisioner_intake_batch_seconds_count"
+    assert registry.get_sample_value(batches, {"topic": hr.topic}) == 1
     assert (registry.get_sample_value("provisioner_intake_polled_seconds_ago") or 99) < 30
 
 
