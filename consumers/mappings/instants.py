@@ -141,10 +141,10 @@ def _iso_basic(value: Any) -> Moment | None:
 
 
 def _midnight_utc_date(value: Any) -> Moment | None:
-    """A local midnight that was written as if it were UTC: only the date counts."""
+    """A day that was written as its midnight in UTC, whatever the zone: only the date counts."""
     if not isinstance(value, str):
         return None
-    found = rfc_3339(value) or _local(value) or _date(value)
+    found = rfc_3339(value) or _local(value) or _date(value) or _iso_basic(value) or _ms_date(value)
     return found.date() if isinstance(found, datetime) else found
 
 

@@ -215,6 +215,8 @@ def _attribute(attribute: Attribute, complete: bool, root: Root, steps: Steps) -
             return ABSENT
         for transform in attribute.transforms:
             value = transform(value)
+        if value is None and not attribute.clears:
+            return ABSENT
     except Unusable as problem:
         if problem.code != "invalid_attribute":
             raise

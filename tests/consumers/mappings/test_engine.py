@@ -126,6 +126,12 @@ def test_transforms_follow_one_another() -> None:
     assert attributes(keys, {"login": "  "}) == {"user_name": None}
 
 
+def test_what_null_does_not_clear_empty_text_does_not_clear_either() -> None:
+    asked = "email: {from: payload.mail, with: [strip, lower], null: ignored}"
+    assert attributes(asked, {"mail": "  "}) == {}
+    assert attributes("email: {from: payload.a || payload.b, with: [strip]}", {"a": " "}) == {}
+
+
 def test_lookup_and_default() -> None:
     keys = "department: {from: payload.dept, with: [{lookup: {ENG: Engineering, 7: Sales}}, {default: Other}]}"
     assert attributes(keys, {"dept": "ENG"}) == {"department": "Engineering"}
@@ -231,6 +237,8 @@ def takes(keys: str, payload: dict[str, Any], **more: Any) -> datetime | None:
         ("'strptime:%d/%m/%Y'", "01/03/2026", "2026-03-01T00:00:00"),
         ("'strptime:%d/%m/%Y %H:%M %z'", "01/03/2026 10:00 +0100", "2026-03-01T09:00:00"),
         ("midnight-utc-date", "2026-03-01T00:00:00Z", "2026-03-01T00:00:00"),
+        ("midnight-utc-date", "2026-03-01T00:00:00.000+0000", "2026-03-01T00:00:00"),
+        ("midnight-utc-date", "/Date(1772323200000)/", "2026-03-01T00:00:00"),
         ("[date, unix]", 1772323200, "2026-03-01T00:00:00"),
         ("date", "9999-12-31", "9999-12-31T00:00:00"),
         ("unix", 99999999999999, "9999-12-31T00:00:00"),
