@@ -44,7 +44,7 @@ from service.metrics import Metrics
 from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.effects import Effect
-from service.provisioning.fleet import Calendar, FanOuts, Fleet
+from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
 from service.version import VERSION
@@ -90,6 +90,7 @@ def assemble(
         workers["lanes"] = Fleet(database=database, lanes_of=lanes_of).run
         workers["calendar"] = Calendar(database=database, clock=clock).run
         workers["fan-outs"] = FanOuts(database=database, clock=clock).run
+        workers["snapshots"] = Snapshots(database=database, clock=clock).run
     if "publisher" in roles and settings.kafka_bootstrap_servers:
         workers["publisher"] = _publisher(settings, database, clock).run
     health = Health(database=database, clock=clock, metrics=metrics, intake=intake)

@@ -34,6 +34,8 @@ RESCINDS: Final[Mapping[str, frozenset[str]]] = {
 """What a rescission takes back, where it is still scheduled."""
 
 TYPES: Final = frozenset(STATUS_AFTER) | {"worker.changed", "worker.snapshot"}
+SNAPSHOT_COMPLETED: Final = "worker.snapshot_completed"
+"""Of no single worker: a full export has been sent, and who was not in it is missing."""
 OUT: Final[frozenset[str]] = frozenset({"suspended", "terminated", "deleted"})
 LEAVE: Final = frozenset({"worker.leave_started", "worker.leave_ended"})
 
@@ -54,7 +56,8 @@ class WorkerEvent:
     """One canonical event. ``effective_at`` None means now; ``groups`` None means not said.
 
     ``employment_id``: which of a person's employments it speaks of; None: of all of them.
-    ``snapshot``: the full export that it is a line of. ``count``: how many lines that has.
+    ``snapshot``: the full export that it is a line of. One of SNAPSHOT_COMPLETED has no worker, and
+    says in ``count`` how many workers that export names.
     """
 
     type: str

@@ -22,7 +22,7 @@ from consumers.cloudevents import Envelope
 from consumers.mappings.instants import effective_at
 from consumers.unusable import Unusable
 from service.organizations import SLUG
-from service.workers import ATTRIBUTES, TYPES, WorkerEvent
+from service.workers import ATTRIBUTES, SNAPSHOT_COMPLETED, TYPES, WorkerEvent
 
 FINER_WORDS: Final[Mapping[str, str]] = {
     "prehired": "worker.hired",
@@ -90,6 +90,8 @@ class CanonicalData(BaseModel):
     """Which of several employments; absent: whichever there are."""
     snapshot: Key | None = None
     """The full export that this is a line of."""
+    count: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    """Of ``worker.snapshot_completed``: how many workers the export names."""
 
     @model_validator(mode="before")
     @classmethod
@@ -128,7 +130,7 @@ def canonical_type(name: str) -> str | None:
     if match is None:
         return None
     found = FINER_WORDS.get(match["word"], f"worker.{match['word']}")
-    return found if found in TYPES else None
+    return found if found in TYPES or found == SNAPSHOT_COMPLETED else None
 
 
 def canonical(envelope: Envelope, zone: str | None = None) -> Mapped:
@@ -137,6 +139,8 @@ def canonical(envelope: Envelope, zone: str | None = None) -> Mapped:
     if event_type is None:
         raise Unusable("unmapped_type", "No mapping knows this type of event.")
     data = validated(envelope.data)
+    if event_type == SNAPSHOT_COMPLETED:
+        return _completed(data)
     return Mapped(
         organization=data.organization,
         event=WorkerEvent(
@@ -151,6 +155,21 @@ def canonical(envelope: Envelope, zone: str | None = None) -> Mapped:
             immediate=data.immediate,
             employment_id=_text(data.employment_id),
             snapshot=data.snapshot,
+        ),
+    )
+
+
+def _completed(data: CanonicalData) -> Mapped:
+    if data.snapshot is None or data.count is None:
+        raise Unusable("invalid_data", f"{SNAPSHOT_COMPLETED} needs both snapshot and count.")
+    return Mapped(
+        organization=data.organization,
+        event=WorkerEvent(
+            type=SNAPSHOT_COMPLETED,
+            worker_id="",
+            effective_at=effective_at(data.effective_at, data.zone, type=SNAPSHOT_COMPLETED),
+            snapshot=data.snapshot,
+            count=data.count,
         ),
     )
 

@@ -221,7 +221,9 @@ def describe(way: Way) -> str:
             return f"still unusable: {reading.problem.message}"
         case Process(reading=reading):
             assert reading.event is not None
-            told = f"{reading.event.type} of worker {reading.event.worker_id}"
+            told = reading.event.type
+            if reading.event.worker_id:
+                told += f" of worker {reading.event.worker_id}"
             return f"its bytes are read anew: {told} in {reading.organization}"
 
 

@@ -383,6 +383,31 @@ enrichments = Table(
     Index(None, "organization", "worker_id", "number"),
 )
 
+# Full exports of HR that come as events: what was heard of each, and how far the compare is.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("began_at", Instant, nullable=False),
+    Column("event_id", String(36)),  # says that this was all
+    Column("count", Integer),
+    Column("taken_at", Instant),
+    Column("due_at", Instant),  # so long lines may still be missing
+    Column("reached", Text),  # the worker that the compare has come to
+    Column("absent", Integer, nullable=False, server_default=text("0")),
+    Column("compared_at", Instant),
+    Column("ended_at", Instant),
+)
+
+snapshot_workers = Table(
+    "snapshot_workers",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("snapshot", Text, primary_key=True),
+    Column("worker_id", Text, primary_key=True),
+)
+
 # Who went out lately: many at once wait for an operator.
 departures = Table(
     "departures",

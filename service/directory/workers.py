@@ -12,7 +12,17 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Row, select
 
-from service.directory import accounts, batches, inbox, intent, many, organizations, people, plans
+from service.directory import (
+    accounts,
+    batches,
+    inbox,
+    intent,
+    many,
+    organizations,
+    people,
+    plans,
+    snapshots,
+)
 from service.directory import tables as t
 from service.directory.admissions import Arrival, admit_many
 from service.directory.batches import Heard, Person
@@ -21,11 +31,12 @@ from service.directory.inbox import Admission, Ending, Problem, Received
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.people import joined_by
+from service.directory.snapshots import Line
 from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
 from service.people import User, is_wanted, worker_key
-from service.workers import WorkerEvent
+from service.workers import SNAPSHOT_COMPLETED, WorkerEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +55,11 @@ class Delivery:
     @property
     def person(self) -> Person:
         return self.organization, self.event.worker_id
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it is about a worker, and not about a full export."""
+        return self.event.type != SNAPSHOT_COMPLETED
 
     @property
     def is_ahead(self) -> bool:
@@ -80,7 +96,7 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     """As ``accept``, of all of them in order: as many statements for a batch as for one event, save
     for what is out of the usual course (service.directory.batches).
     """
-    deliveries = [each for each in inputs if isinstance(each, Delivery)]
+    deliveries = [each for each in inputs if isinstance(each, Delivery) and each.is_of_one]
     persons = {each.person: each.registered.organization for each in deliveries}
     # First, so that the order of acceptance is the order in which a worker's events take effect.
     people.hold_keys(transaction, persons)
@@ -92,17 +108,35 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     admitted = admit_many(transaction, [_arrival(each, users, ids) for each in inputs])
     heard: list[Heard] = []
     refused: list[Ending] = []
+    completions: list[tuple[Delivery, Admission]] = []
     for each, admission in zip(inputs, admitted, strict=True):
         if admission.verdict != "new":
             continue
-        if isinstance(each, Delivery):
+        if isinstance(each, Delivery) and not each.is_of_one:
+            completions.append((each, admission))
+        elif isinstance(each, Delivery):
             heard.append(_heard(each, admission, users.get(each.person), ids[each.person]))
         else:
             refused.append(_ending(each, admission))
     for each in batches.settle(transaction, heard):
         _settle(transaction, each)
     inbox.finish_many(transaction, refused)
+    snapshots.hear(transaction, [_line(each) for each in heard if each.event.snapshot is not None])
+    for each, admission in completions:
+        snapshots.complete(
+            transaction, each.organization, each.event, admission.event_id, each.received.at
+        )
     return admitted
+
+
+def _line(each: Heard) -> Line:
+    assert each.event.snapshot is not None
+    return Line(
+        organization=each.person[0],
+        snapshot=each.event.snapshot,
+        worker_id=each.event.worker_id,
+        at=each.now,
+    )
 
 
 def _arrival(
@@ -110,7 +144,11 @@ def _arrival(
 ) -> Arrival:
     user_id = None
     # An event that lies ahead makes nobody a user.
-    if isinstance(each, Delivery) and (each.person in users or not each.is_ahead):
+    if (
+        isinstance(each, Delivery)
+        and each.is_of_one
+        and (each.person in users or not each.is_ahead)
+    ):
         user_id = ids[each.person]
     return Arrival(received=each.received, organization=each.organization, user_id=user_id)
 

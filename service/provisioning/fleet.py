@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from service.clock import Clock
-from service.directory import fanouts, organizations, workers
+from service.directory import absences, fanouts, organizations, snapshots, workers
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
 from service.provisioning.lanes import Lanes, pause
@@ -123,4 +123,31 @@ class FanOuts:
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("fan_outs.failed", event_id=last)
+            await pause(stop, rest)
+
+
+class Snapshots:
+    """Compares HR's full exports with whom we know, a step of each in turn, resting as FanOuts do."""
+
+    def __init__(self, *, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        last = ("", "")
+        while not stop.is_set():
+            rest = 1.0
+            try:
+                began, now = self._clock.monotonic(), self._clock.now()
+                turn = await self._database.read(
+                    lambda tx, it=last, now=now: snapshots.next_open(tx, it, now)
+                )
+                last = turn or ("", "")
+                if turn is not None and await self._database.transact(
+                    lambda tx, it=turn, now=now: absences.carry_on(tx, *it, now)
+                ):
+                    rest = self._clock.monotonic() - began
+            except Exception as error:
+                if not is_unavailable(error):
+                    log.exception("snapshots.failed", organization=last[0], snapshot=last[1])
             await pause(stop, rest)

@@ -103,6 +103,25 @@ def test_all_fields_are_read() -> None:
     )
 
 
+def test_the_word_that_an_export_was_all_needs_no_worker() -> None:
+    found = mapped(
+        {"snapshot": "nightly", "count": 3, "effective_at": "2026-12-01T03:00:00Z"},
+        type="com.example.hr.worker.snapshot_completed",
+    )
+    assert found == WorkerEvent(
+        type="worker.snapshot_completed",
+        worker_id="",
+        effective_at=datetime(2026, 12, 1, 3, tzinfo=UTC),
+        snapshot="nightly",
+        count=3,
+    )
+
+
+@pytest.mark.parametrize("data", [{"count": 3}, {"snapshot": "n"}, {"snapshot": "n", "count": 0}])
+def test_the_word_that_an_export_was_all_says_of_which_and_how_many(data: dict[str, Any]) -> None:
+    assert refused(data, type="worker.snapshot_completed").code == "invalid_data"
+
+
 def test_worker_id_may_be_the_subject_or_a_number() -> None:
     assert mapped({}, subject="w-1").worker_id == "w-1"
     assert mapped(None, subject="w-1").worker_id == "w-1"

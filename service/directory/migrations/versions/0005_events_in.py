@@ -71,3 +71,23 @@ def upgrade() -> None:
         "enrichments",
         ["organization", "worker_id", "number"],
     )
+    op.create_table(
+        "snapshots",
+        sa.Column("organization", sa.String(50), primary_key=True),
+        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("began_at", _INSTANT, nullable=False),
+        sa.Column("event_id", sa.String(36)),
+        sa.Column("count", sa.Integer()),
+        sa.Column("taken_at", _INSTANT),
+        sa.Column("due_at", _INSTANT),
+        sa.Column("reached", sa.Text()),
+        sa.Column("absent", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("compared_at", _INSTANT),
+        sa.Column("ended_at", _INSTANT),
+    )
+    op.create_table(
+        "snapshot_workers",
+        sa.Column("organization", sa.String(50), primary_key=True),
+        sa.Column("snapshot", sa.Text(), primary_key=True),
+        sa.Column("worker_id", sa.Text(), primary_key=True),
+    )
