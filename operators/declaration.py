@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
+from operators import mappings
+from operators.mappings import Document
 from service.errors import ConfigurationError
 from service.organizations import EventSource, Installation, Organization, Tenant
 from service.workers import ATTRIBUTES
 
-Kind = Literal["tenant", "organization", "source"]
+Kind = Literal["tenant", "organization", "source", "mapping"]
 _CHOSEN: Final = ("default", "groups", *ATTRIBUTES)
 """What ``attributes_from`` may name."""
 _FIXED = ("tenant", "model")
@@ -31,6 +33,8 @@ class Change:
     name: str
     verdict: Literal["new", "changed", "unchanged"]
     keys: tuple[str, ...] = ()
+    versions: tuple[int, int] | None = None
+    """Of a mapping: before and after, where they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,8 @@ class Stored:
     housed: Collection[str]
     ended: Collection[str] = ()
     peopled: Collection[str] = ()
+    mappings: Mapping[str, Document] = field(default_factory=dict[str, Document])
+    """Those that customers declared."""
 
 
 def read(path: Path) -> Installation:
@@ -59,7 +65,7 @@ def read(path: Path) -> Installation:
         document = {}
     if not isinstance(document, dict):
         raise ConfigurationError(
-            f"{path}: expected the keys tenants, organizations and sources at the top."
+            f"{path}: expected the keys tenants, organizations, sources and mappings at the top."
         )
     try:
         return Installation.model_validate(document)
@@ -72,14 +78,21 @@ def read(path: Path) -> Installation:
 
 
 def compare(
-    declared: Installation, stored: Stored, *, known_tenants: Collection[str]
+    declared: Installation,
+    stored: Stored,
+    *,
+    known_tenants: Collection[str],
+    own_mappings: Mapping[str, Document] | None = None,
 ) -> list[Change]:
-    """What applying would change, in the order of the file.
+    """What applying would change, in the order of the file, mappings last.
 
-    ``known_tenants``: names that need no declaration here. Raises ConfigurationError where an
-    organization or a source names what there is not, or cannot change as declared.
+    ``known_tenants``: names that need no declaration here. ``own_mappings``: those that the file names.
+    Raises ConfigurationError where an organization or a source names what there is not, or cannot
+    change as declared.
     """
+    own_mappings = own_mappings or {}
     _check_names(declared, stored, known_tenants)
+    mappings.check(own_mappings, stored.mappings, declared.sources)
     for organization in declared.organizations:
         _check_fixed(organization, stored)
         _check_join(organization, stored)
@@ -89,7 +102,20 @@ def compare(
         *_changes("tenant", declared.tenants, stored.tenants),
         *_changes("organization", declared.organizations, stored.organizations),
         *_changes("source", declared.sources, stored.sources),
+        *(
+            _mapping_change(name, each, stored.mappings.get(name))
+            for name, each in own_mappings.items()
+        ),
     ]
+
+
+def _mapping_change(name: str, after: Document, before: Document | None) -> Change:
+    if before is None:
+        return Change(kind="mapping", name=name, verdict="new")
+    keys = mappings.differences(before, after)
+    versions = (before["version"], after["version"]) if "version" in keys else None
+    verdict: Literal["changed", "unchanged"] = "changed" if keys else "unchanged"
+    return Change(kind="mapping", name=name, verdict=verdict, keys=keys, versions=versions)
 
 
 def _changes(

@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import orjson
+
 from operators import declaration, sources
 from operators.declaration import Change, Stored
-from service.directory import audit, credentials, inbox, locks, organizations
+from service.directory import audit, credentials, inbox, locks, mappings, organizations
 from service.directory.credentials import TokenDoor
 from service.directory.database import Transaction
 from service.directory.inbox import Received
@@ -41,6 +43,9 @@ def stored(transaction: Transaction) -> Stored:
             if locks.accounts_of(transaction, each.organization.name)
         },
         ended={each.organization.name for each in known if each.decommissioned},
+        mappings={
+            name: orjson.loads(each.text) for name, each in mappings.every(transaction).items()
+        },
         peopled={
             each.organization.name
             for each in known
@@ -56,12 +61,16 @@ def apply(
     known_tenants: Collection[str],
     actor: str,
     now: datetime,
+    own_mappings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Change]:
     """Stores what differs, and lets the lanes look at the accounts of organizations that changed.
 
     Raises ConfigurationError, and then changes nothing.
     """
-    changes = declaration.compare(declared, stored(transaction), known_tenants=known_tenants)
+    own_mappings = own_mappings or {}
+    changes = declaration.compare(
+        declared, stored(transaction), known_tenants=known_tenants, own_mappings=own_mappings
+    )
     todo = {(change.kind, change.name): change for change in changes}
     for tenant in declared.tenants:
         if todo["tenant", tenant.name].verdict != "unchanged":
@@ -76,6 +85,9 @@ def apply(
         if todo["source", source.name].verdict != "unchanged":
             organizations.apply_source(transaction, source)
             sources.reset(transaction, source.topic)
+    for name, document in own_mappings.items():
+        if todo["mapping", name].verdict != "unchanged":
+            mappings.apply(transaction, name, document["version"], dict(document), now)
     for change in changes:
         if change.verdict != "unchanged":
             audit.record(

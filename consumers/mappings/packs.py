@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -62,6 +62,11 @@ def file(path: Path) -> tuple[Document, Compiled]:
         said = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(f"{path}: cannot be read ({said}).") from error
     return checked(text, where=str(path))
+
+
+def stored_form(document: Document) -> dict[str, Any]:
+    """The document as ``stored`` reads it again: JSON, with the keys that the file had."""
+    return document.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def named(name: str, declared: Mapping[str, Declared]) -> Compiled | None:

@@ -322,19 +322,35 @@ def map_(
     mapping: Annotated[
         str, typer.Option("--mapping", metavar="NAME|FILE", help="What reads the payloads.")
     ] = "canonical",
+    zone: Annotated[
+        str | None, typer.Option("--zone", help="The source's: for dates that name none.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Also what the events would do. Nothing is done.")
+    ] = False,
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="ORG", help="Whose events they are.")
+    ] = None,
+    data_dir: DataDir = None,
 ) -> None:
-    """Show the canonical worker events that payloads map to. Nothing is stored."""
-    from operators import mapping_preview
+    """Show the canonical worker events that payloads map to. Nothing is stored.
 
-    failed = False
-    for number, result in mapping_preview.preview(mapping, file):
-        if isinstance(result, str):
-            failed = True
-            note(f"line {number}: {result}")
-        else:
-            json_line(result)
-    if failed:
+    The tests of a mapping's FILE run first.
+    """
+    from operators.commands import mapping as command
+
+    if plan != (organization is not None):
+        raise typer.BadParameter("--plan and --organization go together")
+    if run(lambda: command.map_(mapping, file, zone, organization, data_dir)):
         raise typer.Exit(1)
+
+
+@app.command()
+def mappings(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the mappings: those that are shipped, and those that this installation declared."""
+    from operators.commands import mapping
+
+    run(lambda: mapping.list_(data_dir, as_json))
 
 
 def _chosen(

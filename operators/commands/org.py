@@ -112,20 +112,33 @@ def apply(
 async def _apply(
     file: Path, dry_run: bool, data_dir: Path | None, actor: str, as_json: bool
 ) -> None:
-    from operators import declaration, declaring
+    from operators import declaration, declaring, mappings
 
     declared = declaration.read(file)
+    own = mappings.files(file, declared.mappings)
     async with opened(data_dir) as here:
         default = here.settings.default_tenant()
         known = [default.name] if default is not None else []
         if dry_run:
             changes = await here.database.read(
-                lambda tx: declaration.compare(declared, declaring.stored(tx), known_tenants=known)
+                lambda tx: declaration.compare(
+                    declared,
+                    declaring.stored(tx),
+                    known_tenants=known,
+                    own_mappings=own,
+                )
             )
         else:
             at = now()
             changes = await here.database.transact(
-                lambda tx: declaring.apply(tx, declared, known_tenants=known, actor=actor, now=at)
+                lambda tx: declaring.apply(
+                    tx,
+                    declared,
+                    known_tenants=known,
+                    actor=actor,
+                    now=at,
+                    own_mappings=own,
+                )
             )
     for change in changes:
         if as_json:
@@ -138,6 +151,8 @@ async def _apply(
 
 def _told(change: Change, *, dry_run: bool) -> str:
     keys = f": {', '.join(change.keys)}" if change.keys else ""
+    if change.versions is not None:
+        keys += f" (version {change.versions[0]} → {change.versions[1]})"
     match change.verdict:
         case "unchanged":
             verb = "unchanged"

@@ -208,7 +208,7 @@ async def states(database: Database) -> list[str]:
 async def test_one_bad_child_ends_alone_and_once(database: Database) -> None:
     await take(database, PEOPLE)
     assert await states(database) == ["succeeded", "deadlettered", "succeeded"]
-    ended = [each for each in await outcomes_of(database) if each.type == "event.deadlettered"]
+    ended = [each for each in await outcomes_of(database) if "event.deadlettered" in each.type]
     assert len(ended) == 1
 
 
