@@ -5,6 +5,7 @@ Knows expressions and JSON; not what a mapping does with them.
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -50,6 +51,10 @@ class Steps(TreeInterpreter):
         super().__init__()
         self.left = most
 
+    def visit_comparator(self, node: Node, value: Any) -> Any:
+        left, right = (self.visit(child, value) for child in node["children"])
+        return _COMPARES[node["value"]](left, right)
+
     def visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         self.left -= 1
         if self.left < 0:
@@ -58,6 +63,7 @@ class Steps(TreeInterpreter):
 
 
 _Run = Callable[[Any, Steps], Any]
+_Compare = Callable[[Any, Any], Any]
 
 
 class Expression:
@@ -295,12 +301,36 @@ def _both(node: Node) -> _Run:
 
 
 def _comparison(node: Node) -> _Run:
-    compare = TreeInterpreter.COMPARATOR_FUNC
-    if node["value"] not in ("eq", "ne"):
-        return lambda value, steps: steps.visit(node, value)
     left, right = (_compiled(child) for child in node["children"])
-    equal = compare[node["value"]]
-    return lambda value, steps: equal(left(value, steps), right(value, steps))
+    compare = _COMPARES[node["value"]]
+    return lambda value, steps: compare(left(value, steps), right(value, steps))
+
+
+def _ordered(compare: _Compare) -> _Compare:
+    """Numbers and texts have an order among their own kind. Of other pairs nothing is known: null,
+    as JMESPath has it, where its package fails on a number beside a text.
+    """
+
+    def run(left: Any, right: Any) -> bool | None:
+        if isinstance(left, bool) or isinstance(right, bool):
+            return None
+        for kind in ((int, float), str):
+            if isinstance(left, kind) and isinstance(right, kind):
+                return compare(left, right)
+        return None
+
+    return run
+
+
+_EQUALS: Final = cast("Mapping[str, _Compare]", TreeInterpreter.COMPARATOR_FUNC)
+_COMPARES: Final[Mapping[str, _Compare]] = {
+    "eq": _EQUALS["eq"],
+    "ne": _EQUALS["ne"],
+    "lt": _ordered(operator.lt),
+    "lte": _ordered(operator.le),
+    "gt": _ordered(operator.gt),
+    "gte": _ordered(operator.ge),
+}
 
 
 _COMPILED: Final[Mapping[str, Callable[[Node], _Run]]] = {
