@@ -104,6 +104,7 @@ class Intake:
                 lag=progress.lag.items(),
                 seconds_behind=progress.seconds_behind.items(),
                 retention_used=retention_used(progress).items(),
+                resting=progress.resting.keys(),
                 polled_ago=self._ago(progress.polled_at),
                 committed_ago=self._ago(progress.committed_at),
             )
@@ -190,6 +191,7 @@ class Intake:
         if progress.database_away_since is not None:
             problems.append(f"The database is away since {progress.database_away_since}.")
         problems += [stopped_source(fuse, topic) for topic, fuse in progress.stopped.items()]
+        problems += [_resting(topic, tenant) for topic, tenant in progress.resting.items()]
         for partition, (offset, why) in progress.blocked.items():
             problems.append(f"{_name(partition)} does not get past offset {offset}: {why}.")
         for partition, used in retention_used(progress).items():
@@ -201,6 +203,13 @@ class Intake:
                 " them. Lengthen the topic's retention, and have HR send its current state."
             )
         return problems
+
+
+def _resting(topic: str, tenant: str) -> str:
+    return (
+        f"Topic {topic} is not read until the Auth0 tenant {tenant} has caught up: too many events"
+        " of it are open. See what holds its accounts up, or raise PROVISIONER_INTAKE_HIGH_WATER."
+    )
 
 
 def _nearly_expired(partition: TopicPartition, used: float, progress: Progress) -> str:

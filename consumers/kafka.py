@@ -38,6 +38,8 @@ class IntakeSettings:
     ask_retention_every: float = 600.0
     warn_at_retention: float = 0.8
     """From which share of a topic's retention on the age of an unread record is a problem."""
+    high_water: int = 200_000
+    """Open events of an Auth0 tenant from which on its topics rest; 0: never."""
     session_timeout: float = 45.0
     heartbeat_every: float = 5.0
     rebalance_timeout: float = 60.0
@@ -83,6 +85,8 @@ class Progress:
     """Partitions that do not get on: at which offset, and why."""
     stopped: dict[str, Fuse] = field(default_factory=dict[str, Fuse])
     """Fuses of stopped sources, by the topic that is therefore not read."""
+    resting: dict[str, str] = field(default_factory=dict[str, str])
+    """Auth0 tenants that are to catch up first, by the topic that waits for it."""
     expired: dict[TopicPartition, tuple[int, int]] = field(
         default_factory=dict[TopicPartition, tuple[int, int]]
     )

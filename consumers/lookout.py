@@ -15,12 +15,14 @@ from aiokafka.errors import KafkaError
 
 from consumers.admission import must_wait
 from consumers.ageing import Ageing
+from consumers.backlog import full_tenants, resting_topics
 from consumers.kafka import IntakeSettings, Progress
 from consumers.mappings.canonical import Mapper
 from consumers.records import Route, routes
 from service.clock import Clock
-from service.directory import fuses, mappings, organizations
+from service.directory import depths, fuses, mappings, organizations
 from service.directory.database import Database, Transaction
+from service.directory.depths import Backlog
 from service.directory.fuses import Fuse
 from service.directory.mappings import Declared
 from service.organizations import EventSource
@@ -41,6 +43,8 @@ class Reading:
     routes: Mapping[str, Route]
     topics: frozenset[str]
     stopped: Mapping[str, Fuse]
+    resting: Mapping[str, str]
+    """Topics that wait until an Auth0 tenant has caught up, with its name."""
 
 
 class Lookout:
@@ -72,12 +76,15 @@ class Lookout:
         """
         try:
             async with asyncio.timeout(self._settings.request_within):
-                sources, declared, blown = await self._database.read(_sources)
+                sources, declared, blown, backlog = await self._database.read(
+                    lambda tx: _sources(tx, self._settings.high_water)
+                )
         except Exception as error:
             if not (must_wait(error) or isinstance(error, TimeoutError)):
                 raise
             _log.warning("intake.sources_unknown", error=type(error).__name__)
             return None
+        full = full_tenants(backlog, self._settings.high_water)
         wanted, problems = routes(sources, self._mappings, declared)
         try:
             async with asyncio.timeout(self._settings.request_within):
@@ -101,6 +108,7 @@ class Lookout:
                 for topic, route in wanted.items()
                 if route.source in blown
             },
+            resting=resting_topics(wanted, backlog.tenant_of, full),
         )
 
     async def check_start(self, assigned: Collection[TopicPartition]) -> None:
@@ -149,10 +157,11 @@ class Lookout:
 
 
 def _sources(
-    transaction: Transaction,
-) -> tuple[list[EventSource], dict[str, Declared], dict[str, Fuse]]:
+    transaction: Transaction, high_water: int
+) -> tuple[list[EventSource], dict[str, Declared], dict[str, Fuse], Backlog]:
     return (
         organizations.sources(transaction),
         mappings.every(transaction),
         fuses.blown(transaction),
+        depths.backlog(transaction, high_water),
     )

@@ -1,5 +1,5 @@
-"""Which partitions are not read for now, and why: the database is away, one of them is held, or its
-source is stopped.
+"""Which partitions are not read for now, and why: the database is away, one of them is held, its
+source is stopped, or Auth0 is to catch up first.
 
 Polls go on meanwhile, so that we stay in the group, and nothing is skipped.
 """
@@ -83,6 +83,16 @@ class Pauses:
         self._progress.stopped = dict(stopped)
         self._pause(self._stopped())
 
+    def rest(self, topics: Mapping[str, str]) -> None:
+        """Lets these topics wait until their Auth0 tenant has caught up, and no other any more."""
+        for topic, tenant in topics.items():
+            if topic not in self._progress.resting:
+                _log.warning("intake.resting", topic=topic, tenant=tenant)
+        for topic in self._progress.resting.keys() - topics.keys():
+            _log.info("intake.rested", topic=topic)
+        self._progress.resting = dict(topics)
+        self._pause(self._stopped())
+
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """A new assignment does not know what was paused."""
         self._pause(partitions if self.is_database_away else self._stopped())
@@ -119,7 +129,8 @@ class Pauses:
 
     def _stopped(self) -> set[TopicPartition]:
         assigned = self._consumer.assignment()
-        return {each for each in assigned if each.topic in self._progress.stopped}
+        topics = self._progress.stopped.keys() | self._progress.resting.keys()
+        return {each for each in assigned if each.topic in topics}
 
     def _longer(self, earlier: _Hold | None, first: float) -> _Hold:
         delay = min(earlier.delay * 2 if earlier else first, self._settings.longest_backoff)

@@ -132,6 +132,7 @@ class Session(ConsumerRebalanceListener):
         self._routes = reading.routes
         self._progress.idle = not reading.topics
         self._pauses.stop_sources(reading.stopped)
+        self._pauses.rest(reading.resting)
         if reading.topics == frozenset[str](self._consumer.subscription()):
             return
         _log.info("intake.subscribing", topics=sorted(reading.topics))

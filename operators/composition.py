@@ -331,6 +331,7 @@ def _intake(
             connection=connection_of(settings),
             group_id=settings.kafka_group_id,
             group_instance_id=settings.kafka_group_instance_id or None,
+            high_water=settings.intake_high_water,
         ),
     )
 

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     kafka_outcomes_topic: str = "provisioning.outcomes"
     kafka_deadletters_topic: str = "provisioning.deadletters"
     kafka_create_topics: bool = False
+    intake_high_water: int = Field(default=200_000, ge=0)
+    """Open events of an Auth0 tenant from which on its topics are not read; 0: they always are."""
 
     auth0_domain: str = ""
     auth0_client_id: str = ""

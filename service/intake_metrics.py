@@ -20,6 +20,8 @@ class IntakeFigures:
     lag: ByPartition
     seconds_behind: ByPartition
     retention_used: ByPartition
+    resting: Iterable[str]
+    """Topics that wait until an Auth0 tenant has caught up."""
     polled_ago: float | None
     committed_ago: float | None
 
@@ -53,6 +55,12 @@ class IntakeMetrics:
         self._retention = _by_partition(
             "retention_used", "That age as a share of the topic's retention", registry
         )
+        self._resting = Gauge(
+            "provisioner_intake_resting",
+            "Topics that wait until an Auth0 tenant has caught up",
+            ("topic",),
+            registry=registry,
+        )
         self._polled = _ago("polled", "Seconds since brokers were polled", registry)
         self._committed = _ago("committed", "Seconds since an offset was committed", registry)
 
@@ -66,6 +74,9 @@ class IntakeMetrics:
             gauge.clear()
             for (topic, partition), value in values:
                 gauge.labels(topic, partition).set(value)
+        self._resting.clear()
+        for topic in figures.resting:
+            self._resting.labels(topic).set(1)
         for gauge, age in (
             (self._polled, figures.polled_ago),
             (self._committed, figures.committed_ago),

@@ -22,8 +22,8 @@ from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from consumers.mappings.canonical import MAPPINGS, Mapped
 from service.clock import SystemClock
-from service.directory import fuses, organizations
-from service.directory.database import Database, Work
+from service.directory import fuses, inbox, organizations
+from service.directory.database import Database, Transaction, Work
 from service.directory.inbox import Event
 from service.intake_metrics import IntakeMetrics
 from service.kafka import KafkaConnection
@@ -583,6 +583,45 @@ async def test_lag_is_told(database: Database, hr: Hr, settings: IntakeSettings)
 
         await until(caught_up)
         assert intake.facts.committed_at is not None
+
+
+@pytest.mark.kill
+async def test_topics_rest_while_auth0_is_to_catch_up_also_after_an_assignment(
+    database: Database, hr: Hr, settings: IntakeSettings
+) -> None:
+    await declare(database, hr.topic)
+    low = replace(settings, high_water=10, max_poll_records=5)
+    for number in range(10):
+        await hr.send(event(f"e-{number}", f"w-{number}"), partition=number % 2)
+    async with running(intake_of(database, low)) as intake:
+        events = await stored(database, 10)
+
+        async def rests() -> bool:
+            return any("has caught up" in each for each in intake.facts.problems)
+
+        await until(rests)
+        async with running(intake_of(database, low)) as another:
+
+            async def shared() -> bool:
+                return len(another.facts.assigned) == len(intake.facts.assigned) == 1
+
+            await until(shared)
+            for number in range(10, 14):
+                await hr.send(event(f"e-{number}", f"w-{number}"), partition=number % 2)
+            await asyncio.sleep(1.0)
+            await stored(database, 10)
+            assert intake.is_ready
+            await finish(database, events)
+            await stored(database, 14)
+        assert intake.facts.restarts == 0
+
+
+async def finish(database: Database, events: Sequence[Event]) -> None:
+    def work(tx: Transaction) -> None:
+        for each in events:
+            inbox.finish(tx, each.id, "succeeded", now=each.accepted_at, result="applied")
+
+    await database.transact(work)
 
 
 async def test_age_of_what_waits_is_told_and_warns_before_kafka_deletes_it(
