@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-from string import Formatter
 from typing import Annotated, Final, Self
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +16,7 @@ from service.urls import is_trustworthy_url
 
 _NAMES: Final = frozenset({"worker_id", "organization"})
 _TOKEN: Final = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
+_PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
@@ -27,10 +27,9 @@ def _header_name(name: str) -> str:
 
 
 def _template(url: str) -> str:
-    try:
-        names = {name for _, name, _, _ in Formatter().parse(url) if name is not None}
-    except ValueError:
-        raise ValueError("braces stand for {worker_id} and {organization} only") from None
+    names = set(_PLACE.findall(url))
+    if re.search(r"[{}]", _PLACE.sub("", url)):
+        names.add("")
     if not names <= _NAMES:
         raise ValueError("braces stand for {worker_id} and {organization} only")
     if "worker_id" not in names:
@@ -38,7 +37,7 @@ def _template(url: str) -> str:
     before_path = url[: url.find("/", url.find("//") + 2)] if url.count("/") > 2 else url
     if "{" in before_path:
         raise ValueError("scheme and host are fixed: braces stand in the path or the query")
-    if not is_trustworthy_url(re.sub(r"\{\w+\}", "x", url)):
+    if not is_trustworthy_url(_PLACE.sub("x", url)):
         raise ValueError("give an https:// URL (http:// only for this machine, as 127.0.0.1)")
     return url
 
@@ -91,7 +90,8 @@ class Enrichment(BaseModel):
         piece = quote(worker_id, safe="")
         if piece in (".", ".."):  # which a client would resolve
             piece = piece.replace(".", "%2E")
-        return self.url.format(worker_id=piece, organization=quote(organization, safe=""))
+        told = {"worker_id": piece, "organization": quote(organization, safe="")}
+        return _PLACE.sub(lambda place: told[place[1]], self.url)
 
     @property
     def host(self) -> str:
