@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -99,7 +100,7 @@ async def _body(
     url = enrichment.url_for(worker_id, organization)
     body = bytearray()
     async with http.stream("GET", url, headers=headers, timeout=enrichment.timeout) as response:
-        if response.status_code != httpx.codes.OK:
+        if response.status_code != HTTPStatus.OK:
             return _refusal(response, clock)
         async for part in response.aiter_bytes():
             body += part
