@@ -41,7 +41,20 @@ class NotUnderstood:
     received: Received
 
 
-Input = Understood | NotUnderstood
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thin:
+    """An input that only names a worker, who has to be asked for where ``source`` says.
+
+    ``event``: what it says by itself.
+    """
+
+    organization: str
+    event: WorkerEvent
+    received: Received
+    source: str
+
+
+Input = Understood | NotUnderstood | Thin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +100,7 @@ def _taken(transaction: Transaction, admission: Admission, *, tell_state: bool) 
 
 
 def _accept(transaction: Transaction, inputs: Sequence[Input]) -> list[Admission]:
-    names = {each.organization for each in inputs if isinstance(each, Understood)}
+    names = {each.organization for each in inputs if not isinstance(each, NotUnderstood)}
     known = {name: organizations.find(transaction, name) for name in names}
     asked: list[Delivery | Refusal] = []
     for each in inputs:
@@ -96,7 +109,14 @@ def _accept(transaction: Transaction, inputs: Sequence[Input]) -> list[Admission
         elif (registered := known[each.organization]) is None:
             asked.append(_refusal(_unknown_organization(each)))
         else:
-            asked.append(Delivery(registered=registered, event=each.event, received=each.received))
+            asked.append(
+                Delivery(
+                    registered=registered,
+                    event=each.event,
+                    received=each.received,
+                    asks=each.source if isinstance(each, Thin) else None,
+                )
+            )
     return workers.accept_many(transaction, asked)
 
 
@@ -109,7 +129,7 @@ def _refusal(each: NotUnderstood) -> Refusal:
     )
 
 
-def _unknown_organization(each: Understood) -> NotUnderstood:
+def _unknown_organization(each: Understood | Thin) -> NotUnderstood:
     return NotUnderstood(
         organization=None,
         ended="rejected",

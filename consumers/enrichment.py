@@ -27,7 +27,6 @@ from service.directory.replays import Reading
 from service.enrichment import Enrichment
 
 _log = structlog.stdlib.get_logger(__name__)
-_LOOKS_EVERY: Final = 0.5
 _DENIED_FOR: Final = 60.0
 """Seconds that a source rests whose credential was refused: somebody must mend it."""
 _BUSY_FOR: Final = 5.0
@@ -51,12 +50,14 @@ class Enricher:
         again: Again,
         owner: str,
         http: Callable[[], httpx.AsyncClient] = http_client,
+        looks_every: float = 0.5,
     ) -> None:
         self._database = database
         self._clock = clock
         self._again = again
         self._owner = owner
         self._new_http = http
+        self._looks_every = looks_every
         self._served: dict[str, asyncio.Task[None]] = {}
         self._resting: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -68,7 +69,7 @@ class Enricher:
             try:
                 while not stop.is_set():
                     await self._look(http)
-                    await _pause(stop, _LOOKS_EVERY)
+                    await _pause(stop, self._looks_every)
             finally:
                 await self._end()
 

@@ -79,7 +79,7 @@ async def ask(
     if isinstance(body, NoAnswer):
         return body
     try:
-        return Answer(document=orjson.loads(body))
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
         # Gateways and log-in pages answer 200, too: another time there may be JSON.
         return NoAnswer(
@@ -87,6 +87,10 @@ async def ask(
             code="enrichment_not_json",
             message=f"{enrichment.host} answers something else than JSON: check the URL.",
         )
+    if document is None:
+        code, said = "enrichment_not_found", "answers null: it knows no such worker"
+        return NoAnswer(kind="gone", code=code, message=f"{enrichment.host} {said}.")
+    return Answer(document=document)
 
 
 async def _body(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -41,6 +41,8 @@ class Hook:
     declared: Compiled | None
     """None: it reads CloudEvents in canonical form only."""
     zone: str | None
+    asks: bool = False
+    """Whether the source says whom to ask about a worker whom an event only names."""
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -62,27 +64,40 @@ def inputs(
     body: bytes,
     headers: Mapping[str, str],
     now: datetime,
+    fetched: Any = None,
 ) -> list[tuple[str, Input]]:
     """Each event of a request with its id. Unusable ones are inputs, too, which end at once.
 
-    ``headers``: as ``kept_headers`` leaves them. Never raises.
+    ``headers``: as ``kept_headers`` leaves them. ``fetched``: what was answered about the worker
+    whom it names. Never raises.
     """
     if isinstance(sent, Plain):
         received = _received(
             hook, body, [*_stored(headers), ("content-type", "application/json")], now
         )
-        return _read(_arrived(sent, hook, headers, now), hook, received)
+        return _read(_arrived(sent, hook, headers, now, fetched), hook, received)
     found: list[tuple[str, Input]] = []
     for item in sent:
         kept = [*_stored(headers), *item.headers]
         received = of_cloudevent(_received(hook, item.body, kept, now), item.envelope)
-        found += _read(_arrived(item, hook, headers, now), hook, received)
+        found += _read(_arrived(item, hook, headers, now, fetched), hook, received)
     return found
 
 
 def _read(arrived: Arrived, hook: Hook, received: Received) -> list[tuple[str, Input]]:
+    asks = hook.source if hook.asks else None
+    answered = arrived.fetched is not None
     return [
-        (each.id, settled(each.result, _received_for(each, received, arrived), [hook.organization]))
+        (
+            each.id,
+            settled(
+                each.result,
+                _received_for(each, received, arrived),
+                [hook.organization],
+                asks=asks,
+                answered=answered,
+            ),
+        )
         for each in _found(arrived, hook)
     ]
 
@@ -109,7 +124,9 @@ def _found(arrived: Arrived, hook: Hook) -> list[Found]:
         return [unread(crash, arrived)]
 
 
-def _arrived(sent: Item | Plain, hook: Hook, headers: Mapping[str, str], now: datetime) -> Arrived:
+def _arrived(
+    sent: Item | Plain, hook: Hook, headers: Mapping[str, str], now: datetime, fetched: Any
+) -> Arrived:
     envelope = sent.envelope if isinstance(sent, Item) else None
     return Arrived(
         payload=sent.payload if isinstance(sent, Plain) else sent.envelope.data,
@@ -121,6 +138,7 @@ def _arrived(sent: Item | Plain, hook: Hook, headers: Mapping[str, str], now: da
         # The same payload on another day is another event, unless it says when it was written.
         recorded=now.date().isoformat(),
         child=child_of(headers.get(CHILD_HEADER)),
+        fetched=fetched,
     )
 
 

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -62,6 +63,8 @@ class Route:
     declared: Compiled | None = None
     """Reads everything else: plain JSON, and CloudEvents of other types."""
     zone: str | None = None
+    asks: str | None = None
+    """The source, where it says whom to ask about a worker whom an event only names."""
     fuse: int = 50
     """So many failed records one after the other stop the source; 0: none do."""
 
@@ -92,6 +95,8 @@ def routes(
             problems.append(f"Topic {topic} is not read: its sources ask for different mappings.")
         elif len({source.zone for source in sharing}) > 1:
             problems.append(f"Topic {topic} is not read: its sources name different zones.")
+        elif any(source.enrichment != sharing[0].enrichment for source in sharing):
+            problems.append(f"Topic {topic} is not read: its sources ask in different places.")
         else:
             try:
                 found[topic] = _route(topic, sharing, mappings, stored or {})
@@ -116,12 +121,16 @@ def _route(
         mapper=in_zone(by_code or MAPPINGS[CANONICAL], first.zone),
         declared=None if by_code is not None else named(first.mapping, stored),
         zone=first.zone,
+        asks=first.name if first.enrichment is not None else None,
         fuse=first.fuse,
     )
 
 
-def inputs(record: Record, route: Route, now: datetime) -> list[Input]:
-    """The inputs that a record holds: one, unless its mapping splits it. Never raises."""
+def inputs(record: Record, route: Route, now: datetime, *, fetched: Any = None) -> list[Input]:
+    """The inputs that a record holds: one, unless its mapping splits it. Never raises.
+
+    ``fetched``: what was answered about the worker whom it names.
+    """
     if route.declared is None or record.is_misnamed or _is_tombstone(record):
         return [read(record, route, now)]
     received = _received(record, route, now)
@@ -143,9 +152,16 @@ def inputs(record: Record, route: Route, now: datetime) -> list[Input]:
         zone=route.zone,
         recorded=str(record.timestamp),
         child=child_of(_texts(record.headers).get(CHILD_HEADER)),
+        fetched=fetched,
     )
     return [
-        settled(each.result, _received_for(each, received, arrived), route.organizations)
+        settled(
+            each.result,
+            _received_for(each, received, arrived),
+            route.organizations,
+            asks=route.asks,
+            answered=fetched is not None,
+        )
         for each in _found(route.declared, arrived, record)
     ]
 

@@ -8,25 +8,34 @@ from typing import Final, Literal
 
 import orjson
 
-from consumers.admission import Input, NotUnderstood, Understood, input_problem
+from consumers.admission import Input, NotUnderstood, Thin, Understood, input_problem
 from consumers.cloudevents import Envelope, content_of, with_data
 from consumers.mappings.canonical import Mapped
 from consumers.mappings.engine import Arrived, Found, Ignored, Result
 from consumers.unusable import Unusable
 from service.directory.inbox import Received
+from service.workers import OUT
 
 CHILD_HEADER: Final = "provisioner-child"
 """Beside an event that was split off: its place among its siblings, from 0."""
 
 
-def settled(result: Result, received: Received, organizations: Sequence[str]) -> Input:
+def settled(
+    result: Result,
+    received: Received,
+    organizations: Sequence[str],
+    *,
+    asks: str | None = None,
+    answered: bool = False,
+) -> Input:
     """The input that a result makes. ``organizations``: those that its source may speak for; an
-    event names no other, and where there is just one, it need not name it.
+    event names no other, and where there is just one, it need not name it. ``asks``: the source,
+    where it has an enrichment; ``answered``: what was fetched has been read already.
     """
     sole = organizations[0] if len(organizations) == 1 else None
     match result:
         case Mapped():
-            return _addressed(result, received, organizations, sole)
+            return _addressed(result, received, organizations, sole, asks, answered=answered)
         case Ignored():
             return refused(
                 result.code, result.message, received, ended="discarded", organization=sole
@@ -80,7 +89,13 @@ def refused(
 
 
 def _addressed(
-    mapped: Mapped, received: Received, organizations: Sequence[str], sole: str | None
+    mapped: Mapped,
+    received: Received,
+    organizations: Sequence[str],
+    sole: str | None,
+    asks: str | None,
+    *,
+    answered: bool,
 ) -> Input:
     organization = mapped.organization or sole
     if organization is None:
@@ -97,10 +112,32 @@ def _addressed(
             received,
             ended="rejected",
         )
-    if mapped.enrich == "required":
-        return _unenriched(received, organization)
     received = replace(received, effective_at=mapped.event.effective_at)
+    if mapped.enrich != "never" and not (mapped.enrich == "optional" and _says_out(mapped)):
+        if answered:
+            return _unread(received, organization)
+        if asks is not None:
+            return Thin(
+                organization=organization, event=mapped.event, received=received, source=asks
+            )
+        if mapped.enrich == "required":
+            return _unenriched(received, organization)
     return Understood(organization=organization, event=mapped.event, received=received)
+
+
+def _says_out(mapped: Mapped) -> bool:
+    """Whoever is out by the event's own word is not let in while somebody else is asked."""
+    return mapped.event.status in OUT
+
+
+def _unread(received: Received, organization: str) -> Input:
+    return refused(
+        "enrichment_unread",
+        "Its mapping has no rules under enriched for what was fetched: add them, then replay it.",
+        received,
+        ended="deadlettered",
+        organization=organization,
+    )
 
 
 def _unenriched(received: Received, organization: str) -> Input:

@@ -104,5 +104,9 @@ class WebhookDoor(EventDoor):
                 headers={"Retry-After": "60"},
             ) from None
         return Hook(
-            source=source.name, organization=organization, declared=declared, zone=source.zone
+            source=source.name,
+            organization=organization,
+            declared=declared,
+            zone=source.zone,
+            asks=source.enrichment is not None,
         )

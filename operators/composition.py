@@ -18,11 +18,13 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 
+from consumers.enrichment import Enricher
 from consumers.faults import place_of
 from consumers.http import event_routes
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from consumers.webhooks import webhook_routes
+from operators import reading
 from operators.console import routes as console_routes
 from operators.entrance import Entrance
 from operators.health import Health, health_routes
@@ -80,6 +82,10 @@ def assemble(
     intake = _intake(settings, database, clock, metrics) if "intake" in roles else None
     if intake is not None:
         workers["intake"] = intake.run
+    if "intake" in roles:
+        owner = f"{settings.instance_name()}#{secrets.token_hex(4)}"
+        enricher = Enricher(database=database, clock=clock, again=reading.again, owner=owner)
+        workers["enrichment"] = enricher.run
     if "lanes" in roles:
         owner = f"{settings.instance_name()}#{secrets.token_hex(4)}"
         mailer = _mailer(settings)

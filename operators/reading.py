@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from consumers import payloads
-from consumers.admission import Input, NotUnderstood, input_problem
+from consumers.admission import Input, NotUnderstood, Thin, input_problem
 from consumers.cloudevents import STRUCTURED, read_any_request, read_request
 from consumers.mappings.canonical import canonical
 from consumers.mappings.packs import named
 from consumers.payloads import SOURCE_HEADER, Hook
 from consumers.records import Record, inputs, routes
 from consumers.unusable import Unusable
+from service.directory import mappings, organizations, replays
+from service.directory.database import Transaction
 from service.directory.inbox import Event
 from service.directory.mappings import Declared
 from service.directory.replays import Reading
@@ -22,20 +25,37 @@ from service.organizations import EventSource
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 
 
-def read(event: Event, sources: Sequence[EventSource], declared: Mapping[str, Declared]) -> Reading:
+def again(transaction: Transaction, event: Event, fetched: Any) -> Reading:
+    """What a stored event says beside what was fetched about its worker; of a replay, what the
+    event says that it began with.
+    """
+    origin = replays.origin(transaction, event)
+    sources, declared = organizations.sources(transaction), mappings.every(transaction)
+    return read(origin, sources, declared, fetched)
+
+
+def read(
+    event: Event,
+    sources: Sequence[EventSource],
+    declared: Mapping[str, Declared],
+    fetched: Any = None,
+) -> Reading:
     """Reads an event that came over Kafka or HTTP, by the mappings of today. What was wrong with it
     may be mended by now.
     """
     if event.door == "kafka":
-        return _from_kafka(event, sources, declared)
+        return _from_kafka(event, sources, declared, fetched)
     headers = {name: value for name, value in event.headers if name and value is not None}
     if SOURCE_HEADER in headers:
-        return _from_webhook(event, headers, sources, declared)
+        return _from_webhook(event, headers, sources, declared, fetched)
     return _from_http(event, headers)
 
 
 def _from_kafka(
-    event: Event, sources: Sequence[EventSource], declared: Mapping[str, Declared]
+    event: Event,
+    sources: Sequence[EventSource],
+    declared: Mapping[str, Declared],
+    fetched: Any,
 ) -> Reading:
     record = _record(event)
     known, problems = routes(sources, stored=declared)
@@ -47,7 +67,7 @@ def _from_kafka(
             "no_source",
             told or f"No source reads topic {record.topic} any more: declare one, then replay.",
         )
-    return _reading(inputs(record, route, event.accepted_at), event)
+    return _reading(inputs(record, route, event.accepted_at, fetched=fetched), event)
 
 
 def _from_webhook(
@@ -55,6 +75,7 @@ def _from_webhook(
     headers: Mapping[str, str],
     sources: Sequence[EventSource],
     declared: Mapping[str, Declared],
+    fetched: Any,
 ) -> Reading:
     name = headers[SOURCE_HEADER]
     source = next((each for each in sources if each.name == name), None)
@@ -70,13 +91,16 @@ def _from_webhook(
             organization=organization,
             declared=named(source.mapping, declared),
             zone=source.zone,
+            asks=source.enrichment is not None,
         )
         sent = read_any_request(headers.get("content-type", STRUCTURED), headers, body)
     except ConfigurationError as error:
         return _unusable(organization, "no_source", f"Source {name} cannot be read: {error}")
     except Unusable as problem:
         return _unusable(organization, problem.code, problem.message)
-    found = payloads.inputs(sent, hook, body=body, headers=headers, now=event.accepted_at)
+    found = payloads.inputs(
+        sent, hook, body=body, headers=headers, now=event.accepted_at, fetched=fetched
+    )
     return _reading([each for _, each in found], event)
 
 
@@ -91,7 +115,8 @@ def _reading(found: Sequence[Input], event: Event) -> Reading:
     only = found[0]
     if isinstance(only, NotUnderstood):
         return Reading(organization=only.organization, problem=only.problem, ended=only.ended)
-    return Reading(organization=only.organization, event=only.event)
+    asks = only.source if isinstance(only, Thin) else None
+    return Reading(organization=only.organization, event=only.event, asks=asks)
 
 
 def _from_http(event: Event, headers: Mapping[str, str]) -> Reading:

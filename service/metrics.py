@@ -23,6 +23,7 @@ class Depths:
     unpublished_outcomes: int
     paused_tenants: int
     deadlettered_events: int
+    thin_events: int
     sources: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Of every source of events: whether it is stopped."""
 
@@ -53,6 +54,9 @@ class Metrics:
         )
         self._open = self._gauge("events_open", "Accepted events without an ending")
         self._dead = self._gauge("events_deadlettered", "Events that wait for an operator")
+        self._thin = self._gauge(
+            "events_thin", "Accepted events that wait for an answer about their worker"
+        )
         self._due = self._gauge("accounts_due", "Accounts whose turn has come")
         self._untouched = self._gauge(
             "users_untouched", "Users whom a change of many accounts has not reached yet"
@@ -73,6 +77,7 @@ class Metrics:
         """The page that Prometheus reads."""
         self._open.set(depths.open_events)
         self._dead.set(depths.deadlettered_events)
+        self._thin.set(depths.thin_events)
         self._due.set(depths.due_accounts)
         self._untouched.set(depths.untouched_users)
         self._unpublished.set(depths.unpublished_outcomes)

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from service.enrichment import Enrichment
 from service.extension_schemas import MOST_SCHEMAS, SchemaDeclaration, require_apart
 from service.urls import is_trustworthy_url
 
@@ -171,6 +172,8 @@ class EventSource(Configured):
     """The IANA zone that dates and local times are meant in, where the payload names none."""
     webhook: bool = False
     """Whether ``POST /events/{organization}/{source}`` takes its events."""
+    enrichment: Enrichment | None = None
+    """Where to ask about a worker whom an event only names."""
     fuse: int = Field(default=50, ge=0, le=1_000_000)
     """So many failed events one after the other stop the source; 0: it goes on whatever comes."""
 

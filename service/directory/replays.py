@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Row, and_, select
 
 from service.directory import (
     audit,
+    enrichments,
     fanouts,
     inbox,
     intent,
@@ -50,6 +51,8 @@ class Reading:
     event: WorkerEvent | None = None
     problem: Problem | None = None
     ended: Literal["deadlettered", "rejected", "discarded"] = "deadlettered"
+    asks: str | None = None
+    """The source that says whom to ask about the worker first, where the event only names them."""
 
 
 Reader = Callable[[Event, Sequence[EventSource], Mapping[str, Declared]], Reading]
@@ -109,15 +112,15 @@ def way_of(
     """What a replay of this event would do. ``force`` also replays one that succeeded."""
     if (reason := _refusal(transaction, event, force=force)) is not None:
         return NoReplay(reason=reason)
-    origin = _origin(transaction, event)
-    user_id = event.user_id or origin.user_id
+    first = origin(transaction, event)
+    user_id = event.user_id or first.user_id
     if user_id is not None:
         return Reconcile(user_id=user_id)
-    if origin.door in ("kafka", "http"):
-        reading = read(origin, organizations.sources(transaction), mappings.every(transaction))
-        return Process(reading=reading, number=origin.number)
-    if origin.organization is not None:
-        return ReconcileFailed(organization=origin.organization)
+    if first.door in ("kafka", "http"):
+        reading = read(first, organizations.sources(transaction), mappings.every(transaction))
+        return Process(reading=reading, number=first.number)
+    if first.organization is not None:
+        return ReconcileFailed(organization=first.organization)
     return NoReplay(reason="It names no organization and no user: there is nothing to do again.")
 
 
@@ -198,6 +201,7 @@ def discard(
     match result.verdict:
         case "discarded":
             transaction.execute(t.schedule.delete().where(t.schedule.c.event_id == event.id))
+            enrichments.forget(transaction, event.id)
             problem = Problem(
                 kind="operator", code="discarded", message="An operator discarded this event."
             )
@@ -224,6 +228,8 @@ def describe(way: Way) -> str:
             told = reading.event.type
             if reading.event.worker_id:
                 told += f" of worker {reading.event.worker_id}"
+            if reading.asks is not None:
+                return f"{told} is asked for again, where source {reading.asks} says"
             return f"its bytes are read anew: {told} in {reading.organization}"
 
 
@@ -272,7 +278,7 @@ def _found(transaction: Transaction, event_id: str) -> Event:
     return event
 
 
-def _origin(transaction: Transaction, event: Event) -> Event:
+def origin(transaction: Transaction, event: Event) -> Event:
     """The event that a chain of replays began with: its bytes are what is read."""
     while event.type == REPLAY and event.causation_id is not None:
         earlier = inbox.get(transaction, event.causation_id)
@@ -375,7 +381,9 @@ def _process(transaction: Transaction, way: Process, received: Received) -> str:
         inbox.finish(transaction, event_id, reading.ended, now=received.at, problem=problem)
         return event_id
     due = replace(received, effective_at=reading.event.effective_at)
-    return workers.accept(transaction, registered, reading.event, due, number=way.number).event_id
+    return workers.accept(
+        transaction, registered, reading.event, due, number=way.number, asks=reading.asks
+    ).event_id
 
 
 def _tell(transaction: Transaction, event: Event, replay_id: str, now: datetime) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Row, select
 from service.directory import (
     accounts,
     batches,
+    enrichments,
     inbox,
     intent,
     many,
@@ -36,17 +37,21 @@ from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
 from service.people import User, is_wanted, worker_key
-from service.workers import SNAPSHOT_COMPLETED, WorkerEvent
+from service.workers import SNAPSHOT_COMPLETED, Order, WorkerEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A worker event as it came. ``number``: the order of acceptance of the one that it replays."""
+    """A worker event as it came. ``number``: the order of acceptance of the one that it replays.
+
+    ``asks``: the source, where it says whom to ask about the worker before anything else is done.
+    """
 
     registered: Registered
     event: WorkerEvent
     received: Received
     number: int | None = None
+    asks: str | None = None
 
     @property
     def organization(self) -> str:
@@ -83,12 +88,15 @@ def accept(
     received: Received,
     *,
     number: int | None = None,
+    asks: str | None = None,
 ) -> Admission:
     """Takes a worker event in: applied now, or scheduled where ``effective_at`` lies ahead.
 
-    ``number``: the order of acceptance of the event that this one replays.
+    ``number``: the order of acceptance of the event that this one replays. ``asks``: as in Delivery.
     """
-    delivery = Delivery(registered=registered, event=event, received=received, number=number)
+    delivery = Delivery(
+        registered=registered, event=event, received=received, number=number, asks=asks
+    )
     return accept_many(transaction, [delivery])[0]
 
 
@@ -114,6 +122,16 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
             continue
         if isinstance(each, Delivery) and not each.is_of_one:
             completions.append((each, admission))
+        elif isinstance(each, Delivery) and each.asks is not None:
+            enrichments.wait(
+                transaction,
+                admission.event_id,
+                organization=each.organization,
+                worker_id=each.event.worker_id,
+                source=each.asks,
+                order=_order(each, admission),
+                now=each.received.at,
+            )
         elif isinstance(each, Delivery):
             heard.append(_heard(each, admission, users.get(each.person), ids[each.person]))
         else:
@@ -143,10 +161,11 @@ def _arrival(
     each: Delivery | Refusal, users: Mapping[Person, User], ids: Mapping[Person, str]
 ) -> Arrival:
     user_id = None
-    # An event that lies ahead makes nobody a user.
+    # An event that lies ahead makes nobody a user, nor one that says too little yet.
     if (
         isinstance(each, Delivery)
         and each.is_of_one
+        and each.asks is None
         and (each.person in users or not each.is_ahead)
     ):
         user_id = ids[each.person]
@@ -154,16 +173,19 @@ def _arrival(
 
 
 def _heard(each: Delivery, admission: Admission, user: User | None, user_id: str) -> Heard:
-    number = admission.number if each.number is None else each.number
     return Heard(
         registered=each.registered,
         event=each.event,
         event_id=admission.event_id,
-        order=[each.event.sequence, number],
+        order=_order(each, admission),
         now=each.received.at,
         user=user,
         user_id=user_id,
     )
+
+
+def _order(each: Delivery, admission: Admission) -> Order:
+    return [each.event.sequence, admission.number if each.number is None else each.number]
 
 
 def _ending(each: Refusal, admission: Admission) -> Ending:
@@ -190,6 +212,18 @@ def _settle(transaction: Transaction, heard: Heard) -> None:
         )
     else:
         _apply(transaction, heard, user)
+
+
+def carry_on(
+    transaction: Transaction,
+    registered: Registered,
+    event: WorkerEvent,
+    event_id: str,
+    order: Order,
+    now: datetime,
+) -> None:
+    """Goes on with an accepted event, for one who holds its worker's key."""
+    _settle(transaction, _resumed(registered, event, event_id, order, now))
 
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
@@ -233,21 +267,24 @@ def _run(
         inbox.finish(transaction, row.event_id, "cancelled", now=now)
     elif inbox.resume(transaction, row.event_id):
         event = plans.event_of(row)
-        heard = Heard(
-            registered=registered,
-            event=event,
-            event_id=row.event_id,
-            order=row.worker_event["order"],
-            now=now,
-            user=None,
-            user_id=new_id(now),
-        )
-        _apply(
-            transaction,
-            heard,
-            _find(transaction, heard.registered.organization, heard.event.worker_id),
-        )
+        heard = _resumed(registered, event, row.event_id, row.worker_event["order"], now)
+        _apply(transaction, heard, _find(transaction, registered.organization, event.worker_id))
     return True
+
+
+def _resumed(
+    registered: Registered, event: WorkerEvent, event_id: str, order: Order, now: datetime
+) -> Heard:
+    """An event that was accepted earlier, to be taken up again."""
+    return Heard(
+        registered=registered,
+        event=event,
+        event_id=event_id,
+        order=order,
+        now=now,
+        user=None,
+        user_id=new_id(now),
+    )
 
 
 def _find(transaction: Transaction, organization: Organization, worker_id: str) -> User | None:
