@@ -1,4 +1,4 @@
-"""The door for HR systems that have webhooks: POST /events/{organization}/{source}, JSON as they send it.
+"""The door for HR systems that have webhooks: POST /events/{organization}/{source}, JSON or forms as sent.
 
 Whoever sends such a payload cannot mend it: what is JSON is stored, and what no mapping reads waits
 as a dead letter for an operator.
@@ -7,17 +7,19 @@ as a dead letter for an operator.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
+import orjson
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from consumers.admission import Taken, take, transact
-from consumers.cloudevents import MAX_BATCH, read_any_request
+from consumers.cloudevents import MAX_BATCH, Item, Plain, read_any_request
+from consumers.forms import MEDIA_TYPE, parse_form
 from consumers.http import EventDoor, Refusal, accepted, body_of, understood
 from consumers.mappings.canonical import canonical
 from consumers.mappings.packs import named
@@ -57,8 +59,7 @@ class WebhookDoor(EventDoor):
         organization = str(request.path_params["organization"])
         await self.authorize(request, organization)
         hook = await self._hook(str(request.path_params["source"]), organization)
-        body = await body_of(request)
-        sent = understood(read_any_request, request, body)
+        sent, body = understood(_read, request, await body_of(request))
         found = inputs(
             sent,
             hook,
@@ -110,3 +111,13 @@ class WebhookDoor(EventDoor):
             zone=source.zone,
             asks=source.enrichment is not None,
         )
+
+
+def _read(
+    content_type: str, headers: Mapping[str, str], body: bytes
+) -> tuple[list[Item] | Plain, bytes]:
+    """What a request holds, and the body to keep: of a form, the JSON object that it stands for."""
+    if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
+        return read_any_request(content_type, headers, body), body
+    form = parse_form(body)
+    return Plain(payload=form), orjson.dumps(form)

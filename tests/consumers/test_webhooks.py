@@ -38,6 +38,7 @@ rules:
 SOURCES = (
     EventSource(name="hooks", organizations=("acme",), mapping="hr", webhook=True),
     EventSource(name="canonical", organizations=("acme",), webhook=True),
+    EventSource(name="rippling", organizations=("acme",), mapping="rippling", webhook=True),
     EventSource(name="foreign", organizations=("globex",), mapping="hr", webhook=True),
     EventSource(name="topic", topic="hr", organizations=("acme",), mapping="hr"),
 )
@@ -109,6 +110,17 @@ async def test_a_repeat_is_a_duplicate_and_another_day_another_event(
     assert states == ["succeeded", "duplicate"]
     await clock.sleep(86_400)
     assert (await post(client, payload)).json()["accepted"][0]["state"] == "succeeded"
+
+
+async def test_a_form_is_read_as_json_and_kept_so(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    form = {"event_name": "employee.deleted", "id": "w-7", "company_id": "c-1"}
+    response = await client.post("/events/acme/rippling", data=form)
+    assert response.json()["accepted"][0]["state"] == "succeeded"
+    [stored] = await events_of(database)
+    assert stored.type == "worker.suspended"
+    assert orjson.loads(stored.body or b"") == form
 
 
 async def test_every_child_is_told_with_its_state(client: httpx.AsyncClient) -> None:
@@ -197,7 +209,8 @@ async def test_the_token_is_not_taken_from_the_query(client: httpx.AsyncClient, 
     ("payload", "content_type", "status"),
     [
         (b"no json", "application/json", 400),
-        (b"a=b", "application/x-www-form-urlencoded", 415),
+        (b"a,b", "text/csv", 415),
+        (b"a[b]=1&a=2", "application/x-www-form-urlencoded", 400),
         (b'"' + b"x" * 1024 * 1024 + b'"', "application/json", 413),
     ],
 )
