@@ -10,6 +10,7 @@ import typer
 from operators.commands.moments import since as moment_of
 from operators.commands.printing import document, json_line, line, note, table
 from operators.commands.running import Actor, AsJson, DataDir, acting, now, opened, run
+from operators.commands.snapshot import snapshot
 
 if TYPE_CHECKING:
     from operators.commands.selecting import Chosen
@@ -312,6 +313,9 @@ async def _resume(source: str, data_dir: Path | None, actor: str) -> None:
     async with opened(data_dir) as here:
         await here.database.transact(lambda tx: sources.resume(tx, source, actor=actor, now=now()))
     note(f"{source} goes on within seconds. What failed is in 'events list --trouble'.")
+
+
+app.command()(snapshot)
 
 
 @app.command("map")

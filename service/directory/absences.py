@@ -76,14 +76,7 @@ def _give_up(transaction: Transaction, run: Snapshot, now: datetime) -> bool:
 
 def _compare(transaction: Transaction, run: Snapshot, event: Event, now: datetime) -> bool:
     """Looks at the next workers, in order of their ids."""
-    rows = transaction.execute(
-        select(t.users.c.id, t.users.c.worker_id, t.users.c.employment)
-        .where(
-            t.users.c.organization == run.organization, t.users.c.worker_id > (run.reached or "")
-        )
-        .order_by(t.users.c.worker_id)
-        .limit(PORTION)
-    ).all()
+    rows = workers_after(transaction, run.organization, run.reached or "")
     if not rows:
         snapshots.store(transaction, run.organization, run.name, compared_at=now)
         return True
@@ -101,20 +94,30 @@ def _compare(transaction: Transaction, run: Snapshot, event: Event, now: datetim
     return reached != (run.reached or "")
 
 
+def workers_after(transaction: Transaction, organization: str, after: str) -> Sequence[Row[Any]]:
+    """The next workers of an organization, in order of their ids: id, worker_id, employment."""
+    return transaction.execute(
+        select(t.users.c.id, t.users.c.worker_id, t.users.c.employment)
+        .where(t.users.c.organization == organization, t.users.c.worker_id > after)
+        .order_by(t.users.c.worker_id)
+        .limit(PORTION)
+    ).all()
+
+
 def _missing(transaction: Transaction, run: Snapshot, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
     named = snapshots.named(transaction, run, [row.worker_id for row in rows])
     found = [row for row in rows if row.employment in IN and row.worker_id not in named]
-    heard_since = _heard_since(transaction, run, [row.id for row in found])
-    return [row for row in found if row.id not in heard_since]
-
-
-def _heard_since(transaction: Transaction, run: Snapshot, user_ids: Sequence[str]) -> set[str]:
-    """Of whom HR has spoken since the export was taken, which therefore cannot know of it."""
     assert run.taken_at is not None
+    since = heard_since(transaction, run.taken_at, [row.id for row in found])
+    return [row for row in found if row.id not in since]
+
+
+def heard_since(transaction: Transaction, taken_at: datetime, user_ids: Sequence[str]) -> set[str]:
+    """Of whom HR has spoken since an export was taken, which therefore cannot know of it."""
     query = select(t.events.c.user_id).where(
         among(transaction, t.events.c.user_id, user_ids),
         t.events.c.door.in_(_HR),
-        t.events.c.accepted_at >= run.taken_at,
+        t.events.c.accepted_at >= taken_at,
         t.events.c.causation_id.is_(None),
     )
     return set(transaction.execute(query).scalars())
@@ -132,7 +135,8 @@ def _let_go(
     user = people.lock(transaction, row.id)
     if user is None or user.employment not in IN or user.worker_id != row.worker_id:
         return False
-    if _heard_since(transaction, run, [row.id]):
+    assert run.taken_at is not None
+    if heard_since(transaction, run.taken_at, [row.id]):
         return False
     registered = organizations.find(transaction, run.organization)
     assert registered is not None
