@@ -1,4 +1,4 @@
-"""Asks an HR system what a worker is now: one HTTP GET, and what its answer means for us.
+"""Asks an HR system what a worker is now: one HTTP GET or POST, and what its answer means for us.
 
 Knows no events and no storage. Says nothing of what was answered: that is personal data.
 """
@@ -102,8 +102,10 @@ async def _body(
     clock: Clock,
 ) -> bytes | NoAnswer:
     url = enrichment.url_for(worker_id, organization)
+    asked = enrichment.body_for(worker_id, organization)
+    how: dict[str, Any] = {"method": "GET"} if asked is None else {"method": "POST", "json": asked}
     body = bytearray()
-    async with http.stream("GET", url, headers=headers, timeout=enrichment.timeout) as response:
+    async with http.stream(**how, url=url, headers=headers, timeout=enrichment.timeout) as response:
         if response.status_code != HTTPStatus.OK:
             return _refusal(response, clock)
         async for part in response.aiter_bytes():

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from service.urls import is_trustworthy_url
 
@@ -32,14 +33,33 @@ def _template(url: str) -> str:
         names.add("")
     if not names <= _NAMES:
         raise ValueError("braces stand for {worker_id} and {organization} only")
-    if "worker_id" not in names:
-        raise ValueError("say by {worker_id} where in it the worker is named")
     before_path = url[: url.find("/", url.find("//") + 2)] if url.count("/") > 2 else url
     if "{" in before_path:
         raise ValueError("scheme and host are fixed: braces stand in the path or the query")
     if not is_trustworthy_url(_PLACE.sub("x", url)):
         raise ValueError("give an https:// URL (http:// only for this machine, as 127.0.0.1)")
     return url
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+
+
+def _filled(value: JsonValue, told: Mapping[str, str]) -> JsonValue:
+    if isinstance(value, str):
+        return _PLACE.sub(lambda place: told[place[1]], value)
+    if isinstance(value, list):
+        return [_filled(each, told) for each in value]
+    if isinstance(value, dict):
+        return {name: _filled(each, told) for name, each in value.items()}
+    return value
 
 
 class Credential(BaseModel):
@@ -63,12 +83,16 @@ class Credential(BaseModel):
 
 
 class Enrichment(BaseModel):
-    """Where a worker whom a thin event only names is asked for: an HTTP GET that answers JSON."""
+    """Where a worker whom a thin event only names is asked for: an HTTP GET that answers JSON, or a
+    POST for HR systems that are read so.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: Annotated[str, AfterValidator(_template)]
     """A template: ``https://hr.example/api/employees/{worker_id}``."""
+    body: JsonValue = None
+    """Sent by POST where it is there; a template, too: ``{"ids": ["{worker_id}"]}``."""
     credential: Credential | None = None
     headers: dict[Annotated[str, AfterValidator(_header_name)], str] = {}
     rate: float = Field(default=5.0, gt=0.0, le=1000.0)
@@ -78,6 +102,15 @@ class Enrichment(BaseModel):
     """Seconds for the whole answer."""
     give_up_after: float = Field(default=86_400.0, ge=60.0, le=30 * 86_400.0)
     """Seconds from acceptance on; then the event is dead-lettered."""
+
+    @model_validator(mode="after")
+    def _the_worker_is_named(self) -> Self:
+        named = [self.url, *_texts(self.body)]
+        if not any("{worker_id}" in each for each in named):
+            raise ValueError("say by {worker_id} where in url or body the worker is named")
+        if any(set(_PLACE.findall(each)) - _NAMES for each in _texts(self.body)):
+            raise ValueError("body: braces stand for {worker_id} and {organization} only")
+        return self
 
     @model_validator(mode="after")
     def _headers_are_plain(self) -> Self:
@@ -92,6 +125,10 @@ class Enrichment(BaseModel):
             piece = piece.replace(".", "%2E")
         told = {"worker_id": piece, "organization": quote(organization, safe="")}
         return _PLACE.sub(lambda place: told[place[1]], self.url)
+
+    def body_for(self, worker_id: str, organization: str) -> JsonValue:
+        """The JSON to post for one worker; None: it is a GET."""
+        return _filled(self.body, {"worker_id": worker_id, "organization": organization})
 
     @property
     def host(self) -> str:

@@ -19,6 +19,8 @@ class Asked:
 
     path: str
     headers: dict[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +70,11 @@ async def listening() -> AsyncGenerator[HrSystem]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            path = request[0].split(" ")[1]
+            method, path, _ = request[0].split(" ")
             pairs = [line.split(": ", 1) for line in request[1:] if line]
-            system.asked.append(Asked(path, {name.lower(): value for name, value in pairs}))
+            headers = {name.lower(): value for name, value in pairs}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            system.asked.append(Asked(path, headers, method, body))
             answered = await system.answer(path)
             lines = [
                 f"HTTP/1.1 {answered.status} X",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from pydantic import ValidationError
 
@@ -45,6 +46,29 @@ async def test_the_answer_is_what_the_worker_is_now(hr: HrSystem, http: httpx.As
     assert told == Answer(document={"id": 77, "email": "ann@hoekstra.example"})
     assert hr.asked[0].headers["accept"] == "application/json"
     assert hr.asked[0].headers["x-version"] == "2"
+
+
+async def test_who_is_read_by_post_is_asked_so(hr: HrSystem, http: httpx.AsyncClient) -> None:
+    hr.workers["/employer/individual"] = {"responses": []}
+    body = {"requests": [{"individual_id": "{worker_id}", "of": "{organization}", "n": 1}]}
+    asks = hr.enrichment(url=hr.url + "/employer/individual", body=body)
+    assert await answer(http, asks, 'a"b') == Answer(document={"responses": []})
+    (asked,) = hr.asked
+    assert (asked.method, asked.headers["content-type"]) == ("POST", "application/json")
+    assert orjson.loads(asked.body) == {
+        "requests": [{"individual_id": 'a"b', "of": "hoekstra", "n": 1}]
+    }
+
+
+@pytest.mark.parametrize("body", [{"id": "{id}"}, ["{worker_id}", "{x}"]])
+def test_the_places_of_a_body_are_known(hr: HrSystem, body: Any) -> None:
+    with pytest.raises(ValidationError, match="braces stand for"):
+        hr.enrichment(body=body)
+
+
+def test_the_worker_is_named_in_the_url_or_the_body(hr: HrSystem) -> None:
+    with pytest.raises(ValidationError, match="in url or body"):
+        hr.enrichment(url=hr.url + "/workers", body={"active": True})
 
 
 @pytest.mark.parametrize(
