@@ -7,6 +7,7 @@ import difflib
 import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from pathlib import Path
 
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -17,10 +18,12 @@ from service.auth0.client import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock
-from service.configuration import PREFIX, Settings
-from service.directory import credentials, fuses, migrate, organizations
+from service.configuration import PREFIX, Settings, read_secret
+from service.directory import credentials, enrichments, fuses, migrate, organizations
 from service.directory.database import Database, check, is_unavailable, open_database
+from service.directory.enrichments import Backlog
 from service.directory.fuses import Fuse
+from service.enrichment import Credential
 from service.errors import ConfigurationError
 from service.kafka import connection_of
 from service.kafka_reach import Refusal, why_refused
@@ -50,6 +53,9 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
                     yield finding
             for fuse in (await database.read(fuses.blown)).values():
                 yield _stopped(fuse)
+            for source, backlog in (await database.read(enrichments.backlogs)).items():
+                if backlog.error is not None:
+                    yield _unanswered(source, backlog)
         finally:
             await database.close()
         if not declared:
@@ -59,6 +65,9 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
                 detail="none is declared",
                 advice="Declare them: provisioner org apply FILE.",
             )
+    for source in sources:
+        if source.enrichment is not None and source.enrichment.credential is not None:
+            yield _credential(source.name, source.enrichment.credential)
     async for finding in _kafka(settings, sources):
         yield finding
     for finding in _mail(settings, declared):
@@ -179,6 +188,30 @@ def _stopped(fuse: Fuse) -> Finding:
         detail=f"stopped since {fuse.blown_at}: {fuse.failures} events failed in a row{last}",
         advice="Mend its mapping or what is sent, then: provisioner events resume"
         f" {fuse.source}; then replay what failed.",
+    )
+
+
+def _credential(source: str, credential: Credential) -> Finding:
+    check = f"enrichment of {source}"
+    try:
+        credential.as_header(read_secret(Path(credential.file), check))
+    except (ConfigurationError, ValueError) as error:
+        return Finding(
+            check=check,
+            verdict="failed",
+            detail=str(error),
+            advice="Put the secret there, on one line, for every process that takes events in.",
+        )
+    return Finding(check=check, verdict="ok", detail=f"its credential is in {credential.file}")
+
+
+def _unanswered(source: str, backlog: Backlog) -> Finding:
+    assert backlog.error is not None
+    return Finding(
+        check=f"enrichment of {source}",
+        verdict="failed",
+        detail=f"{backlog.waiting} events wait since {backlog.since}: {backlog.error['message']}",
+        advice="Mend that, or the source's enrichment: they go on by themselves.",
     )
 
 

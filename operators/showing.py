@@ -5,7 +5,7 @@ Reads only; used by the command line and by the console alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ import orjson
 from service.directory import (
     accounts,
     audit,
+    enrichments,
     fanouts,
     inbox,
     organizations,
@@ -47,6 +48,8 @@ class ShownEvent:
     event: Event
     waits_for: Sequence[str]
     untouched_users: int
+    enrichment: Mapping[str, Any] | None
+    """Of a thin event that waits for an answer: ``attempts``, ``due_at`` and the last ``error``."""
     """How many users an event of many accounts has still to touch."""
     outcomes: Sequence[Outcome]
     replays: Sequence[Event]
@@ -99,6 +102,7 @@ def event(transaction: Transaction, event_id: str) -> ShownEvent:
         event=found,
         waits_for=overview.waits_for(transaction, event_id),
         untouched_users=fanouts.left(transaction, event_id),
+        enrichment=enrichments.of_event(transaction, event_id),
         outcomes=outbox.listing(transaction, event_id=event_id, limit=_MOST, newest=True),
         replays=replays.replays_of(transaction, event_id),
         audit=audit.listing(transaction, subject=event_id),
@@ -162,7 +166,7 @@ def facts(shown: Event) -> Iterator[tuple[str, str]]:
 def sections(shown: ShownEvent) -> Iterator[tuple[str, list[str]]]:
     """What hangs on an event, as headed lines; empty parts are left out."""
     parts: list[tuple[str, Iterable[str]]] = [
-        ("waits for", shown.waits_for),
+        ("waits for", [*shown.waits_for, *_answer(shown.enrichment)]),
         (
             "outcomes",
             (
@@ -182,6 +186,17 @@ def sections(shown: ShownEvent) -> Iterator[tuple[str, list[str]]]:
     for heading, rows in parts:
         if listed := list(rows):
             yield heading, listed
+
+
+def _answer(enrichment: Mapping[str, Any] | None) -> Iterator[str]:
+    if enrichment is None:
+        return
+    yield "an answer about its worker"
+    if enrichment["error"] is not None:
+        yield (
+            f"asked in vain {enrichment['attempts']} times, again at"
+            f" {_instant(enrichment['due_at'])}: {enrichment['error']['message']}"
+        )
 
 
 def pretty(body: bytes | None) -> str:

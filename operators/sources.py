@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service.directory import audit, fuses, organizations
+from service.directory import audit, enrichments, fuses, organizations
 from service.directory.database import Transaction
+from service.directory.enrichments import Backlog
 from service.directory.fuses import Fuse
 from service.errors import NotFound, Refused
 from service.organizations import EventSource
@@ -28,6 +29,13 @@ class SourceFacts:
     last_failure: Mapping[str, Any] | None = None
     lag: int | None = None
     """Records not yet taken in; None where the brokers cannot tell."""
+    asks: str | None = None
+    """The host that is asked about workers whom events only name."""
+    waiting: int = 0
+    """Events that wait for its answer."""
+    waiting_since: datetime | None = None
+    no_answer: Mapping[str, Any] | None = None
+    """The newest reason why there is none."""
 
 
 def listing(transaction: Transaction) -> list[SourceFacts]:
@@ -37,7 +45,11 @@ def listing(transaction: Transaction) -> list[SourceFacts]:
     by_topic = {
         each.topic: counted[each.name] for each in sources if each.topic and each.name in counted
     }
-    return [_facts(source, by_topic.get(source.topic or "")) for source in sources]
+    waiting = enrichments.backlogs(transaction)
+    return [
+        _facts(source, by_topic.get(source.topic or ""), waiting.get(source.name))
+        for source in sources
+    ]
 
 
 def resume(transaction: Transaction, name: str, *, actor: str, now: datetime) -> None:
@@ -69,7 +81,7 @@ def reset(transaction: Transaction, topic: str | None) -> bool:
     return any(stopped)
 
 
-def _facts(source: EventSource, fuse: Fuse | None) -> SourceFacts:
+def _facts(source: EventSource, fuse: Fuse | None, waiting: Backlog | None) -> SourceFacts:
     return SourceFacts(
         name=source.name,
         topic=source.topic,
@@ -79,4 +91,8 @@ def _facts(source: EventSource, fuse: Fuse | None) -> SourceFacts:
         failures=fuse.failures if fuse else 0,
         stopped_at=fuse.blown_at if fuse else None,
         last_failure=fuse.detail if fuse else None,
+        asks=source.enrichment.host if source.enrichment else None,
+        waiting=waiting.waiting if waiting else 0,
+        waiting_since=waiting.since if waiting else None,
+        no_answer=waiting.error if waiting else None,
     )

@@ -129,6 +129,7 @@ async def _show(event_id: str, raw: bool, data_dir: Path | None, as_json: bool) 
             | {
                 "waits_for": shown.waits_for,
                 "untouched_users": shown.untouched_users,
+                "enrichment": shown.enrichment,
                 "outcomes": [document(each) for each in shown.outcomes],
                 "replays": [_brief(each) for each in shown.replays],
                 "audit": [document(each) for each in shown.audit],
@@ -281,7 +282,10 @@ async def _sources(data_dir: Path | None, as_json: bool) -> None:
             json_line(document(each))
         return
     table(
-        ("source", "topic", "mapping", "organizations", "lag", "failures", "stopped since"),
+        (
+            *("source", "topic", "mapping", "organizations", "lag", "failures", "stopped since"),
+            *("asks", "waiting", "no answer"),
+        ),
         (
             (
                 each.name,
@@ -291,6 +295,9 @@ async def _sources(data_dir: Path | None, as_json: bool) -> None:
                 each.lag,
                 f"{each.failures} of {each.fuse}" if each.fuse else "not counted",
                 each.stopped_at,
+                each.asks,
+                each.waiting or None,
+                each.no_answer and each.no_answer["code"],
             )
             for each in listed
         ),

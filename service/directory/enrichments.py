@@ -15,7 +15,6 @@ from sqlalchemy import and_, exists, func, or_, select, update
 from service.directory import people
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns
 from service.workers import Order
 
 _LONGEST: Final = 300.0
@@ -200,7 +199,7 @@ def of_event(transaction: Transaction, event_id: str) -> Mapping[str, Any] | Non
             t.enrichments.c.event_id == event_id
         )
     ).one_or_none()
-    return columns(row) if row is not None else None
+    return dict(zip(("attempts", "due_at", "error"), row, strict=True)) if row is not None else None
 
 
 def sources_waiting(transaction: Transaction, now: datetime) -> Sequence[str]:

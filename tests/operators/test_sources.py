@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from consumers.cloudevents import STRUCTURED
 from consumers.storing import Fuse, store
 from operators.health import Health, health_routes
 from service.clock import SystemClock
-from service.directory import audit, depths, fuses, tables
+from service.directory import audit, depths, enrichments, fuses, inbox, organizations, tables
 from service.directory.database import Transaction, open_database
 from service.directory.inbox import Received
+from service.enrichment import Credential, Enrichment
 from service.metrics import Metrics
+from service.organizations import EventSource
 from tests.operators.house import House, hired
 
 
@@ -55,6 +58,70 @@ async def _blow(house: House, upto: int) -> None:
 def source(house: House, name: str = "hr.events") -> dict[str, Any]:
     rows = house.run("events", "sources", "--json").rows
     return next(row for row in rows if row["name"] == name)
+
+
+def thin(house: House, credential: Path) -> str:
+    """A source that asks, and an event of it that was asked about in vain; its id."""
+    return asyncio.run(_thin(house, credential))
+
+
+async def _thin(house: House, credential: Path) -> str:
+    database = open_database(house.url)
+    enrichment = Enrichment(
+        url="https://hr.example/workers/{worker_id}", credential=Credential(file=str(credential))
+    )
+    source = EventSource(
+        name="people", organizations=("acme",), webhook=True, enrichment=enrichment
+    )
+    received = Received(door="http", source="people", type="x", at=house.at, source_id="1")
+
+    def work(transaction: Transaction) -> str:
+        organizations.apply_source(transaction, source)
+        admission = inbox.admit(transaction, received, "acme")
+        enrichments.wait(
+            transaction,
+            admission.event_id,
+            organization="acme",
+            worker_id="w1",
+            source="people",
+            order=[None, admission.number],
+            now=house.at,
+        )
+        (wanted,) = enrichments.claim(
+            transaction, "people", owner="o", now=house.at, lease=timedelta(seconds=9), limit=9
+        )
+        error = {"code": "enrichment_denied", "message": "hr.example does not take it."}
+        enrichments.put_off(transaction, wanted, "o", due_at=house.at, error=error)
+        return admission.event_id
+
+    event_id = await database.transact(work)
+    await database.close()
+    return event_id
+
+
+def test_events_that_wait_for_an_answer_are_told_with_the_reason(
+    house: House, tmp_path: Path
+) -> None:
+    event_id = thin(house, tmp_path / "secret")
+    told = source(house, "people")
+    assert (told["asks"], told["waiting"]) == ("hr.example", 1)
+    assert told["no_answer"]["code"] == "enrichment_denied"
+    assert "enrichment_denied" in house.run("events", "sources").out
+    shown = house.run("events", "show", event_id).out
+    assert "asked in vain 1 times" in shown
+    assert "hr.example does not take it." in shown
+    document = house.run("events", "show", event_id, "--json").rows[0]
+    assert document["enrichment"]["attempts"] == 1
+
+
+def test_doctor_tells_of_an_enrichment_that_cannot_work(house: House, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    thin(house, secret)
+    said = house.run("doctor").out
+    assert "1 events wait since" in said
+    assert "cannot read" in said
+    secret.write_text("s3cret\n")
+    assert "its credential is in" in house.run("doctor").out
 
 
 def test_sources_tell_what_they_read_and_how_many_events_failed(house: House) -> None:
