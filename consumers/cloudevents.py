@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -171,7 +172,7 @@ def read_any_request(
 
 def with_data(envelope: Envelope, body: bytes | None, data: Any) -> bytes:
     """The body of the same event with other data: in structured mode the envelope is around it."""
-    document = orjson.loads(body) if body else None
+    document = parse_json(body) if body else None
     if isinstance(document, dict) and _is_envelope(cast("dict[str, Any]", document), envelope):
         members = cast("dict[str, Any]", document)
         kept = {name: value for name, value in members.items() if name != "data_base64"}
@@ -350,11 +351,18 @@ def _json(text: bytes) -> Any:
     if len(text) > MAX_BYTES:
         raise Unusable("too_large", f"An event may have {MAX_BYTES} bytes at most.")
     try:
-        document = orjson.loads(text)
+        document = parse_json(text)
     except orjson.JSONDecodeError:
         raise Unusable("malformed_json", "The event is not valid JSON in UTF-8.") from None
     check_shape(document)
     return document
+
+
+def parse_json(text: bytes) -> Any:
+    """JSON, behind a byte order mark, too (RFC 8259 section 8.1): some systems write one, and would
+    not send an event again that was refused for it. Raises JSONDecodeError.
+    """
+    return orjson.loads(text.removeprefix(BOM_UTF8))
 
 
 def check_shape(document: Any) -> None:

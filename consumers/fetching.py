@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import httpx
 import orjson
 
-from consumers.cloudevents import MAX_BYTES
+from consumers.cloudevents import MAX_BYTES, parse_json
 from service.clock import Clock
 from service.configuration import read_secret
 from service.enrichment import Enrichment
@@ -79,7 +79,7 @@ async def ask(
     if isinstance(body, NoAnswer):
         return body
     try:
-        document = orjson.loads(body)
+        document = parse_json(body)
     except orjson.JSONDecodeError:
         # Gateways and log-in pages answer 200, too: another time there may be JSON.
         return NoAnswer(

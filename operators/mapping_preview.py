@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import orjson
 
 from consumers.cloudevents import STRUCTURED as _STRUCTURED
-from consumers.cloudevents import Envelope, Plain, read_any_request, read_request
+from consumers.cloudevents import Envelope, Plain, parse_json, read_any_request, read_request
 from consumers.mappings import packs
 from consumers.mappings.canonical import Mapped, canonical, canonical_type, in_zone
 from consumers.mappings.compiling import Compiled
@@ -122,7 +122,7 @@ def _canonical(envelope: Envelope, zone: str | None) -> Found:
 
 def _envelope(payload: bytes, number: int) -> Envelope:
     try:
-        document = orjson.loads(payload)
+        document = parse_json(payload)
     except orjson.JSONDecodeError:
         raise Unusable("malformed_json", "The line is not valid JSON in UTF-8.") from None
     if not isinstance(document, dict):

@@ -24,6 +24,7 @@ from consumers.cloudevents import (
     read_record,
     read_request,
     rfc_3339,
+    with_data,
 )
 from consumers.unusable import Unusable
 
@@ -75,6 +76,15 @@ def test_content_type_decides_for_structured_even_beside_ce_headers() -> None:
 
 def test_structured_event_without_content_type_is_recognised_by_specversion() -> None:
     assert read_record([], orjson.dumps(EVENT)).id == "e-1"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_event() -> None:
+    marked = b"\xef\xbb\xbf" + orjson.dumps(EVENT)
+    assert read_record([], marked) == read_record([], orjson.dumps(EVENT))
+    (item,) = read_request(STRUCTURED, {}, marked)
+    assert item.body == marked
+    kept = orjson.loads(with_data(item.envelope, item.body, {"email": None}))
+    assert kept["data"] == {"email": None}
 
 
 def test_header_names_are_read_in_any_case() -> None:

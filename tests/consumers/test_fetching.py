@@ -48,6 +48,13 @@ async def test_the_answer_is_what_the_worker_is_now(hr: HrSystem, http: httpx.As
     assert hr.asked[0].headers["x-version"] == "2"
 
 
+async def test_an_answer_may_begin_with_a_byte_order_mark(
+    hr: HrSystem, http: httpx.AsyncClient
+) -> None:
+    hr.workers["/workers/77"] = b'\xef\xbb\xbf{"id": 77}'
+    assert await answer(http, hr.enrichment()) == Answer(document={"id": 77})
+
+
 async def test_who_is_read_by_post_is_asked_so(hr: HrSystem, http: httpx.AsyncClient) -> None:
     hr.workers["/employer/individual"] = {"responses": []}
     body = {"requests": [{"individual_id": "{worker_id}", "of": "{organization}", "n": 1}]}
