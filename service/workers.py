@@ -37,6 +37,8 @@ TYPES: Final = frozenset(STATUS_AFTER) | {"worker.changed", "worker.snapshot"}
 SNAPSHOT_COMPLETED: Final = "worker.snapshot_completed"
 """Of no single worker: a full export has been sent, and who was not in it is missing."""
 OUT: Final[frozenset[str]] = frozenset({"suspended", "terminated", "deleted"})
+LEAVERS: Final = frozenset(name for name, status in STATUS_AFTER.items() if status in OUT)
+"""Types by which a person goes out."""
 LEAVE: Final = frozenset({"worker.leave_started", "worker.leave_ended"})
 
 ATTRIBUTES: Final = (

@@ -37,7 +37,7 @@ from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
 from service.people import User, is_wanted, worker_key
-from service.workers import SNAPSHOT_COMPLETED, Order, WorkerEvent
+from service.workers import LEAVERS, SNAPSHOT_COMPLETED, Order, WorkerEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,18 +227,23 @@ def carry_on(
 
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
-    """Applies scheduled events whose time has come; returns how many. Several may do so at once: a
-    worker whom another transaction is about is left for the next time.
+    """Applies scheduled events whose time has come, leavers first; returns how many. Several may do so
+    at once: a worker whom another transaction is about is left for the next time.
 
     One that fails stays for the next time and keeps no other from its turn; its error is raised
     where it was the only thing to do.
     """
-    rows = transaction.execute(
+    due = (
         select(t.schedule)
         .where(t.schedule.c.due_at <= now)
         .order_by(t.schedule.c.due_at, t.schedule.c.event_id)
         .limit(limit)
-    ).all()
+    )
+    leaves = t.schedule.c.type.in_(LEAVERS)
+    rows = [
+        *transaction.execute(due.where(leaves)).all(),
+        *transaction.execute(due.where(~leaves)).all(),
+    ]
     applied = 0
     failure: Exception | None = None
     known: dict[str, Registered | None] = {}

@@ -312,3 +312,23 @@ async def test_a_user_whose_new_address_is_taken_stays_failed_while_lanes_work_o
     await world.settled()
     assert (await world.user(ada)).state == "applied"
     assert await world.auth0_user("ada.b@hoekstra.example") is not None
+
+
+async def test_who_is_rehired_has_the_account_of_before_and_the_roles_of_today(
+    world: World,
+) -> None:
+    ada = {"email": "ada@hoekstra.example"}
+    await world.declare(hoekstra={"roles": {"Chiefs": "admin", "Clerks": "billing"}})
+    world.work()
+    await world.worker("hoekstra", "hired", "w-1", attributes=ada, groups=("Chiefs",))
+    await world.settled()
+    (before,) = (await world.state())["members"]
+    assert before["roles"] == ["admin"]
+    await world.worker("hoekstra", "terminated", "w-1")
+    await world.worker("hoekstra", "changed", "w-1", groups=("Clerks",))
+    await world.settled()
+    assert (await world.state())["members"] == []
+    await world.worker("hoekstra", "rehired", "w-1")
+    await world.settled()
+    (after,) = (await world.state())["members"]
+    assert (after["user_id"], after["roles"]) == (before["user_id"], ["billing"])
