@@ -151,6 +151,7 @@ def inputs(record: Record, route: Route, now: datetime, *, fetched: Any = None) 
         headers=_texts(record.headers),
         zone=route.zone,
         recorded=str(record.timestamp),
+        delivery=f"{record.timestamp} {record.partition}@{record.offset}",
         child=child_of(_texts(record.headers).get(CHILD_HEADER)),
         fetched=fetched,
     )

@@ -140,7 +140,9 @@ def canonical(envelope: Envelope, zone: str | None = None) -> Mapped:
         raise Unusable("unmapped_type", "No mapping knows this type of event.")
     data = validated(envelope.data)
     if event_type == SNAPSHOT_COMPLETED:
-        return _completed(data)
+        return completed(
+            data, effective_at(data.effective_at, data.zone or zone, type=SNAPSHOT_COMPLETED)
+        )
     return Mapped(
         organization=data.organization,
         event=WorkerEvent(
@@ -159,7 +161,8 @@ def canonical(envelope: Envelope, zone: str | None = None) -> Mapped:
     )
 
 
-def _completed(data: CanonicalData) -> Mapped:
+def completed(data: CanonicalData, taken_at: datetime | None) -> Mapped:
+    """The end of a full export, which names no worker. Raises Unusable."""
     if data.snapshot is None or data.count is None:
         raise Unusable("invalid_data", f"{SNAPSHOT_COMPLETED} needs both snapshot and count.")
     return Mapped(
@@ -167,7 +170,7 @@ def _completed(data: CanonicalData) -> Mapped:
         event=WorkerEvent(
             type=SNAPSHOT_COMPLETED,
             worker_id="",
-            effective_at=effective_at(data.effective_at, data.zone, type=SNAPSHOT_COMPLETED),
+            effective_at=taken_at,
             snapshot=data.snapshot,
             count=data.count,
         ),

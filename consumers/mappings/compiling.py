@@ -73,6 +73,7 @@ class Rule:
     immediate: Expression | None
     employment_id: Expression | None
     snapshot: Expression | None
+    count: Expression | None
     organization: Expression | None
     groups: Expression | None
     complete: bool
@@ -133,6 +134,7 @@ def _rule(rule: d.Rule | d.EnrichedRule, where: str) -> Rule:
         immediate=expression("immediate"),
         employment_id=expression("employment_id"),
         snapshot=expression("snapshot"),
+        count=expression("count"),
         organization=expression("organization"),
         groups=expression("groups"),
         complete=rule.complete,

@@ -22,6 +22,7 @@ from pydantic import (
 
 from service.errors import ConfigurationError
 from service.organizations import MAPPING_NAME
+from service.workers import SNAPSHOT_COMPLETED
 
 MAX_FILE: Final = 1024 * 1024
 _MOST_NODES: Final = 200_000
@@ -158,6 +159,7 @@ class Facts(Part):
     immediate: Expression | None = None
     employment_id: Expression | None = None
     snapshot: Expression | None = None
+    count: Expression | None = None
     organization: Expression | None = None
     groups: Expression | None = None
     complete: bool = False
@@ -177,7 +179,7 @@ class Rule(Facts):
     def _says_what_and_who(self) -> Self:
         if self.type is None:
             raise ValueError("type: missing, say which type of event this is")
-        if self.subject is None and self.type != IGNORE:
+        if self.subject is None and self.type not in (IGNORE, SNAPSHOT_COMPLETED):
             raise ValueError("subject: missing, say where the worker's id is")
         return self
 
@@ -215,6 +217,7 @@ class Expected(Part):
     immediate: bool | None = None
     employment_id: str | None = None
     snapshot: str | None = None
+    count: int | None = None
     groups: list[str] | None = None
     attributes: dict[str, Any] | None = None
     enrich: Enrich | None = None

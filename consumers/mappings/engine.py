@@ -51,6 +51,10 @@ class Arrived:
     recorded: str = ""
     child: int | None = None
     fetched: Any = None
+    delivery: str = ""
+    """What a ``time`` that reads ``received_at`` stands for in a derived id: the same whenever this
+    very delivery is read. Empty: the time itself.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +214,10 @@ def _result(
     word = arrived.envelope.type if arrived.envelope is not None else UNREADABLE
     zone = arrived.zone or mapping.zone
     try:
+        own = word_of(rule, root, steps)
         if arrived.envelope is None:
-            word = word_of(rule, root, steps) or UNREADABLE
-        said = said_by(rule, root, steps, zone)
+            word = own or UNREADABLE
+        said = said_by(rule, root, steps, zone, own)
         enrich = rule.enrich
         if arrived.fetched is not None and mapping.enriched:
             over = _matching(mapping.enriched, root, steps)
@@ -244,6 +249,8 @@ def _id_of_whole(rule: Rule, word: str, arrived: Arrived, root: Root, steps: Ste
     if arrived.envelope is not None:
         return arrived.envelope.id
     subject = rule.subject.value(root, steps) if rule.subject is not None else None
+    if arrived.delivery:
+        root = {**root, "received_at": arrived.delivery}
     time = rule.time.value(root, steps) if rule.time is not None else None
     recorded = arrived.recorded if time is None else time
     return _derived([arrived.source, word, subject, recorded, arrived.payload])

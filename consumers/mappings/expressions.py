@@ -50,6 +50,7 @@ class Steps(TreeInterpreter):
     def __init__(self, most: int = MAX_STEPS) -> None:
         super().__init__()
         self.left = most
+        self._visits: dict[str, Callable[..., Any]] = {}
 
     def visit_comparator(self, node: Node, value: Any) -> Any:
         left, right = (self.visit(child, value) for child in node["children"])
@@ -59,7 +60,11 @@ class Steps(TreeInterpreter):
         self.left -= 1
         if self.left < 0:
             raise Unusable("too_complex", "Reading this event takes more steps than are allowed.")
-        return super().visit(cast("Any", node), *args, **kwargs)
+        kind: str = node["type"]
+        method = self._visits.get(kind)
+        if method is None:
+            method = self._visits[kind] = getattr(self, f"visit_{kind}")
+        return method(node, *args, **kwargs)
 
 
 _Run = Callable[[Any, Steps], Any]

@@ -17,6 +17,7 @@ from consumers.mappings import instants
 from consumers.mappings.canonical import (
     Mapped,
     checked_worker_id,
+    completed,
     sequence_of,
     validated,
     without_secrets,
@@ -27,7 +28,7 @@ from consumers.mappings.expressions import ABSENT, Expression, Root, Steps
 from consumers.mappings.instants import Moment
 from consumers.mappings.transforms import as_key, as_text
 from consumers.unusable import Unusable
-from service.workers import ATTRIBUTES, WorkerEvent
+from service.workers import ATTRIBUTES, SNAPSHOT_COMPLETED, WorkerEvent
 
 _RECORDED: Final = instants.formats(["rfc3339", "iso-basic", "local", "date", "ms-date"])
 _LATEST_IN_SECONDS: Final = 100_000_000_000
@@ -85,9 +86,13 @@ def word_of(rule: Rule, root: Root, steps: Steps) -> str | None:
     return word if printable and word else None
 
 
-def said_by(rule: Rule, root: Root, steps: Steps, zone: str | None) -> Said:
-    """What this rule says of an event. ``zone``: for dates without one of their own."""
-    type = _type(rule.type, rule, root, steps)
+def said_by(
+    rule: Rule, root: Root, steps: Steps, zone: str | None, word: str | None = None
+) -> Said:
+    """What this rule says of an event. ``zone``: for dates without one of their own. ``word``: the
+    source's for the type, where it was looked for.
+    """
+    type = _type(rule.type, word or word_of(rule, root, steps))
 
     def value(expression: Expression | None) -> Any:
         return None if expression is None else expression.value(root, steps)
@@ -100,6 +105,7 @@ def said_by(rule: Rule, root: Root, steps: Steps, zone: str | None) -> Said:
             "immediate": None if rule.immediate is None else rule.immediate.holds(root, steps),
             "employment_id": _text(value(rule.employment_id), "employment_id"),
             "snapshot": _text(value(rule.snapshot), "snapshot"),
+            "count": _integer(value(rule.count)),
             "organization": _text(value(rule.organization), "organization"),
             "groups": _groups(value(rule.groups)),
         },
@@ -113,10 +119,13 @@ def event_of(said: Said, envelope: Envelope | None, enrich: Enrich) -> Mapped:
     """The event that was said, validated as a canonical one is. Raises Unusable."""
     if said.type is None:
         raise Unusable("unmapped_type", "The mapping knows no such type of event.")
-    if said.facts.get("worker_id") is None:
+    ends_snapshot = said.type == SNAPSHOT_COMPLETED
+    if said.facts.get("worker_id") is None and not ends_snapshot:
         raise Unusable("missing_worker_id", "Where the mapping looks there is no worker's id.")
     given = {name: value for name, value in said.facts.items() if value is not None}
     data = validated(given | {"attributes": dict(said.attributes)}, by="mapping")
+    if ends_snapshot:
+        return completed(data, _effective_at(said.takes, said.type, immediate=False))
     sequence = data.sequence
     if sequence is None and envelope is not None:
         sequence = sequence_of(envelope)
@@ -138,12 +147,11 @@ def event_of(said: Said, envelope: Envelope | None, enrich: Enrich) -> Mapped:
     )
 
 
-def _type(typing: Typing | None, rule: Rule, root: Root, steps: Steps) -> str | None:
+def _type(typing: Typing | None, word: str | None) -> str | None:
     if typing is None:
         return None
     found = typing.fixed
     if typing.origin is not None:
-        word = word_of(rule, root, steps)
         found = typing.default if word is None else typing.table.get(word, typing.default)
         if found is None:
             raise Unusable("unmapped_type", "The mapping knows no such type of event.")

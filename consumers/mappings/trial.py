@@ -128,5 +128,6 @@ def shown(mapped: Mapped) -> dict[str, Any]:
         "immediate": event.immediate,
         "employment_id": event.employment_id,
         "snapshot": event.snapshot,
+        "count": event.count,
         "enrich": mapped.enrich,
     }

@@ -1,6 +1,7 @@
 """Records that a declared mapping reads: one input or several, each with its own ending and its replay."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -240,6 +241,15 @@ async def test_without_a_time_the_same_words_later_are_another_event(database: D
     await take(database, payload, offset=8)
     await take(database, payload, offset=9, timestamp=1_790_000_009_000)
     assert await states(database) == ["accepted", "duplicate", "accepted"]
+
+
+async def test_a_mapping_may_have_each_delivery_count_once(database: Database) -> None:
+    each = HR.replace("time: payload.at", "time: payload.at || received_at")
+    payload = {"id": 5, "kind": "in", "mail": "a@acme.example"}
+    for seconds, offset in ((0, 7), (60, 7), (120, 8)):  # the second is a redelivery
+        at = START + timedelta(seconds=seconds)
+        await store(database, inputs(record(payload, offset=offset), route(each), at))
+    assert await states(database) == ["accepted", "accepted"]
 
 
 async def test_an_ignored_event_ends_as_discarded_and_says_why(database: Database) -> None:

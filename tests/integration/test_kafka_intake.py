@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -20,9 +20,10 @@ from prometheus_client import CollectorRegistry
 from consumers.cloudevents import MAX_BYTES, STRUCTURED, Envelope
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
+from consumers.mappings import packs
 from consumers.mappings.canonical import MAPPINGS, Mapped
 from service.clock import SystemClock
-from service.directory import fuses, inbox, organizations
+from service.directory import fuses, inbox, mappings, organizations
 from service.directory.database import Database, Transaction, Work
 from service.directory.inbox import Event
 from service.intake_metrics import IntakeMetrics
@@ -781,3 +782,50 @@ async def test_end_is_prompt_when_brokers_have_gone_away(
             getattr(door, how)()
             began = loop.time()
         assert loop.time() - began < 10
+
+
+OWN_HR = """
+mapping: own-hr
+version: 1
+rules:
+  - split: payload
+    subject: payload.id
+    type: {from: payload.kind, table: {in: worker.hired}}
+    attributes: {email: payload.mail}
+"""
+
+
+async def declare_mapping(database: Database, text: str) -> None:
+    document, _ = packs.checked(text, where="own-hr")
+    form = packs.stored_form(document)
+    await database.transact(
+        lambda tx: mappings.apply(tx, document.mapping, document.version, form, datetime.now(UTC))
+    )
+
+
+async def test_plain_json_is_read_by_a_declared_mapping_and_a_changed_one_without_restart(
+    database: Database, settings: IntakeSettings, hr: Hr
+) -> None:
+    await declare_mapping(database, OWN_HR)
+    await declare(database, hr.topic, mapping="own-hr")
+    people = [{"id": n, "kind": "in", "mail": f"{n}@acme.example"} for n in range(3)]
+    async with running(intake_of(database, settings)) as intake:
+        await hr.send(json.dumps([*people, {"kind": "in"}]).encode(), headers=(), partition=0)
+        found = await stored(database, 4)
+        assert [each.state for each in found] == ["accepted"] * 3 + ["deadlettered"]
+        assert {each.offset for each in found} == {0}
+        assert intake.facts.taken == 1
+        await until(lambda: _committed_at(settings, hr.topic, 1))
+        await declare_mapping(database, OWN_HR.replace("in: worker", "joined: worker"))
+        joined = json.dumps([people[0] | {"kind": "joined"}]).encode()
+
+        async def read_by_the_new_one() -> bool:
+            await hr.send(joined, headers=(), partition=0)
+            later = [each for each in await events_of(database) if each.offset]
+            return any(each.state == "accepted" for each in later)
+
+        await until(read_by_the_new_one)
+
+
+async def _committed_at(settings: IntakeSettings, topic: str, offset: int) -> bool:
+    return (await committed(settings, topic))[0] == offset

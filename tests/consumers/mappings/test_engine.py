@@ -322,6 +322,19 @@ def test_the_other_facts() -> None:
     assert nothing.event.groups is None
 
 
+def test_a_full_export_is_completed_without_a_worker() -> None:
+    made = mapping(
+        """
+        - type: worker.snapshot_completed
+          snapshot: payload.run
+          count: payload.lines
+        """
+    )
+    event = one(made, {"run": "2026-11-23", "lines": 7}).event
+    assert (event.worker_id, event.snapshot, event.count) == ("", "2026-11-23", 7)
+    assert unusable(made, {"run": "2026-11-23"}).code == "invalid_data"
+
+
 def test_a_cloudevents_attributes_are_there() -> None:
     made = rule(
         "subject: envelope.subject\ntype: {from: envelope.type, table: {com.example.moved: worker.changed}}"
