@@ -18,6 +18,7 @@ from consumers.mappings.document import Document
 from consumers.mappings.engine import Arrived, Found, Ignored, read
 from consumers.records import Record, Route, inputs
 from consumers.unusable import Unusable
+from service.workers import WorkerEvent
 
 FOLDER: Final = Path(packs.__file__).parent / "packs"
 SAMPLES: Final = Path(__file__).parent / "samples" / "hr_events.jsonl"
@@ -180,27 +181,38 @@ def test_what_was_fetched_may_be_anything(name: str) -> None:
 @pytest.mark.parametrize("name", PACKS)
 def test_a_leaver_is_not_let_in_by_a_document_that_has_lost_a_member(name: str) -> None:
     """What was a termination may become none, but never a hire that takes effect at once."""
+    for event, active in _after_a_loss(name, "worker.terminated"):
+        assert active or event.type not in ("worker.hired", "worker.rehired"), event
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_a_hire_that_has_lost_its_day_lets_nobody_in_at_once(name: str) -> None:
+    for event, active in _after_a_loss(name, "worker.hired"):
+        assert active or event.type != "worker.hired" or event.effective_at is not None, event
+
+
+def _after_a_loss(name: str, type: str) -> Iterator[tuple[WorkerEvent, bool]]:
+    """What is told of workers whose event, of this type and a day, has lost a member, or what was
+    fetched has; and whether they are told to be active.
+    """
     pack = made(name)
     for sample in pack.samples:
-        if {each.type for each in _wanted(sample)} != {"worker.terminated"}:
+        wanted = sample.expect if isinstance(sample.expect, list) else []
+        dated = type == "worker.terminated" or all(each.effective_at for each in wanted)
+        if {each.type for each in wanted} != {type} or not dated:
             continue
         damaged = [(payload, sample.fetched) for payload in _without_one(sample.payload)]
         damaged += [(sample.payload, fetched) for fetched in _without_one(sample.fetched)]
         for payload, fetched in damaged:
             for each in found(pack, payload, fetched=fetched):
-                event = each.result.event if isinstance(each.result, Mapped) else None
-                if event is not None and event.type in ("worker.hired", "worker.rehired"):
-                    assert _says_active(payload, fetched), (sample.name, payload, fetched)
+                if isinstance(each.result, Mapped) and each.result.enrich != "required":
+                    yield each.result.event, _says_active(payload, fetched)
 
 
 def _says_active(payload: Any, fetched: Any) -> bool:
     """Who is told active, and no longer told to leave, is in."""
     text = orjson.dumps([payload, fetched]).decode()
     return any(f'"{word}"' in text for word in ("ACTIVE", "Active", "active", "A"))
-
-
-def _wanted(sample: document.Sample) -> list[document.Expected]:
-    return sample.expect if isinstance(sample.expect, list) else []
 
 
 def _without_one(value: Any) -> Iterator[Any]:
@@ -233,6 +245,13 @@ def _mutilated(value: Any) -> Iterator[Any]:
         for index, inner in enumerate(items):
             for changed in _mutilated(inner):
                 yield [*items[:index], changed, *items[index + 1 :]]
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_no_pack_takes_leavers_past_the_threshold_for_many_of_them(name: str) -> None:
+    """No vendor tells a termination for cause from others, and an immediate one is never staged."""
+    pack = made(name)
+    assert all(rule.immediate is None for rule in (*pack.rules, *pack.enriched))
 
 
 def lines() -> list[dict[str, Any]]:
