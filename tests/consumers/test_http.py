@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from consumers.cloudevents import BATCH, MAX_BATCH, MAX_BYTES, STRUCTURED, Envelope
 from consumers.http import event_routes
 from consumers.mappings.canonical import Mapped
-from service.directory import credentials
+from service.directory import absences, credentials
 from service.directory.database import Database, open_database
 from service.directory.tables import credentials as credentials_table
 from tests.consumers.support import START, SetClock, events_of, outcomes_of
@@ -379,3 +380,26 @@ async def test_an_event_sent_in_two_modes_is_one_event(
     )
     assert response.json()["accepted"][0]["state"] == "duplicate"
     assert [each.state for each in await events_of(database)] == ["accepted", "duplicate"]
+
+
+async def test_a_full_export_is_sent_and_closed_in_one_batch(
+    client: httpx.AsyncClient, database: Database, clock: SetClock
+) -> None:
+    await send(client, event())
+    clock.instant += timedelta(days=1)
+    batch = [
+        event(
+            f"line-{worker}",
+            type="worker.snapshot",
+            subject=worker,
+            data={"worker_id": worker, "snapshot": "nightly", "employment_id": 7},
+        )
+        for worker in ("w-2", "w-3")
+    ]
+    end = {"snapshot": "nightly", "count": 2}
+    batch.append(event("end", type="worker.snapshot_completed", subject="nightly", data=end))
+    assert (await send(client, batch)).status_code == 202
+    now = clock.now()
+    await database.transact(lambda tx: absences.carry_on(tx, "acme", "nightly", now))
+    told = [each.type for each in await events_of(database)]
+    assert told[-2:] == ["worker.snapshot_completed", "worker.terminated"]
