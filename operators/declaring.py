@@ -19,7 +19,9 @@ from service.errors import NotFound, Refused
 from service.organizations import Installation, TokenScope
 
 DECLARED: Final = "operator.declare"
-_ONLY_FOR_PEOPLE: Final = frozenset({"display_name", "scim_profile", "scim_oauth", "scim_schemas"})
+_ONLY_FOR_PEOPLE: Final = frozenset(
+    {"display_name", "scim_profile", "scim_oauth", "scim_schemas", "security_events"}
+)
 """Keys that say nothing about accounts."""
 
 

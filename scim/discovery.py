@@ -23,11 +23,14 @@ def service_provider_config(
     base_url: str, organization: Organization, *, attributes: str = ""
 ) -> dict[str, Any]:
     """What is offered. ``attributes`` of the request: ``securityEvents`` (RFC 9967 section 4) is
-    shown to those who name it, since clients older than it refuse a document that has it.
+    shown to those who name it, since clients older than it refuse a document that has it. Its
+    ``eventUris`` are those of the organization's stream, where it has one.
     """
     document = _configuration(base_url, organization)
     if "securityevents" in (name.strip().casefold() for name in attributes.split(",")):
-        document["securityEvents"] = {"asyncRequest": "request", "eventUris": [EVENT_URI]}
+        stream = organization.security_events
+        uris = stream.uris if stream is not None else [EVENT_URI]
+        document["securityEvents"] = {"asyncRequest": "request", "eventUris": uris}
     return document
 
 

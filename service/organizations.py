@@ -17,6 +17,7 @@ from pydantic import (
 
 from service.enrichment import Enrichment
 from service.extension_schemas import MOST_SCHEMAS, SchemaDeclaration, require_apart
+from service.security_events.declaration import SecurityEvents
 from service.urls import is_trustworthy_url
 
 Model = Literal["isolated", "shared", "enterprise"]
@@ -106,6 +107,8 @@ class Organization(Configured):
     scim_oauth: ScimOauth | None = None
     scim_schemas: tuple[SchemaDeclaration, ...] = Field(default=(), max_length=MOST_SCHEMAS)
     """Extensions of the customer's own, beside the enterprise extension."""
+    security_events: SecurityEvents | None = None
+    """Where Security Event Tokens about its people are pushed to."""
     policies: Policies = Policies()
 
     @model_validator(mode="after")

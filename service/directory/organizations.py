@@ -62,7 +62,8 @@ def _organization(document: str) -> Organization:
 
 
 def apply(transaction: Transaction, organization: Organization, now: datetime) -> None:
-    """Stores an organization as declared, new or changed."""
+    """Stores an organization as declared, new or changed; a changed stream goes on anew."""
+    before = find(transaction, organization.name)
     document = organization.model_dump(mode="json")
     values = {
         "tenant": organization.tenant,
@@ -75,6 +76,28 @@ def apply(transaction: Transaction, organization: Organization, now: datetime) -
         .on_conflict_do_update(
             index_elements=["name"], set_=values | {"version": t.organizations.c.version + 1}
         )
+    )
+    declared = organization.security_events
+    if declared != (before.organization.security_events if before is not None else None):
+        _declare_stream(transaction, organization.name, now, open=declared is not None)
+
+
+NOT_DECLARED: Final = "not_declared"
+"""Why a stream stopped that is no longer declared: what waits in it stays, in case it is again."""
+
+
+def _declare_stream(transaction: Transaction, name: str, now: datetime, *, open: bool) -> None:
+    ended = {"code": NOT_DECLARED, "message": "The organization no longer declares it."}
+    values: dict[str, Any] = {
+        "due_at": now,
+        "attempts": 0,
+        "error": None if open else ended,
+        "stopped_at": None if open else now,
+    }
+    transaction.execute(
+        insert(transaction, t.streams)
+        .values(organization=name, **values)
+        .on_conflict_do_update(index_elements=["organization"], set_=values)
     )
 
 

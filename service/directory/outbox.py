@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, select, text, update
 
-from service.directory import many
+from service.directory import many, streams
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.prepared import Prepared
@@ -116,6 +116,17 @@ def emit_many(transaction: Transaction, drafts: Sequence[Draft]) -> list[str]:
             }
         )
     many.insert(transaction, t.outcomes, rows)
+    for row, draft in zip(rows, drafts, strict=True):
+        streams.tell(
+            transaction,
+            draft.type,
+            row["id"],
+            organization=draft.organization,
+            user_id=draft.user_id,
+            event_id=draft.event_id,
+            data=row["data"],
+            now=draft.now,
+        )
     return [row["id"] for row in rows]
 
 

@@ -448,6 +448,33 @@ outcomes = Table(
     Index(None, "organization", "user_id"),
 )
 
+# Where an organization's security events go: a row for each that has ever declared a stream.
+streams = Table(
+    "streams",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("due_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("error", Document),
+    Column("stopped_at", Instant),
+    Column("delivered_at", Instant),
+    Column("owner", String(100)),
+    Column("lease_until", Instant),
+)
+
+# What is left to push: a row for each token, gone once it has arrived.
+security_events = Table(
+    "security_events",
+    metadata,
+    Column("number", Counter, primary_key=True, autoincrement=True),
+    Column("organization", String(50), nullable=False),
+    Column("jti", String(36), nullable=False, unique=True),
+    Column("uri", Text, nullable=False),
+    Column("document", Document, nullable=False),
+    Column("at", Instant, nullable=False),
+    Index(None, "organization", "number"),
+)
+
 outcome_keys = Table(
     "outcome_keys",
     metadata,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from service.directory import accounts, depths, fanouts, outbox, overview, replays, tables
+from service.directory import accounts, depths, fanouts, outbox, overview, replays, streams, tables
 from service.directory.inbox import Filter
 from service.directory.sqlite import sqlite_engine
 
@@ -35,6 +35,7 @@ ASKED: dict[str, Callable[[Connection], object]] = {
     "events of a user": lambda tx: overview.latest_events(tx, Filter(user="u")),
     "outcomes of an event": lambda tx: outbox.listing(tx, event_id="e"),
     "outcomes of a user": lambda tx: outbox.listing(tx, organization="a", user_id="u"),
+    "events to push": lambda tx: streams.waiting(tx, "a", 50),
     "replays of an event": lambda tx: replays.replays_of(tx, "e"),
     "whether an operator is needed": lambda tx: replays.needs_operator(tx, "e"),
 }

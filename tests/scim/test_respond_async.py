@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +16,9 @@ from service.directory import inbox, outbox
 from service.directory.inbox import Ended, Event, Problem
 from service.directory.outbox import Outcome
 from service.directory.responses import EVENT_URI
+from service.security_events.declaration import SecurityEvents
 from tests.scim.bulk import group, operation, send, user
-from tests.scim.client import ENTERPRISE, PATCH_OP, PEPPER, Scim
+from tests.scim.client import ENTERPRISE, PATCH_OP, PEPPER, Scim, opened, organization
 from tests.scim.test_bulk import Failing
 from tests.scim.test_protocol import assert_error
 
@@ -181,6 +183,24 @@ async def test_discovery_says_to_those_who_ask_that_it_is_offered(embedded: Scim
     assert config["securityEvents"] == {"asyncRequest": "request", "eventUris": [EVENT_URI]}
     # Clients that do not know the attribute, such as scim2-client, refuse a document with it.
     assert "securityEvents" not in await embedded.get("ServiceProviderConfig")
+
+
+async def test_discovery_tells_what_an_organization_s_stream_sends(tmp_path: Path) -> None:
+    stream = SecurityEvents(
+        endpoint="https://receiver.test",
+        audience="receiver",
+        events=("prov:deactivate", "account-disabled"),
+    )
+    url = f"sqlite:///{tmp_path / 'directory.db'}"
+    async with opened(url, organization(security_events=stream)) as (scim,):
+        config = await scim.get("ServiceProviderConfig", attributes="securityEvents")
+    assert config["securityEvents"] == {
+        "asyncRequest": "request",
+        "eventUris": [
+            "https://schemas.openid.net/secevent/risc/event-type/account-disabled",
+            "urn:ietf:params:scim:event:prov:deactivate",
+        ],
+    }
 
 
 # What is told, and when

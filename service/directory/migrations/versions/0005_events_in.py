@@ -91,3 +91,26 @@ def upgrade() -> None:
         sa.Column("snapshot", sa.Text(), primary_key=True),
         sa.Column("worker_id", sa.Text(), primary_key=True),
     )
+    op.create_table(
+        "streams",
+        sa.Column("organization", sa.String(50), primary_key=True),
+        sa.Column("due_at", _INSTANT, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("error", _DOCUMENT),
+        sa.Column("stopped_at", _INSTANT),
+        sa.Column("delivered_at", _INSTANT),
+        sa.Column("owner", sa.String(100)),
+        sa.Column("lease_until", _INSTANT),
+    )
+    op.create_table(
+        "security_events",
+        sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
+        sa.Column("organization", sa.String(50), nullable=False),
+        sa.Column("jti", sa.String(36), nullable=False, unique=True),
+        sa.Column("uri", sa.Text(), nullable=False),
+        sa.Column("document", _DOCUMENT, nullable=False),
+        sa.Column("at", _INSTANT, nullable=False),
+    )
+    op.create_index(
+        "ix_security_events_organization_number", "security_events", ["organization", "number"]
+    )
