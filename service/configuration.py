@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     """How many of them at once; 0: any."""
     public_url: str = ""
     """How customers reach us, for SCIM locations; empty: taken from each request."""
+    set_signing_keys: SecretStr = SecretStr("")
+    """Private keys as PEM or a JWK set: the first signs Security Event Tokens, the public halves of
+    all are published. Empty: none are sent."""
     console_password: SecretStr = SecretStr("")
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
