@@ -12,14 +12,21 @@ from pathlib import Path
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from operators import ending
+from operators import ending, security_events
 from scim import issuers
 from service.auth0.client import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock
 from service.configuration import PREFIX, Settings, read_secret
-from service.directory import credentials, enrichments, fuses, migrate, organizations
+from service.directory import (
+    credentials,
+    enrichments,
+    fuses,
+    migrate,
+    organizations,
+    streams,
+)
 from service.directory.database import Database, check, is_unavailable, open_database
 from service.directory.enrichments import Backlog
 from service.directory.fuses import Fuse
@@ -56,6 +63,8 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             for source, backlog in (await database.read(enrichments.backlogs)).items():
                 if backlog.error is not None:
                     yield _unanswered(source, backlog)
+            for finding in await _security_events(database, settings, declared):
+                yield finding
         finally:
             await database.close()
         if not declared:
@@ -213,6 +222,13 @@ def _unanswered(source: str, backlog: Backlog) -> Finding:
         detail=f"{backlog.waiting} events wait since {backlog.since}: {backlog.error['message']}",
         advice="Mend that, or the source's enrichment: they go on by themselves.",
     )
+
+
+async def _security_events(
+    database: Database, settings: Settings, declared: Sequence[Organization]
+) -> list[Finding]:
+    known = await database.read(streams.every)
+    return list(security_events.findings(settings, declared, known))
 
 
 async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:

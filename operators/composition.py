@@ -24,7 +24,7 @@ from consumers.http import event_routes
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from consumers.webhooks import webhook_routes
-from operators import reading
+from operators import reading, security_events
 from operators.console import routes as console_routes
 from operators.entrance import Entrance
 from operators.health import Health, health_routes
@@ -49,6 +49,8 @@ from service.provisioning.effects import Effect
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
+from service.security_events.keys import SigningKeys
+from service.security_events.transmitter import Transmitter
 from service.version import VERSION
 
 log = structlog.get_logger(__name__)
@@ -99,6 +101,9 @@ def assemble(
         workers["snapshots"] = Snapshots(database=database, clock=clock).run
     if "publisher" in roles and settings.kafka_bootstrap_servers:
         workers["publisher"] = _publisher(settings, database, clock).run
+    keys = security_events.signing_keys(settings)
+    if "publisher" in roles and keys is not None:
+        workers["security-events"] = _transmitter(settings, keys, database, clock, metrics).run
     health = Health(database=database, clock=clock, metrics=metrics, intake=intake)
     routes: list[BaseRoute] = [*health_routes(health)]
     scim: ScimApp | None = None
@@ -110,6 +115,8 @@ def assemble(
     if "scim" in roles:
         scim = _scim(settings, database, clock, metrics, uses)
         endings.append(scim.close)
+    if roles & {"publisher", "scim"}:
+        routes += security_events.routes(settings, keys)
     routes += _doors(settings, roles, database, clock, uses, open_console=open_console)
     others = Starlette(routes=routes)
     return Parts(
@@ -355,6 +362,19 @@ def _publisher(settings: Settings, database: Database, clock: Clock) -> Publishe
             group=settings.kafka_group_id,
             service_version=VERSION,
         ),
+    )
+
+
+def _transmitter(
+    settings: Settings, keys: SigningKeys, database: Database, clock: Clock, metrics: Metrics
+) -> Transmitter:
+    return Transmitter(
+        database=database,
+        clock=clock,
+        keys=keys,
+        issuer=security_events.issuer(settings),
+        owner=f"{settings.instance_name()}#{secrets.token_hex(4)}",
+        on_push=lambda result: metrics.security_events_pushed.labels(result).inc(),
     )
 
 

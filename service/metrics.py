@@ -26,6 +26,9 @@ class Depths:
     thin_events: int
     sources: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Of every source of events: whether it is stopped."""
+    security_events: int = 0
+    streams: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """Of every organization with a stream of security events: whether it is stopped."""
 
 
 class Metrics:
@@ -52,6 +55,12 @@ class Metrics:
             ("of",),
             registry=self.registry,
         )
+        self.security_events_pushed = Counter(
+            "provisioner_security_events_pushed",
+            "Security Event Tokens pushed, by what came of it: delivered, again or refused",
+            ("result",),
+            registry=self.registry,
+        )
         self._open = self._gauge("events_open", "Accepted events without an ending")
         self._dead = self._gauge("events_deadlettered", "Events that wait for an operator")
         self._thin = self._gauge(
@@ -70,6 +79,16 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._to_push = self._gauge(
+            "security_events_waiting", "Security Event Tokens not yet delivered"
+        )
+        self._streams_stopped = Gauge(
+            "provisioner_stream_stopped",
+            "Whether an organization's stream is stopped, since its receiver refused a token",
+            ("organization",),
+            registry=self.registry,
+        )
+
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"provisioner_{name}", text, registry=self.registry)
 
@@ -85,4 +104,8 @@ class Metrics:
         self._stopped.clear()
         for source, stopped in depths.sources.items():
             self._stopped.labels(source).set(stopped)
+        self._to_push.set(depths.security_events)
+        self._streams_stopped.clear()
+        for organization, stopped in depths.streams.items():
+            self._streams_stopped.labels(organization).set(stopped)
         return generate_latest(self.registry)

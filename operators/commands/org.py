@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from operators.commands import security_events
 from operators.commands.printing import document, json_line, line, moment, note, table
 from operators.commands.running import Actor, AsJson, DataDir, acting, now, opened, run
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Organizations: list, declare, give tokens, end.", no_args_is_help=True)
 token = typer.Typer(help="Bearer tokens of an organization's doors.", no_args_is_help=True)
 app.add_typer(token, name="token")
+app.add_typer(security_events.app, name="security-events")
 
 Door = Literal["scim", "events"]
 Name = Annotated[str, typer.Argument(metavar="ORG", help="The organization's name.")]

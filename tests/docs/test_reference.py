@@ -70,7 +70,11 @@ def test_decisions_are_numbered_without_a_gap() -> None:
 def test_every_command_that_a_page_names_exists(page: str) -> None:
     text = (DOCS / page).read_text()
     nouns = "org|events|user|db"
-    named = set(re.findall(rf"`(?:provisioner )?((?:{nouns}) (?:token )?[a-z]+)\b", text))
+    named = set(
+        re.findall(
+            rf"`(?:provisioner )?((?:{nouns}) (?:token |security-events )?[a-z]+)\b(?!-)", text
+        )
+    )
     assert named
     for command in sorted(named):
         assert main([*command.split(), "--help"]) == 0, command

@@ -262,6 +262,7 @@ def test_ingress_leads_each_door_to_the_service_that_plays_its_role(
         for each in rule["http"]["paths"]
     }
     expected = {"/scim": "scim", "/events": "intake"} | ({"/console": "console"} if console else {})
+    expected |= {"/.well-known/jwks.json": "scim", "/.well-known/ssf-configuration": "scim"}
     if topology == "single":
         expected = dict.fromkeys(expected, "all")
     assert backends == expected
