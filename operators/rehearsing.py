@@ -24,7 +24,8 @@ _SOURCE: Final = "preview"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsed:
-    """What one event would bring. ``event``: ``applied``, or the state that it would be in.
+    """What one event would bring. ``event``: ``applied``, the state that it would be in,
+    or ``unknown``.
 
     ``causes``: why the person would be out. ``operations``: what would be done in Auth0 then, in
     order, as far as it can be told before Auth0 is asked.
@@ -70,9 +71,8 @@ def _one(transaction: Transaction, organization: str, mapped: Mapped, now: datet
             event="rejected", detail=f"it names the organization {mapped.organization}"
         )
     if mapped.enrich == "required":
-        return Rehearsed(
-            event="deadlettered", detail="enrichment_missing: it only names the worker"
-        )
+        told = "it only names the worker, who must be fetched first: see enrichment of its source"
+        return Rehearsed(event="unknown", detail=told)
     event = mapped.event
     received = Received(
         door="http", source=_SOURCE, type=event.type, at=now, effective_at=event.effective_at

@@ -224,6 +224,16 @@ def test_a_plan_shows_what_would_be_done_and_leaves_nothing(house: House, folder
     assert {name: stored(house, name) for name in tables.metadata.tables} == before
 
 
+def test_a_plan_says_of_a_thin_event_that_the_worker_must_be_fetched(
+    house: House, folder: Path
+) -> None:
+    thin = folder / "thin.yaml"
+    thin.write_text(HR.replace("    effective_at:", "    enrich: required\n    effective_at:"))
+    asked = ("events", "map", "--mapping", str(thin), "--file", payloads(folder, PEOPLE), "--plan")
+    ended = run(*asked, "--organization", "acme", "--data-dir", str(house.data_dir))
+    assert [row["plan"]["event"] for row in ended.rows] == ["unknown"]
+
+
 def test_a_plan_needs_an_organization_that_there_is(house: House, folder: Path) -> None:
     mapping = str(folder / "hr" / "own.yaml")
     asked = ("events", "map", "--mapping", mapping, "--file", payloads(folder, PEOPLE))
