@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
+from sqlalchemy import select
 from starlette.applications import Starlette
 
 from consumers.enrichment import Enricher
@@ -387,3 +389,51 @@ async def test_who_ends_in_the_middle_of_it_leaves_the_event_to_the_next(
     hr.answers.set()
     async with enriching(database, "two"):
         await titled(database, {"77": "Nurse"})
+
+
+async def test_a_termination_that_gusto_enters_is_planned_for_the_fetched_day(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    await read_by(database, hr, "gusto", url=hr.url + "/v1/employees/{worker_id}")
+    hr.workers["/v1/employees/g-1"] = {
+        "uuid": "g-1",
+        "terminated": False,
+        "terminations": [{"effective_date": "2099-01-31", "active": False}],
+    }
+    await post(
+        uuid="u-1",
+        event_type="employee.terminated",
+        entity_type="Employee",
+        entity_uuid="g-1",
+        timestamp=1790000000,
+    )
+    async with enriching(database):
+        await events_when(database, "scheduled")
+    due = await database.read(lambda tx: tx.execute(select(t.schedule.c.due_at)).scalar_one())
+    assert due == datetime(2099, 2, 1, 8, tzinfo=UTC)
+
+
+async def test_whom_hibob_calls_inactivated_is_asked_for_by_post(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    asked = {"fields": ["internal.lifecycleStatus"], "humanReadable": "APPEND"}
+    await read_by(database, hr, "hibob", url=hr.url + "/v1/people/{worker_id}", body=asked)
+    hr.workers["/v1/people/34"] = {"id": "34", "internal": {"lifecycleStatus": "Terminated"}}
+    await post(
+        companyId=1,
+        type="employee.inactivated",
+        triggeredAt="2026-03-01T00:00:07.120000",
+        data={"employeeId": "34"},
+    )
+    async with enriching(database):
+        await events_when(database, "succeeded")
+    assert [(each.method, orjson.loads(each.body)) for each in hr.asked] == [("POST", asked)]
+    employment = select(t.users.c.employment).where(t.users.c.worker_id == "34")
+    found = await database.read(lambda tx: tx.execute(employment).scalar_one())
+    assert found == "terminated"
+
+
+async def read_by(database: Database, hr: HrSystem, mapping: str, **asks: Any) -> None:
+    (source,) = await database.read(organizations.sources)
+    changes = {"mapping": mapping, "enrichment": hr.enrichment(**asks)}
+    await apply(database, source.model_copy(update=changes))
