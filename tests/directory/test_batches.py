@@ -249,7 +249,7 @@ class World:
                 for row in events
             ),
             "waits": sorted(
-                (which[row.event_id], who[row.user_id], places[row.account_id], row.revision)
+                (which[row.event_id], str(who[row.user_id]), places[row.account_id], row.revision)
                 for row in waits
             ),
             "planned": sorted((which[row.event_id], row.kind, str(row.due_at)) for row in planned),

@@ -1,0 +1,278 @@
+"""How fast intake is: canonical CloudEvents from a topic of 12 partitions to a durable directory.
+
+One intake process has a core to itself; Kafka, Postgres and the load have the others. ``python -m
+bench --only intake`` writes ``bench/results/intake.json``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from aiokafka import AIOKafkaProducer
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+
+from bench import usage
+from consumers.intake import Intake
+from consumers.kafka import IntakeSettings
+from service import logs
+from service.clock import SystemClock
+from service.directory import migrate, organizations
+from service.directory import tables as t
+from service.directory.database import Transaction, open_database
+from service.kafka import KafkaConnection
+from service.organizations import Connection, EventSource, Organization
+from tests.infrastructure.kafka import create_topic, kafka_broker
+from tests.infrastructure.postgres import create_database, postgres_server
+
+PARTITIONS: Final = 12
+EVENTS_OF_EACH: Final = 10
+"""Of each worker: a hire, then changes of title or department; the last of every tenth is a leave."""
+REPEATED: Final = 0.02
+"""So many of all records are sent twice under one id, one after the other."""
+MIX: Final = "10 % joiners, 89 % changes, 1 % leavers; and 2 % of them twice"
+TOPIC: Final = "hr.events"
+_CORE: Final = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What one run took. ``cpu``: seconds of the intake process, ``database_cpu`` of Postgres."""
+
+    database: str
+    events: int
+    seconds: float
+    cpu: float
+    database_cpu: float | None
+    others: float | None
+    wrong: list[str]
+
+    @property
+    def per_second(self) -> float:
+        return round(self.events / self.seconds, 1)
+
+    @property
+    def per_cpu_second(self) -> float:
+        return round(self.events / self.cpu, 1)
+
+    def as_row(self) -> dict[str, Any]:
+        figures = {"per_second": self.per_second, "per_cpu_second": self.per_cpu_second}
+        return asdict(self) | figures
+
+
+def run(tell: Callable[[str], None], *, workers: int = 20_000) -> list[Taken]:
+    """Both databases, Postgres with all workers, SQLite with a fifth of them."""
+    with _everything_elsewhere(), kafka_broker() as kafka:
+        with postgres_server(durable=True) as server:
+            url = asyncio.run(create_database(server))
+            tell(f"intake, Postgres: {workers * EVENTS_OF_EACH:,} events")
+            found = [_measured(kafka, url, "postgres", workers)]
+        with tempfile.TemporaryDirectory() as folder:
+            tell(f"intake, SQLite: {workers // 5 * EVENTS_OF_EACH:,} events")
+            url = f"sqlite:///{folder}/directory.db"
+            found.append(_measured(kafka, url, "sqlite", workers // 5))
+    return found
+
+
+@contextlib.contextmanager
+def _everything_elsewhere() -> Generator[None]:
+    """What is started meanwhile leaves the core of the intake process alone, where there are two."""
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, usual - {_CORE} or usual)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
+
+
+def _measured(kafka: str, url: str, database: str, workers: int) -> Taken:
+    topic = f"{TOPIC}.{database}"
+    sent = asyncio.run(_prepared(kafka, url, topic, workers))
+    command = [sys.executable, "-m", "bench.intake", kafka, url, topic, str(sent)]
+    before = usage.machine_seconds()
+    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603
+    others = usage.machine_seconds()
+    return Taken(
+        database=database,
+        events=sent,
+        seconds=told["seconds"],
+        cpu=told["cpu"],
+        database_cpu=told["database_cpu"],
+        others=others - before if others is not None and before is not None else None,
+        wrong=asyncio.run(_wrong(url, workers, sent)),
+    )
+
+
+async def _prepared(kafka: str, url: str, topic: str, workers: int) -> int:
+    await migrate.upgrade(url)
+    database = open_database(url)
+    organization = Organization(name="hoekstra", connections=(Connection(name="users"),))
+    source = EventSource(name=topic, topic=topic, organizations=(organization.name,))
+
+    def declare(transaction: Transaction) -> None:
+        organizations.apply(transaction, organization, SystemClock().now())
+        organizations.apply_source(transaction, source)
+
+    await database.transact(declare)
+    await database.close()
+    await create_topic(kafka, topic, partitions=PARTITIONS)
+    count = 0
+    async with AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=20) as producer:
+        for key, headers, value in records(workers):
+            await producer.send(topic, value, key=key, headers=headers)
+            count += 1
+        await producer.flush()
+    return count
+
+
+def records(workers: int, seed: int = 1) -> Iterator[tuple[bytes, list[tuple[str, bytes]], bytes]]:
+    """Key, headers and value of each record: everybody's first event, everybody's second …"""
+    drawn = random.Random(seed)  # noqa: S311 - the same load every time
+    everyone = list(range(workers))
+    for turn in range(EVENTS_OF_EACH):
+        drawn.shuffle(everyone)
+        for worker in everyone:
+            record = _record(worker, turn)
+            yield record
+            if drawn.random() < REPEATED:
+                yield record
+
+
+def _record(worker: int, turn: int) -> tuple[bytes, list[tuple[str, bytes]], bytes]:
+    kind, attributes = "changed", {_CHANGING[turn % 2]: f"{_CHANGING[turn % 2]} {turn}"}
+    if turn == 0:
+        kind = "hired"
+        attributes = {
+            "email": f"worker{worker}@hoekstra.example",
+            "given_name": "Anneliese",
+            "family_name": f"van den Berg {worker}",
+            "title": "Associate",
+            "department": "Audit",
+        }
+    elif turn == EVENTS_OF_EACH - 1 and worker % 10 == 0:
+        kind, attributes = "terminated", {}
+    headers = {
+        "specversion": "1.0",
+        "id": f"{turn}-{worker}",
+        "source": "/hr/core",
+        "type": f"com.example.hr.worker.{kind}.v1",
+        "subject": f"W-{worker}",
+        "time": f"2026-03-0{1 + turn % 9}T09:00:00Z",
+    }
+    sent = [(f"ce_{name}", value.encode()) for name, value in headers.items()]
+    sent.append(("content-type", b"application/json"))
+    value = orjson.dumps({"worker_id": f"W-{worker}", "attributes": attributes})
+    return f"W-{worker}".encode(), sent, value
+
+
+_CHANGING: Final = ("department", "title")
+
+
+async def _wrong(url: str, workers: int, sent: int) -> list[str]:
+    """What is not as it has to be afterwards, in words."""
+    database = open_database(url)
+
+    def count(transaction: Transaction, *conditions: Any) -> int:
+        return transaction.execute(
+            select(func.count()).select_from(t.events).where(*conditions)
+        ).scalar_one()
+
+    def look(transaction: Transaction) -> list[str]:
+        e, u = t.events.c, t.users.c
+        leavers = transaction.execute(
+            select(func.count()).select_from(t.users).where(u.employment == "terminated")
+        ).scalar_one()
+        people = select(func.count(), func.count(u.account_id.distinct())).select_from(t.users)
+        users, accounts = transaction.execute(people).one()
+        offsets = select(e.partition, e.offset).distinct().subquery()
+        found = {
+            "records": (
+                transaction.execute(select(func.count()).select_from(offsets)).scalar_one(),
+                sent,
+            ),
+            "events": (count(transaction), sent),
+            "events with an id of their own": (
+                count(transaction, e.source_id.is_not(None)),
+                workers * EVENTS_OF_EACH,
+            ),
+            "duplicates": (
+                count(transaction, e.state == "duplicate"),
+                sent - workers * EVENTS_OF_EACH,
+            ),
+            "dead letters": (count(transaction, e.state.in_(("deadlettered", "rejected"))), 0),
+            "users": (users, workers),
+            "accounts": (accounts, workers),
+            "leavers": (leavers, len(range(0, workers, 10))),
+        }
+        return [f"{what}: {had}, not {due}" for what, (had, due) in found.items() if had != due]
+
+    try:
+        return await database.read(look)
+    finally:
+        await database.close()
+
+
+async def _take_in(kafka: str, url: str, topic: str, count: int) -> dict[str, Any]:
+    """In the process that is measured: from the first record taken to the last one committed."""
+    database, clock = open_database(url), SystemClock()
+    settings = IntakeSettings(
+        connection=KafkaConnection(bootstrap_servers=kafka), group_id=f"bench-{topic}"
+    )
+    intake = Intake(database=database, clock=clock, settings=settings)
+    stop = asyncio.Event()
+    running = asyncio.create_task(intake.run(stop))
+    async with _backend(url) as postmaster:
+        while intake.facts.taken == 0:
+            await asyncio.sleep(0.01)
+        first, began, cpu = intake.facts.taken, clock.monotonic(), time.process_time()
+        database_cpu = usage.cpu_seconds([postmaster]) if postmaster else None
+        while intake.facts.taken < count:
+            await asyncio.sleep(0.05)
+        seconds, used = clock.monotonic() - began, time.process_time() - cpu
+        after = usage.cpu_seconds([postmaster]) if postmaster else None
+    stop.set()
+    await running
+    await database.close()
+    share = count / (count - first)
+    spent = after - database_cpu if after is not None and database_cpu is not None else None
+    return {"seconds": seconds * share, "cpu": used * share, "database_cpu": spent}
+
+
+@contextlib.asynccontextmanager
+async def _backend(url: str) -> AsyncGenerator[int | None]:
+    """The process that Postgres was started as, where this is Postgres."""
+    if url.startswith("sqlite"):
+        yield None
+        return
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(plain)
+    try:
+        yield usage.postmaster_of(connection.get_server_pid())
+    finally:
+        await connection.close()
+
+
+def main() -> None:
+    kafka, url, topic, count = sys.argv[1:]
+    logs.configure("text", "warning")
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {_CORE})
+    json.dump(asyncio.run(_take_in(kafka, url, topic, int(count))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
