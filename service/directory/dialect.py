@@ -144,3 +144,14 @@ def hold_if_free(transaction: Connection, *name: str) -> bool:
         return True
     key = func.hashtextextended("\x1f".join(name), 0)
     return bool(transaction.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
+
+
+def favour_indexes(transaction: Connection) -> None:
+    """For a transaction of many look-ups by key: Postgres keeps a plan that it made while a table
+    was small, and reads all of it each time until its statistics follow.
+    """
+    if transaction.dialect.name == "postgresql":
+        _FAVOUR_INDEXES.run(transaction, {})
+
+
+_FAVOUR_INDEXES: Final = Prepared(text("SELECT set_config('enable_seqscan', 'off', true)"))

@@ -17,7 +17,7 @@ from service.directory import accounts, inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among, hold, hold_all
-from service.directory.inbox import Problem
+from service.directory.inbox import Ending, Problem
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
@@ -315,8 +315,14 @@ def touch_users(
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:
     """Ends a user's own older open events: a newer one made them moot."""
     older = transaction.execute(_OPEN_OF_USER, {"user": user_id, "by": by}).scalars()
-    for event_id in older.all():
-        inbox.finish(transaction, event_id, "superseded", now=now, data={"supersededBy": by})
+    told = {"supersededBy": by}
+    inbox.finish_many(
+        transaction,
+        [
+            Ending(event_id=event_id, ended="superseded", now=now, data=told)
+            for event_id in older.all()
+        ],
+    )
 
 
 _OPEN_OF_USER: Final = (

@@ -28,6 +28,7 @@ from service.directory import tables as t
 from service.directory.admissions import Arrival, admit_many
 from service.directory.batches import Heard, Person
 from service.directory.database import Transaction
+from service.directory.dialect import favour_indexes
 from service.directory.inbox import Admission, Ending, Problem, Received
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
@@ -106,6 +107,8 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     """
     deliveries = [each for each in inputs if isinstance(each, Delivery) and each.is_of_one]
     persons = {each.person: each.registered.organization for each in deliveries}
+    if len(inputs) > 1:
+        favour_indexes(transaction)
     # First, so that the order of acceptance is the order in which a worker's events take effect.
     people.hold_keys(transaction, persons)
     users = _find_many(transaction, persons)
