@@ -17,11 +17,11 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import orjson
+import uvloop
 from aiokafka import AIOKafkaProducer
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
@@ -104,7 +104,7 @@ def _measured(kafka: str, url: str, database: str, workers: int) -> Taken:
     sent = asyncio.run(_prepared(kafka, url, topic, workers))
     command = [sys.executable, "-m", "bench.intake", kafka, url, topic, str(sent)]
     before = usage.machine_seconds()
-    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603
+    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     others = usage.machine_seconds()
     return Taken(
         database=database,
@@ -141,7 +141,7 @@ async def _prepared(kafka: str, url: str, topic: str, workers: int) -> int:
 
 def records(workers: int, seed: int = 1) -> Iterator[tuple[bytes, list[tuple[str, bytes]], bytes]]:
     """Key, headers and value of each record: everybody's first event, everybody's second …"""
-    drawn = random.Random(seed)  # noqa: S311 - the same load every time
+    drawn = random.Random(seed)
     everyone = list(range(workers))
     for turn in range(EVENTS_OF_EACH):
         drawn.shuffle(everyone)
@@ -236,12 +236,10 @@ async def _take_in(kafka: str, url: str, topic: str, count: int) -> dict[str, An
     stop = asyncio.Event()
     running = asyncio.create_task(intake.run(stop))
     async with _backend(url) as postmaster:
-        while intake.facts.taken == 0:
-            await asyncio.sleep(0.01)
+        await _until(lambda: intake.facts.taken > 0)
         first, began, cpu = intake.facts.taken, clock.monotonic(), time.process_time()
         database_cpu = usage.cpu_seconds([postmaster]) if postmaster else None
-        while intake.facts.taken < count:
-            await asyncio.sleep(0.05)
+        await _until(lambda: intake.facts.taken >= count)
         seconds, used = clock.monotonic() - began, time.process_time() - cpu
         after = usage.cpu_seconds([postmaster]) if postmaster else None
     stop.set()
@@ -250,6 +248,11 @@ async def _take_in(kafka: str, url: str, topic: str, count: int) -> dict[str, An
     share = count / (count - first)
     spent = after - database_cpu if after is not None and database_cpu is not None else None
     return {"seconds": seconds * share, "cpu": used * share, "database_cpu": spent}
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    while not reached():  # noqa: ASYNC110 - it looks from outside
+        await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
@@ -271,7 +274,8 @@ def main() -> None:
     logs.configure("text", "warning")
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {_CORE})
-    json.dump(asyncio.run(_take_in(kafka, url, topic, int(count))), sys.stdout)
+    with asyncio.Runner(loop_factory=uvloop.Loop) as runner:  # as provisioner serve does
+        json.dump(runner.run(_take_in(kafka, url, topic, int(count))), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ class IntakeSettings:
     connection: KafkaConnection
     group_id: str = "auth0-provisioner"
     group_instance_id: str | None = None
-    max_poll_records: int = 100
-    """Also the most in one transaction: it holds locks, and on SQLite the only writer, for as long."""
+    max_poll_records: int = 500
+    """The most in one transaction: it holds a lock for each, and on SQLite the only writer."""
     poll_timeout: float = 0.25
     commit_every: float = 1.0
     refresh_sources_every: float = 10.0
@@ -104,7 +104,7 @@ def open_consumer(settings: IntakeSettings) -> AIOKafkaConsumer:
         # One only: with several, aiokafka joins with a partial list. This one keeps no state
         # (sticky shares some between consumers), and spreads topics of one partition each.
         "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
-        "max_poll_records": settings.max_poll_records,
+        "max_partition_fetch_bytes": 256 * 1024,  # a poll is to reach several partitions
         "session_timeout_ms": int(settings.session_timeout * 1000),
         "heartbeat_interval_ms": int(settings.heartbeat_every * 1000),
         "rebalance_timeout_ms": int(settings.rebalance_timeout * 1000),

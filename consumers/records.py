@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -256,11 +257,11 @@ def _received(record: Record, route: Route, now: datetime) -> Received:
         # No database holds U+0000 in a text.
         (
             name.replace("\x00", "\ufffd"),
-            None if value is None else base64.b64encode(value).decode(),
+            None if value is None else b2a_base64(value, newline=False).decode("ascii"),
         )
         for name, value in record.headers
     ]
-    timestamp = base64.b64encode(str(record.timestamp).encode()).decode()
+    timestamp = b2a_base64(b"%d" % record.timestamp, newline=False).decode("ascii")
     return Received(
         door="kafka",
         source=route.source,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -28,6 +29,11 @@ from service.directory.fuses import Blown
 from service.intake_metrics import IntakeMetrics
 
 _log = structlog.stdlib.get_logger(__name__)
+
+_AT_ONCE: Final = 2
+"""Partitions whose transactions run side by side."""
+_BATCHES_OF_A_POLL: Final = 8
+"""A poll empties one partition before it turns to the next: so that it reaches several."""
 
 
 class Session(ConsumerRebalanceListener):
@@ -96,7 +102,7 @@ class Session(ConsumerRebalanceListener):
             # Never cancelled while the consumer lives: that would switch off its liveness check.
             fetched = await self._consumer.getmany(
                 timeout_ms=int(self._settings.poll_timeout * 1000),
-                max_records=self._settings.max_poll_records,
+                max_records=self._settings.max_poll_records * _BATCHES_OF_A_POLL,
             )
             polled = {each: [as_record(one) for one in found] for each, found in fetched.items()}
         except UNREADABLE as error:
@@ -174,21 +180,41 @@ class Session(ConsumerRebalanceListener):
     async def _take_all(
         self, polled: Mapping[TopicPartition, Sequence[Record]], stop: asyncio.Event
     ) -> None:
-        generation, size = self._generation, self._settings.max_poll_records
-        for partition, records in polled.items():
+        generation, room = self._generation, asyncio.Semaphore(_AT_ONCE)
+
+        async def take(partition: TopicPartition, records: Sequence[Record]) -> None:
+            async with room:
+                await self._take_in_batches(partition, records, generation, stop)
+
+        self._between_batches.clear()
+        try:
+            # What the next transaction brings is read while the database is about the one before.
+            ended = await asyncio.gather(
+                *(take(partition, records) for partition, records in polled.items()),
+                return_exceptions=True,
+            )
+        finally:
+            self._between_batches.set()
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
+
+    async def _take_in_batches(
+        self,
+        partition: TopicPartition,
+        records: Sequence[Record],
+        generation: int,
+        stop: asyncio.Event,
+    ) -> None:
+        size = self._settings.max_poll_records
+        for start in range(0, len(records), size):
+            if self._generation != generation or stop.is_set():
+                return  # whoever owns them next reads them again from the committed offset
             if self._pauses.is_database_away:
-                self._offsets.go_back_to(partition, records[0].offset)
-                continue
-            for start in range(0, len(records), size):
-                if self._generation != generation or stop.is_set():
-                    return  # whoever owns them next reads them again from the committed offset
-                self._between_batches.clear()
-                try:
-                    whole = await self._take(partition, records[start : start + size])
-                finally:
-                    self._between_batches.set()
-                if not whole:
-                    break
+                self._offsets.go_back_to(partition, records[start].offset)
+                return
+            if not await self._take(partition, records[start : start + size]):
+                return
 
     async def _take(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
         """Whether all of them are durable; else the partition goes back to the first that is not."""
@@ -236,6 +262,7 @@ class Session(ConsumerRebalanceListener):
         self._progress.taken += count
         self._metrics.events.labels(partition.topic).inc(count)
         self._progress.taken_at = self._clock.now()
+        self._progress.moved_at = self._clock.monotonic()
         self._pauses.release(partition)
 
     # Rebalances. aiokafka swallows what these raise, so they raise nothing that matters.

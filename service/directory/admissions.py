@@ -14,7 +14,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Admission, Ending, Received
 from service.directory.many import LookUp
-from service.ids import new_id
+from service.ids import new_ids
 
 _Row = Mapping[str, Any]
 
@@ -30,14 +30,10 @@ class Arrival:
 
 def admit_many(transaction: Transaction, arrivals: Sequence[Arrival]) -> list[Admission]:
     """As ``inbox.admit``, of each of them in order. Duplicates are numbered after what is new."""
+    ids = new_ids(arrivals[0].received.at, len(arrivals)) if arrivals else []
     rows = [
-        inbox.row_of(
-            each.received,
-            each.received.id or new_id(each.received.at),
-            each.organization,
-            each.user_id,
-        )
-        for each in arrivals
+        inbox.row_of(each.received, each.received.id or event_id, each.organization, each.user_id)
+        for event_id, each in zip(ids, arrivals, strict=True)
     ]
     stored = many.insert_unknown(transaction, t.events, rows, (t.events.c.id, t.events.c.number))
     admitted = {

@@ -125,7 +125,7 @@ def _followed(chain: Sequence[Heard]) -> _Course:
     address = next(iter(found)) if len(found) == 1 else None
     return _Course(
         heard=chain,
-        user=replace(user, identifier=address),
+        user=user if user.identifier == address else replace(user, identifier=address),
         usual=usual and address is not None,
         addresses=frozenset(
             one for one in found | {first.user and first.user.identifier} if one is not None

@@ -8,13 +8,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Row, Select, bindparam, delete, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Row,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from service.directory import many, outbox, responses
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import among, columns, insert_unless_known
+from service.directory.dialect import columns, insert_unless_known
 from service.directory.outbox import Draft
+from service.directory.prepared import Prepared
 from service.directory.responses import Response
 from service.ids import new_id
 from service.outcomes.catalogue import OutcomeType
@@ -35,6 +48,8 @@ EventState = Literal[
 Ended = Literal[
     "succeeded", "superseded", "rejected", "deadlettered", "duplicate", "cancelled", "discarded"
 ]
+_Told = Mapping[str, Any]
+"""An event's row: what its outcomes tell of it, by column."""
 OPEN: Final = ("accepted", "scheduled", "staged")
 _ENDINGS: Final[Mapping[Ended, OutcomeType]] = {
     "succeeded": "event.succeeded",
@@ -205,7 +220,7 @@ def row_of(
         "partition": received.partition,
         "offset": received.offset,
         "key": received.key,
-        "headers": [list(pair) for pair in received.headers],
+        "headers": list(received.headers),
         "body": received.body,
         "body_hash": _identity(received),
         "user_id": user_id,
@@ -263,10 +278,12 @@ def _same_source_id(transaction: Transaction, row: Mapping[str, Any]) -> Row[Any
 
 def attribute(transaction: Transaction, event_id: str, user_id: str) -> None:
     """Notes which user an event turned out to be about."""
-    transaction.execute(update(t.events).where(t.events.c.id == event_id).values(user_id=user_id))
-    transaction.execute(
-        update(t.users).where(t.users.c.id == user_id).values(last_event_id=event_id)
-    )
+    _ATTRIBUTE.run(transaction, {"of": event_id, "user_id": user_id})
+    _LAST.run(transaction, {"of": user_id, "last_event_id": event_id})
+
+
+_ATTRIBUTE: Final = Prepared(update(t.events).where(t.events.c.id == bindparam("of")))
+_LAST: Final = Prepared(update(t.users).where(t.users.c.id == bindparam("of")))
 
 
 def finish(
@@ -280,8 +297,8 @@ def finish(
     data: Mapping[str, Any] | None = None,
 ) -> bool:
     """Ends an event, once: False (and nothing written) where it has ended before."""
-    row = transaction.execute(
-        _FINISH,
+    row = _FINISH.first(
+        transaction,
         {
             "of": event_id,
             "state": ended,
@@ -289,10 +306,10 @@ def finish(
             "error": problem.as_document() if problem else None,
             "finished_at": now,
         },
-    ).one_or_none()
+    )
     if row is None:
         return False
-    transaction.execute(_END_WAITS, {"of": event_id})
+    _END_WAITS.run(transaction, {"of": event_id})
     told = _told(row, now, result, problem, data)
     _emit(transaction, _ENDINGS[ended], row, event_id, now, told)
     _respond(transaction, row, event_id, ended, told.get("error"), now)
@@ -337,8 +354,9 @@ def finish_many(transaction: Transaction, endings: Sequence[Ending]) -> None:
     ]
     if not rows:
         return
-    ended = {row.id: row for row in transaction.execute(_FINISH_MANY, many.arrays(t.events, rows))}
-    transaction.execute(delete(t.waits).where(among(transaction, t.waits.c.event_id, list(ended))))
+    found = _FINISH_MANY.all(transaction, many.arrays(t.events, rows))
+    ended = {row["id"]: row for row in found}
+    _END_WAITS_OF_MANY.run(transaction, {"of": list(ended)})
     told = [each for each in endings if each.event_id in ended]
     outbox.emit_many(transaction, [_draft_of(each, ended[each.event_id]) for each in told])
     for each in told:
@@ -346,7 +364,7 @@ def finish_many(transaction: Transaction, endings: Sequence[Ending]) -> None:
         _respond(transaction, ended[each.event_id], each.event_id, each.ended, error, each.now)
 
 
-def _draft_of(ending: Ending, row: Row[Any]) -> Draft:
+def _draft_of(ending: Ending, row: _Told) -> Draft:
     return _draft(
         _ENDINGS[ending.ended],
         row,
@@ -357,7 +375,7 @@ def _draft_of(ending: Ending, row: Row[Any]) -> Draft:
 
 
 def _told(
-    row: Row[Any],
+    row: _Told,
     now: datetime,
     result: str | None,
     problem: Problem | None,
@@ -384,19 +402,19 @@ def promise(transaction: Transaction, event_id: str, response: Response, *, now:
         .returning(*_TOLD, t.events.c.state, t.events.c.error)
     ).one()
     if row.state not in OPEN:
-        _respond(transaction, row, event_id, row.state, row.error, now)
+        _respond(transaction, columns(row), event_id, row.state, row.error, now)
 
 
 def _respond(
     transaction: Transaction,
-    row: Row[Any],
+    row: _Told,
     event_id: str,
     ended: str,
     problem: Mapping[str, Any] | None,
     now: datetime,
 ) -> None:
     # Of other doors the headers are what the producer sent.
-    promised = responses.promised(row.headers) if row.door == "scim" else None
+    promised = responses.promised(row["headers"]) if row["door"] == "scim" else None
     if promised is not None:
         told = _facts(row, now) | responses.told(promised, ended, problem)
         _emit(transaction, "scim.responded", row, event_id, now, told)
@@ -437,7 +455,8 @@ def pass_through(
     ).one_or_none()
     if row is not None:
         outcome: OutcomeType = "event.scheduled" if state == "scheduled" else "event.staged"
-        _emit(transaction, outcome, row, event_id, now, _facts(row, now) | dict(data or {}))
+        facts = _facts(columns(row), now)
+        _emit(transaction, outcome, columns(row), event_id, now, facts | dict(data or {}))
 
 
 def resume(transaction: Transaction, event_id: str) -> bool:
@@ -469,48 +488,56 @@ _TOLD: Final = (
     t.events.c.causation_id,
     t.events.c.headers,
 )
-_FINISH: Final = (
+_FINISH: Final = Prepared(
     update(t.events)
-    .where(t.events.c.id == bindparam("of"), t.events.c.state.in_(OPEN))
+    .where(
+        t.events.c.id == bindparam("of"),
+        t.events.c.state.in_([literal_column(f"'{state}'") for state in OPEN]),
+    )
     .returning(*_TOLD)
 )
 _ENDING: Final = ("id", "state", "result", "error", "finished_at")
-_FINISH_MANY: Final = text(
-    "UPDATE events SET state = given.state, result = given.result, error = given.error::jsonb,"  # noqa: S608 - our own names
-    " finished_at = given.finished_at"
-    f" FROM {many.unnested(t.events, _ENDING)}"
-    " WHERE events.id = given.id AND events.state = ANY (ARRAY['accepted', 'scheduled', 'staged'])"
-    " RETURNING events.id, " + ", ".join(f'events."{column.name}"' for column in _TOLD)
-).columns(t.events.c.id, *_TOLD)
-_END_WAITS: Final = delete(t.waits).where(t.waits.c.event_id == bindparam("of"))
+_FINISH_MANY: Final = Prepared(
+    text(
+        "UPDATE events SET state = given.state, result = given.result, error = given.error::jsonb,"  # noqa: S608 - our own names
+        " finished_at = given.finished_at"
+        f" FROM {many.unnested(t.events, _ENDING)}"
+        " WHERE events.id = given.id AND events.state = ANY (ARRAY['accepted', 'scheduled', 'staged'])"
+        " RETURNING events.id, " + ", ".join(f'events."{column.name}"' for column in _TOLD)
+    ).columns(t.events.c.id, *_TOLD)
+)
+_END_WAITS: Final = Prepared(delete(t.waits).where(t.waits.c.event_id == bindparam("of")))
+_END_WAITS_OF_MANY: Final = Prepared(
+    delete(t.waits).where(t.waits.c.event_id == any_(bindparam("of", type_=ARRAY(Text))))
+)
 
 
-def _facts(row: Row[Any], now: datetime) -> dict[str, Any]:
+def _facts(row: _Told, now: datetime) -> dict[str, Any]:
     """What every outcome of an event tells: where it came from and how long it took. No names."""
     facts: dict[str, Any] = {
         "event": {
-            "type": row.type,
-            "door": row.door,
-            "source": row.source,
-            "sourceId": row.source_id,
+            "type": row["type"],
+            "door": row["door"],
+            "source": row["source"],
+            "sourceId": row["source_id"],
         },
-        "latencyMs": round((now - row.accepted_at).total_seconds() * 1000),
+        "latencyMs": round((now - row["accepted_at"]).total_seconds() * 1000),
     }
-    if row.topic is not None:
+    if row["topic"] is not None:
         facts["event"] |= {
-            "topic": row.topic,
-            "partition": row.partition,
-            "offset": row.offset,
+            "topic": row["topic"],
+            "partition": row["partition"],
+            "offset": row["offset"],
         }
-    if row.causation_id is not None:
-        facts["event"]["causationId"] = row.causation_id
+    if row["causation_id"] is not None:
+        facts["event"]["causationId"] = row["causation_id"]
     return facts
 
 
 def _emit(
     transaction: Transaction,
     outcome: OutcomeType,
-    row: Row[Any],
+    row: _Told,
     event_id: str,
     now: datetime,
     data: Mapping[str, Any],
@@ -519,17 +546,17 @@ def _emit(
 
 
 def _draft(
-    outcome: OutcomeType, row: Row[Any], event_id: str, now: datetime, data: Mapping[str, Any]
+    outcome: OutcomeType, row: _Told, event_id: str, now: datetime, data: Mapping[str, Any]
 ) -> Draft:
     return Draft(
         type=outcome,
         now=now,
-        organization=row.organization,
-        user_id=row.user_id,
+        organization=row["organization"],
+        user_id=row["user_id"],
         event_id=event_id,
-        correlation_id=row.correlation_id,
-        traceparent=row.traceparent,
-        source=outbox.producer_key(row.source),
+        correlation_id=row["correlation_id"],
+        traceparent=row["traceparent"],
+        source=outbox.producer_key(row["source"]),
         data=data,
     )
 

@@ -349,7 +349,8 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
     registered, event, event_id = heard.registered, heard.event, heard.event_id
     organization, order, now = heard.person[0], heard.order, heard.now
     user = user or _create(transaction, heard)
-    inbox.attribute(transaction, event_id, user.id)
+    if user.id != heard.user_id:
+        inbox.attribute(transaction, event_id, user.id)
     was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
     changes, late = people.changes_by(user, event, order, now)
     if (
@@ -359,7 +360,7 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
     ):
         employment = people.employment_of(user).unchanged_after(event, order)
         changes |= people.columns_of(employment)
-    user = people.change(transaction, user.id, **changes)
+    user = people.change(transaction, user.id, last_event_id=event_id, **changes)
     if late:
         _refresh(transaction, registered, user, event_id, now)
         return
