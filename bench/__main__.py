@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import leavers, scim
+from bench import intake, leavers, scim
+from bench.intake import Taken
 from bench.scim import Plan, Results, Row
-from bench.targets import Verdict, verdicts
+from bench.targets import Verdict, intake_verdicts, verdicts
 
 RESULTS: Final = Path(__file__).parent / "results"
 _QUIET: Final = 0.1
@@ -40,11 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.only in (None, "leavers"):
         console.print("Leavers while 2,000 joiners wait, about 30 s")
         leavers.main()
+    if asked.only in (None, "intake"):
+        workers = 2_000 if asked.quick else 20_000
+        _intake(intake.run(console.print, workers=workers), plain)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--only", choices=("scim", "leavers"), help="one benchmark, not both")
+    parser.add_argument(
+        "--only", choices=("scim", "leavers", "intake"), help="one benchmark of them"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="0 and 10,000 users, 2 s each: about 3 minutes"
     )
@@ -76,12 +82,48 @@ def _scim(plan: Plan, console: Console) -> Results:
         return scim.run(plan, tell)
 
 
-def _write(name: str, results: Results, judged: Iterable[Verdict]) -> None:
+def _intake(rows: list[Taken], plain: Console) -> None:
+    judged = intake_verdicts(rows)
     RESULTS.mkdir(exist_ok=True)
-    document: dict[str, Any] = {
+    document = _circumstances() | {
+        "partitions": intake.PARTITIONS,
+        "mix": intake.MIX,
+        "rows": [row.as_row() for row in rows],
+        "targets": [verdict.as_row() for verdict in judged],
+    }
+    (RESULTS / "intake.json").write_text(json.dumps(document, indent=2) + "\n")
+    table = Table(title=f"Intake from {intake.PARTITIONS} partitions, one process: {intake.MIX}")
+    names = ("database", "events", "events/s", "events/CPU s", "CPU µs", "database µs", "others")
+    for name in names:
+        table.add_column(name, justify="left" if name == "database" else "right")
+    for row in rows:
+        table.add_row(
+            row.database,
+            f"{row.events:,}",
+            f"{row.per_second:,.0f}",
+            f"{row.per_cpu_second:,.0f}",
+            _figure(row.cpu / row.events * 1e6),
+            _figure(None if row.database_cpu is None else row.database_cpu / row.events * 1e6),
+            "" if row.others is None else f"{row.others:.0%}",
+        )
+    plain.print(table)
+    plain.print(_targets(judged))
+    for row in rows:
+        for wrong in row.wrong:
+            plain.print(f"{row.database}: {wrong}", soft_wrap=True)
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _write(name: str, results: Results, judged: Iterable[Verdict]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    document = _circumstances() | {
         "connections": scim.CONNECTIONS,
         "rows": [row.as_row() for row in results.rows],
         "targets": [verdict.as_row() for verdict in judged],

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from bench.contenders import BARE, DURABLE, OURS_ON_POSTGRES, OURS_ON_SQLITE, SCIM2_SERVER
+from bench.intake import Taken
 from bench.load import Operation
 from bench.scim import Row
 
 _Known = dict[tuple[str, Operation, int], Row]
+_EVENTS: Final = 5000.0
 _FLAT: Final = 1.2
 """How many times the memory at ten thousand users a million may take."""
 
@@ -52,6 +54,20 @@ def verdicts(rows: Iterable[Row]) -> list[Verdict]:
         *(beside.faster(OURS_ON_POSTGRES, write, SCIM2_SERVER, 1.5) for write in writes),
         *(beside.slower_when_large(server, read) for server in ours for read in reads),
         *(beside.flat(server) for server in ours),
+    ]
+
+
+def intake_verdicts(rows: Iterable[Taken]) -> list[Verdict]:
+    """Events a second on one core, durable in Postgres. None where one was lost or doubled."""
+    found = next((row for row in rows if row.database == "postgres" and not row.wrong), None)
+    return [
+        Verdict(
+            target="intake on Postgres: events a second",
+            wanted=_EVENTS,
+            at_most=False,
+            reached=found.per_second if found is not None else None,
+            by_cpu=found.per_cpu_second if found is not None else None,
+        )
     ]
 
 

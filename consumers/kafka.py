@@ -29,7 +29,7 @@ class IntakeSettings:
     connection: KafkaConnection
     group_id: str = "auth0-provisioner"
     group_instance_id: str | None = None
-    max_poll_records: int = 500
+    max_poll_records: int = 300
     """The most in one transaction: it holds a lock for each, and on SQLite the only writer."""
     poll_timeout: float = 0.25
     commit_every: float = 1.0

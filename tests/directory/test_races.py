@@ -1,7 +1,7 @@
 """Transactions that meet: one winner, a clear answer for the other, and nothing lost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from sqlalchemy.util import await_only
 
 from service.directory import accounts, inbox, intent, people, users, workers
 from service.directory.database import Transaction
+from service.directory.workers import Delivery
 from service.errors import UniquenessConflict
 from service.people import User
 from service.workers import WorkerEvent
@@ -294,3 +295,41 @@ async def test_a_worker_whom_somebody_is_about_keeps_no_other_from_their_time(
     await holding
     await hoekstra.run_due()
     assert not await hoekstra.is_in("w1")
+
+
+async def test_batches_that_meet_each_other_and_scim_all_get_through(hoekstra: Customer) -> None:
+    people_of_scim = [
+        await hoekstra.create(f"user{n}@hoekstra.example", externalId=f"w{n}") for n in range(6)
+    ]
+
+    def batch(turn: int, order: Sequence[int]) -> list[Delivery]:
+        return [
+            Delivery(
+                registered=hoekstra.registered,
+                event=WorkerEvent(
+                    type="worker.hired" if turn == 0 else "worker.changed",
+                    worker_id=f"w{n}",
+                    attributes={"title": f"{turn}", "email": f"user{n}@hoekstra.example"},
+                ),
+                received=hoekstra.from_hr(f"turn {turn}"),
+            )
+            for n in order
+        ]
+
+    async def intake(order: Sequence[int]) -> None:
+        for turn in range(4):
+            inputs = batch(turn, order)
+            await hoekstra.database.transact(lambda tx, some=inputs: workers.accept_many(tx, some))
+
+    async def door() -> None:
+        for turn in range(4):
+            for user in people_of_scim:
+                await hoekstra.change(user, displayName=str(turn))
+
+    await asyncio.gather(intake(range(12)), intake(range(11, -1, -1)), door())
+    await hoekstra.apply()
+    everyone = await hoekstra.everyone()
+    assert sorted(str(user.worker_id) for user in everyone) == sorted(f"w{n}" for n in range(12))
+    assert {user.state for user in everyone} == {"applied"}
+    assert len(await hoekstra.events()) == 6 + 2 * 4 * 12 + 4 * 6
+    assert set(await hoekstra.states()) <= {"succeeded", "superseded"}
