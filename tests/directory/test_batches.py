@@ -214,7 +214,9 @@ class World:
         tenant = self.customers[0].registered.organization.tenant
         housed = tx.execute(select(t.accounts).where(t.accounts.c.tenant == tenant)).all()
         places = {row.id: f"{row.identifier} {row.closed_at}" for row in housed}
-        who = {row.id: f"{row.organization[-1]} {row.worker_id} {row.external_id}" for row in users}
+        who: dict[Any, str] = {
+            row.id: f"{row.organization[-1]} {row.worker_id} {row.external_id}" for row in users
+        }
         which: dict[Any, str] = {row.id: _label(row) for row in events}
         numbers = {row.number: _label(row) for row in events}
         told: defaultdict[str, list[Any]] = defaultdict(list)
@@ -249,7 +251,7 @@ class World:
                 for row in events
             ),
             "waits": sorted(
-                (which[row.event_id], str(who[row.user_id]), places[row.account_id], row.revision)
+                (which[row.event_id], who[row.user_id], places[row.account_id], row.revision)
                 for row in waits
             ),
             "planned": sorted((which[row.event_id], row.kind, str(row.due_at)) for row in planned),
