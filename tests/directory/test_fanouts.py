@@ -480,10 +480,11 @@ async def test_whatever_happens_meanwhile_each_event_ends_once_and_nothing_is_le
     ready = asyncio.Event()
 
     async def portions(database: Database) -> None:
-        turn: str | None = ""
-        while turn is not None or not ready.is_set():
-            turn = await database.read(lambda tx, it=turn: fanouts.next_event(tx, it or ""))
-            if turn is not None:
+        turn, is_last_look = "", False
+        while turn or not is_last_look:
+            is_last_look = ready.is_set()  # before it looks: what comes later is not seen
+            turn = await database.read(lambda tx, it=turn: fanouts.next_event(tx, it)) or ""
+            if turn:
                 await database.transact(
                     lambda tx, it=turn: fanouts.carry_on(tx, it, customer.now, portion=20)
                 )
