@@ -5,7 +5,6 @@ Knows HTTP and tokens; what an event means is the mapping's affair.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -20,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from consumers.admission import Input, Taken, Understood, must_wait, take, transact
+from consumers.callers import Callers
 from consumers.cloudevents import (
     MAX_BYTES,
     InvalidItem,
@@ -30,10 +30,9 @@ from consumers.cloudevents import (
 )
 from consumers.faults import place_of
 from consumers.mappings.canonical import Mapper, canonical
+from consumers.refusing import Refusal
 from consumers.unusable import Unusable
 from service.clock import Clock
-from service.directory import credentials, organizations
-from service.directory.credentials import Credential
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Received
 from service.errors import Refused
@@ -45,58 +44,19 @@ _RETRY_AFTER: Final = "5"
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class Refusal(Exception):
-    """The request is answered with a problem document (RFC 9457); nothing of it is stored."""
-
-    def __init__(
-        self,
-        status: HTTPStatus,
-        code: str,
-        message: str,
-        *,
-        index: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(f"{status.value} {code}")
-        self.status = status
-        self.code = code
-        self.message = message
-        self.index = index
-        self.headers = dict(headers or {})
-
-    def as_response(self) -> Response:
-        document: dict[str, Any] = {
-            "type": "about:blank",
-            "title": self.status.phrase,
-            "status": self.status.value,
-            "code": self.code,
-            "detail": self.message,
-        }
-        if self.index is not None:
-            document["index"] = self.index
-        return Response(
-            orjson.dumps(document),
-            status_code=self.status.value,
-            media_type="application/problem+json",
-            headers=self.headers,
-        )
-
-
 def event_routes(
     *,
     database: Database,
     clock: Clock,
-    pepper: bytes,
+    callers: Callers,
     mapper: Mapper = canonical,
-    on_use: Callable[[str], None] = lambda _: None,
 ) -> list[BaseRoute]:
     """``POST /events/{organization}``, to be mounted at the root.
 
     202 once every event of the request is durable, with what became of each; else a problem
-    document, and nothing is stored: a batch is taken in whole or not at all. ``on_use`` is told the
-    id of each token that was found valid.
+    document, and nothing is stored: a batch is taken in whole or not at all.
     """
-    door = EventDoor(database=database, clock=clock, pepper=pepper, mapper=mapper, on_use=on_use)
+    door = EventDoor(database=database, clock=clock, callers=callers, mapper=mapper)
     # Every method, and everything below: refusals have this door's own form, too.
     return [Route(f"/events/{{organization{rest}}}", endpoint=door) for rest in ("", ":path")]
 
@@ -109,15 +69,13 @@ class EventDoor:
         *,
         database: Database,
         clock: Clock,
-        pepper: bytes,
+        callers: Callers,
         mapper: Mapper,
-        on_use: Callable[[str], None],
     ) -> None:
         self._database = database
         self._clock = clock
-        self._pepper = pepper
+        self._callers = callers
         self._mapper = mapper
-        self._on_use = on_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.receive(Request(scope, receive))
@@ -161,6 +119,7 @@ class EventDoor:
         await self.authorize(request, organization)
         body = await body_of(request)
         items = _items(request, body)
+        self.count(organization, len(items))
         now = self._clock.now()
         inputs: list[Input] = [self._understood(item, organization, now) for item in items]
 
@@ -171,44 +130,16 @@ class EventDoor:
         return accepted(ids, await transact(self._database, work))
 
     async def authorize(self, request: Request, organization: str) -> None:
-        """One answer to every wrong token, so that nobody learns which organizations there are."""
-        token = _token_of(request.headers.get("authorization", ""))
-        now = self._clock.now()
+        """Raises Refusal where this request may not bring events."""
+        await self._callers.authorize(
+            organization,
+            request.headers.get("authorization", ""),
+            request.client.host if request.client is not None else "",
+        )
 
-        def work(transaction: Transaction) -> Credential | None:
-            return credentials.verify(
-                transaction,
-                token,
-                organization=organization,
-                door="events",
-                pepper=self._pepper,
-                now=now,
-            )
-
-        known = token and _SLUG.fullmatch(organization)
-        credential = await self._database.read(work) if known else None
-        if credential is None:
-            raise Refusal(
-                HTTPStatus.UNAUTHORIZED,
-                "unauthorized",
-                "Send the bearer token of this organization's events.",
-                headers={"WWW-Authenticate": 'Bearer realm="events"'},
-            )
-        self._on_use(credential.id)
-        if "write" not in credential.scopes:
-            raise Refusal(
-                HTTPStatus.FORBIDDEN,
-                "insufficient_scope",
-                "This token lacks the scope write: use one that has it.",
-                headers={
-                    "WWW-Authenticate": 'Bearer realm="events", error="insufficient_scope",'
-                    ' scope="write"'
-                },
-            )
-        if await self._database.read(lambda tx: organizations.find(tx, organization)) is None:
-            raise Refusal(
-                HTTPStatus.NOT_FOUND, "unknown_organization", "There is no such organization."
-            )
+    def count(self, organization: str, events: int) -> None:
+        """Raises Refusal where the organization has sent too many."""
+        self._callers.spend(organization, events)
 
     def _understood(self, item: Item, organization: str, now: datetime) -> Understood:
         envelope = item.envelope
@@ -238,22 +169,6 @@ class EventDoor:
             traceparent=envelope.traceparent,
         )
         return Understood(organization=organization, event=mapped.event, received=received)
-
-
-def _token_of(authorization: str) -> str:
-    """The bearer token, or the password of HTTP Basic (RFC 7617): many webhooks know only that. Empty
-    where there is none.
-    """
-    scheme, _, given = authorization.partition(" ")
-    given = given.strip(" ")
-    if scheme.lower() == "basic":
-        try:
-            _, _, given = base64.b64decode(given, validate=True).decode().partition(":")
-        except ValueError:
-            return ""
-    elif scheme.lower() != "bearer":
-        return ""
-    return given if _TOKEN.fullmatch(given) else ""
 
 
 async def body_of(request: Request) -> bytes:

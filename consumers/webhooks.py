@@ -7,7 +7,7 @@ as a dead letter for an operator.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -18,12 +18,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from consumers.admission import Taken, take, transact
+from consumers.callers import Callers
 from consumers.cloudevents import MAX_BATCH, Item, Plain, read_any_request
 from consumers.forms import MEDIA_TYPE, parse_form
-from consumers.http import EventDoor, Refusal, accepted, body_of, understood
+from consumers.http import EventDoor, accepted, body_of, understood
 from consumers.mappings.canonical import canonical
 from consumers.mappings.packs import named
 from consumers.payloads import Hook, inputs, kept_headers
+from consumers.refusing import Refusal
 from service.clock import Clock
 from service.directory import mappings, organizations
 from service.directory.database import Database, Transaction
@@ -39,16 +41,13 @@ def webhook_routes(
     *,
     database: Database,
     clock: Clock,
-    pepper: bytes,
-    on_use: Callable[[str], None] = lambda _: None,
+    callers: Callers,
 ) -> list[BaseRoute]:
     """``POST /events/{organization}/{source}``, to be mounted before ``event_routes``.
 
     202 once every event of the request is durable, with what became of each.
     """
-    door = WebhookDoor(
-        database=database, clock=clock, pepper=pepper, mapper=canonical, on_use=on_use
-    )
+    door = WebhookDoor(database=database, clock=clock, callers=callers, mapper=canonical)
     return [Route("/events/{organization}/{source}", endpoint=door)]
 
 
@@ -73,6 +72,7 @@ class WebhookDoor(EventDoor):
                 "too_many_events",
                 f"A request may hold {MAX_BATCH} events at most.",
             )
+        self.count(organization, len(found))
 
         def work(transaction: Transaction) -> list[Taken]:
             return take(transaction, [each for _, each in found], tell_state=True)

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 
+from consumers.callers import Callers
 from consumers.enrichment import Enricher
 from consumers.faults import place_of
 from consumers.http import event_routes
@@ -31,7 +32,6 @@ from operators.health import Health, health_routes
 from operators.measuring import Measured
 from scim.app import ScimApp
 from scim.app import create_app as create_scim
-from scim.limiting import Limit
 from service.auth0.client import Auth0Client, http_client
 from service.auth0.pacing import Pacer
 from service.clock import Clock, SystemClock
@@ -41,6 +41,7 @@ from service.directory.database import Database, open_database
 from service.directory.uses import Uses
 from service.errors import ConfigurationError
 from service.kafka import connection_of
+from service.limiting import Limit
 from service.mail import FolderMailer, Mailer, SmtpMailer
 from service.metrics import Metrics
 from service.organizations import Tenant
@@ -117,7 +118,7 @@ def assemble(
         endings.append(scim.close)
     if roles & {"publisher", "scim"}:
         routes += security_events.routes(settings, keys)
-    routes += _doors(settings, roles, database, clock, uses, open_console=open_console)
+    routes += _doors(settings, roles, database, clock, metrics, uses, open_console=open_console)
     others = Starlette(routes=routes)
     return Parts(
         application=Measured(Entrance(scim=scim, others=others), metrics),
@@ -146,6 +147,7 @@ def _doors(
     roles: frozenset[str],
     database: Database,
     clock: Clock,
+    metrics: Metrics,
     uses: Uses,
     *,
     open_console: bool,
@@ -153,12 +155,16 @@ def _doors(
     """The other HTTP doors of these roles, each at its place in the contract."""
     routes: list[BaseRoute] = []
     if "intake" in roles:
-        routes += webhook_routes(
-            database=database, clock=clock, pepper=settings.pepper(), on_use=uses.note
+        callers = Callers(
+            database=database,
+            clock=clock,
+            pepper=settings.pepper(),
+            limit=Limit(rate=settings.events_rate, burst=settings.events_burst),
+            on_use=uses.note,
+            on_refused=lambda of: metrics.events_refused.labels(of).inc(),
         )
-        routes += event_routes(
-            database=database, clock=clock, pepper=settings.pepper(), on_use=uses.note
-        )
+        routes += webhook_routes(database=database, clock=clock, callers=callers)
+        routes += event_routes(database=database, clock=clock, callers=callers)
     if "console" in roles:
         password = settings.console_password.get_secret_value() or None
         console = console_routes(

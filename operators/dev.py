@@ -52,7 +52,7 @@ Tokens are in {data_dir}/tokens.json. Ctrl-C ends it; everything is kept in {dat
 """
 
 
-_LIMITS: Final = frozenset({"scim_rate", "scim_burst"})
+_LIMITS: Final = frozenset({"scim_rate", "scim_burst", "events_rate", "events_burst"})
 
 
 class Tokens(TypedDict):

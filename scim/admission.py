@@ -13,11 +13,11 @@ import structlog
 
 from scim.authentication import Authentication
 from scim.errors import ScimError
-from scim.limiting import Buckets, Limit
-from scim.strangers import Crowded
 from service.clock import Clock
 from service.directory.organizations import Registered
+from service.limiting import Buckets, Limit
 from service.organizations import TokenScope
+from service.strangers import Crowded
 
 _LOG: Final = structlog.stdlib.get_logger(__name__)
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -35,7 +35,6 @@ from scim.http import (
     send_answer,
 )
 from scim.issuers import Issuers
-from scim.limiting import UNLIMITED, Limit
 from scim.lists import Lists, Source
 from scim.preferences import WRITES, Later, prefers_async
 from scim.schema import load_catalogue
@@ -44,6 +43,7 @@ from service.clock import Clock
 from service.directory.database import Database, is_unavailable
 from service.errors import NotFound, ProvisionerError, Refused, UniquenessConflict, VersionConflict
 from service.ids import new_id
+from service.limiting import UNLIMITED, Limit
 from service.organizations import Organization
 
 _LOG: Final = structlog.stdlib.get_logger(__name__)

@@ -18,14 +18,14 @@ from scim import access_tokens
 from scim.access_tokens import AccessToken
 from scim.errors import ScimError
 from scim.issuers import Issuers, Unreachable
-from scim.limiting import Buckets, Limit
-from scim.strangers import Strangers
 from service.clock import Clock
 from service.directory import credentials, organizations
 from service.directory.credentials import Credential
 from service.directory.database import Database, Transaction, Work
 from service.directory.organizations import Registered
+from service.limiting import Buckets, Limit
 from service.organizations import SLUG, ScimOauth, TokenScope
+from service.strangers import Strangers
 
 _LOG: Final = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     """SCIM requests a second that each organization may send to this process, on and on; 0: any."""
     scim_burst: int = Field(default=500, ge=0, le=1_000_000)
     """How many of them at once; 0: any."""
+    events_rate: float = Field(default=1000.0, ge=0.0, le=1_000_000.0)
+    """Events a second that each organization may send to this process over HTTP, on and on; 0: any."""
+    events_burst: int = Field(default=10_000, ge=0, le=1_000_000)
+    """How many of them at once; 0: any."""
     public_url: str = ""
     """How customers reach us, for SCIM locations; empty: taken from each request."""
     set_signing_keys: SecretStr = SecretStr("")

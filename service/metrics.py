@@ -55,6 +55,12 @@ class Metrics:
             ("of",),
             registry=self.registry,
         )
+        self.events_refused = Counter(
+            "provisioner_events_refused",
+            "Requests with events over HTTP refused as too many, by whose they were",
+            ("of",),
+            registry=self.registry,
+        )
         self.security_events_pushed = Counter(
             "provisioner_security_events_pushed",
             "Security Event Tokens pushed, by what came of it: delivered, again or refused",

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import select
 from starlette.applications import Starlette
 
+from consumers.callers import Callers
 from consumers.enrichment import Enricher
 from consumers.mappings.packs import checked
 from consumers.webhooks import webhook_routes
@@ -90,7 +91,8 @@ async def post(database: Database, hr: HrSystem) -> AsyncIterator[Post]:
             tx, organization="acme", door="events", pepper=PEPPER, now=CLOCK.now()
         )
     )
-    app = Starlette(routes=webhook_routes(database=database, clock=CLOCK, pepper=PEPPER))
+    callers = Callers(database=database, clock=CLOCK, pepper=PEPPER)
+    app = Starlette(routes=webhook_routes(database=database, clock=CLOCK, callers=callers))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
         base_url="http://events.test",

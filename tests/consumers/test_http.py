@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
+from consumers.callers import Callers
 from consumers.cloudevents import BATCH, MAX_BATCH, MAX_BYTES, STRUCTURED, Envelope
 from consumers.http import event_routes
 from consumers.mappings.canonical import Mapped
@@ -52,7 +53,8 @@ async def token(database: Database) -> str:
 async def client(
     database: Database, clock: SetClock, token: str
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(routes=event_routes(database=database, clock=clock, pepper=PEPPER))
+    callers = Callers(database=database, clock=clock, pepper=PEPPER)
+    app = Starlette(routes=event_routes(database=database, clock=clock, callers=callers))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
         base_url="http://events.test",
@@ -213,7 +215,8 @@ async def test_each_use_of_a_token_is_told_by_its_id(
     database: Database, clock: SetClock, token: str
 ) -> None:
     used: list[str] = []
-    routes = event_routes(database=database, clock=clock, pepper=PEPPER, on_use=used.append)
+    callers = Callers(database=database, clock=clock, pepper=PEPPER, on_use=used.append)
+    routes = event_routes(database=database, clock=clock, callers=callers)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://events.test"
     ) as client:
@@ -275,7 +278,8 @@ async def test_length_limit_holds_for_bodies_of_unknown_length(client: httpx.Asy
 
 async def test_database_that_does_not_answer_is_a_503_to_repeat(token: str) -> None:
     away = open_database("postgresql://nobody@127.0.0.1:9/none")
-    app = Starlette(routes=event_routes(database=away, clock=SetClock(), pepper=PEPPER))
+    callers = Callers(database=away, clock=SetClock(), pepper=PEPPER)
+    app = Starlette(routes=event_routes(database=away, clock=SetClock(), callers=callers))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://events.test"
     ) as client:
@@ -356,7 +360,8 @@ async def test_a_fault_of_ours_is_told_and_logged_without_what_was_sent(
     def broken(envelope: Envelope) -> Mapped:
         raise LookupError(f"what to do with {envelope.data}?")
 
-    routes = event_routes(database=database, clock=clock, pepper=PEPPER, mapper=broken)
+    callers = Callers(database=database, clock=clock, pepper=PEPPER)
+    routes = event_routes(database=database, clock=clock, callers=callers, mapper=broken)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://events.test"
     ) as client:

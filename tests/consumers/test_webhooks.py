@@ -9,6 +9,7 @@ import orjson
 import pytest
 from starlette.applications import Starlette
 
+from consumers.callers import Callers
 from consumers.http import event_routes
 from consumers.mappings.packs import checked
 from consumers.webhooks import webhook_routes
@@ -71,7 +72,8 @@ async def token(database: Database) -> str:
 async def client(
     database: Database, clock: SetClock, token: str
 ) -> AsyncIterator[httpx.AsyncClient]:
-    given: dict[str, Any] = {"database": database, "clock": clock, "pepper": PEPPER}
+    callers = Callers(database=database, clock=clock, pepper=PEPPER)
+    given: dict[str, Any] = {"database": database, "clock": clock, "callers": callers}
     app = Starlette(routes=[*webhook_routes(**given), *event_routes(**given)])
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),

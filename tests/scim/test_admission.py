@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 
 from scim.app import create_app
 from scim.issuers import ASKED_AGAIN_AFTER, FRESH_FOR, KEPT_FOR
-from scim.limiting import UNLIMITED, Limit
-from scim.strangers import WRONG_TOKENS
 from service.clock import SystemClock
 from service.directory import credentials, locks, organizations
 from service.directory.database import Database, Work, open_database
+from service.limiting import UNLIMITED, Limit
 from service.organizations import Organization, TokenScope
+from service.strangers import WRONG_TOKENS
 from tests.scim.client import CORE_USER, PATCH_OP, PEPPER, create_tables, organization
 from tests.scim.issuer import Issuer, listening
 from tests.scim.test_protocol import assert_error

@@ -14,11 +14,11 @@ from sqlalchemy import Connection, select
 from scim.app import create_app
 from scim.bulk_request import LARGEST_BULK, MOST_OPERATIONS
 from scim.http import LARGEST_BODY
-from scim.limiting import Limit
 from service.clock import SystemClock
 from service.directory import inbox, tables
 from service.directory.database import Database, Work
 from service.directory.inbox import Event
+from service.limiting import Limit
 from tests.scim.bulk import entries, group, id_of, operation, send, statuses, user
 from tests.scim.client import CORE_USER, ENTERPRISE, PATCH_OP, PEPPER, Scim
 from tests.scim.test_protocol import assert_error

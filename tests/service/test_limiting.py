@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scim.limiting import UNLIMITED, Buckets, Limit
+from service.limiting import UNLIMITED, Buckets, Limit
 
 limits = st.builds(
     lambda rate, burst: Limit(rate=rate, burst=burst),

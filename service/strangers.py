@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from scim.limiting import Buckets, Limit
 from service.clock import Clock
+from service.limiting import Buckets, Limit
 
 WRONG_TOKENS: Final = Limit(rate=10.0, burst=50)
 """Of one client: an identity provider left with an expired token gets its 401s from memory."""
