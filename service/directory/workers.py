@@ -37,7 +37,7 @@ from service.directory.snapshots import Line
 from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
-from service.people import User, is_wanted, worker_key
+from service.people import User, identifier_of, is_wanted, worker_key
 from service.workers import LEAVERS, SNAPSHOT_COMPLETED, Order, WorkerEvent
 
 
@@ -361,7 +361,7 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         employment = people.employment_of(user).unchanged_after(event, order)
         changes |= people.columns_of(employment)
     user = people.change(transaction, user.id, last_event_id=event_id, **changes)
-    if late:
+    if late and not _is_first_address(user, registered):
         _refresh(transaction, registered, user, event_id, now)
         return
     intent.settle(
@@ -372,6 +372,18 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         was_wanted=was_wanted,
         now=now,
         user=user,
+    )
+
+
+def _is_first_address(user: User, registered: Registered) -> bool:
+    """Whether somebody who is in has no account yet but for want of an address, and now has one: the
+    hire that names it may come after what happened since.
+    """
+    organization = registered.organization
+    return (
+        user.account_id is None
+        and is_wanted(user, organization, decommissioned=registered.decommissioned)
+        and identifier_of(user, organization) is not None
     )
 
 

@@ -221,6 +221,24 @@ async def test_what_a_superseded_event_was_first_to_say_still_reaches_auth0(
     assert len(await hoekstra.apply()) == 1
 
 
+async def test_a_late_hire_that_brings_the_address_makes_the_account(hoekstra: Customer) -> None:
+    await hoekstra.hr("terminated", "w1", sequence=2)
+    await hoekstra.hr("rehired", "w1", sequence=3)
+    late = await hoekstra.hr("hired", "w1", sequence=1, email="ann@hoekstra.example")
+    assert await hoekstra.state_of(late) == "accepted"
+    assert await hoekstra.account("w1") is not None
+    assert len(await hoekstra.apply()) == 1
+
+
+async def test_a_late_hire_of_somebody_who_is_out_makes_no_account(hoekstra: Customer) -> None:
+    await hoekstra.hr("terminated", "w1", sequence=2)
+    late = await hoekstra.hr("hired", "w1", sequence=1, email="ann@hoekstra.example")
+    assert await hoekstra.state_of(late) == "superseded"
+    assert await hoekstra.account("w1") is None
+    await hoekstra.hr("rehired", "w1", sequence=3)
+    assert await hoekstra.account("w1") is not None
+
+
 async def test_a_leaver_overtakes_open_work_and_a_late_hire_does_not_undo_it(
     hoekstra: Customer,
 ) -> None:
