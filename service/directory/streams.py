@@ -110,18 +110,22 @@ def _store(transaction: Transaction, organization: str, event: SecurityEvent) ->
 # Pushing
 
 
-def due(transaction: Transaction, now: datetime) -> bool:
-    """Whether a stream waits for somebody to push it."""
-    return bool(transaction.execute(select(exists().where(_is_due(now)))).scalar_one())
+def due(transaction: Transaction, owner: str, now: datetime) -> bool:
+    """Whether a stream waits for ``owner`` to claim it."""
+    return bool(transaction.execute(select(exists().where(_is_due(owner, now)))).scalar_one())
 
 
 def claim(
     transaction: Transaction, *, owner: str, now: datetime, lease: timedelta, limit: int
 ) -> list[str]:
-    """The organizations of the longest due streams, leased: nobody else pushes them."""
+    """The organizations of the longest due streams, leased: nobody else pushes them.
+
+    ``owner`` names one run of one process; ``instance#run`` takes over at once what an earlier run
+    of the same instance held.
+    """
     wanted = (
         select(t.streams.c.organization)
-        .where(_is_due(now))
+        .where(_is_due(owner, now))
         .order_by(t.streams.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -323,11 +327,19 @@ def _stream(row: Row[Any]) -> Stream:
     )
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
+def _is_due(owner: str, now: datetime) -> ColumnElement[bool]:
+    instance, named, _ = owner.partition("#")
+    earlier_run = and_(
+        t.streams.c.owner.startswith(f"{instance}#", autoescape=True), t.streams.c.owner != owner
+    )
     return and_(
         t.streams.c.stopped_at.is_(None),
         t.streams.c.due_at <= now,
-        or_(t.streams.c.lease_until.is_(None), t.streams.c.lease_until <= now),
+        or_(
+            t.streams.c.lease_until.is_(None),
+            t.streams.c.lease_until <= now,
+            *([earlier_run] if named else []),
+        ),
         exists().where(t.security_events.c.organization == t.streams.c.organization),
     )
 

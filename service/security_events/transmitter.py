@@ -69,7 +69,8 @@ class Transmitter:
         settings: TransmitterSettings | None = None,
         on_push: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
-        """``issuer``: our public URL. ``owner`` names one run of one process."""
+        """``issuer``: our public URL. ``owner`` names one run of one process, as
+        ``streams.claim`` has it."""
         self._database = database
         self._clock = clock
         self._keys = keys
@@ -100,7 +101,7 @@ class Transmitter:
         """Begins a turn of each due stream, as far as there is room."""
         room = self._settings.at_once - len(self._turns)
         now = self._clock.now()
-        if room <= 0 or not await self._database.read(lambda tx: streams.due(tx, now)):
+        if room <= 0 or not await self._database.read(lambda tx: streams.due(tx, self._owner, now)):
             return
         held_at, lease = self._clock.monotonic(), self._lease
         claimed = await self._database.transact(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -116,6 +117,23 @@ async def test_a_process_that_dies_after_the_answer_leaves_a_repeat_with_the_sam
         await receiver.until(3)
     assert [push.jti for push in receiver.taken] == [first, first, second]
     assert receiver.taken[0].claims == receiver.taken[1].claims
+
+
+async def test_a_restarted_instance_takes_over_at_once_and_another_waits_for_the_lease(
+    hoekstra: Customer,
+) -> None:
+    await queue(hoekstra, 1)
+    now, lease = SystemClock().now(), timedelta(seconds=30)
+
+    async def claim(owner: str, at: datetime = now) -> list[str]:
+        return await hoekstra.database.transact(
+            lambda tx: streams.claim(tx, owner=owner, now=at, lease=lease, limit=5)
+        )
+
+    assert await claim("a#1") == ["hoekstra"]
+    assert await claim("b#1") == await claim("a#1") == await claim("a_#1") == []
+    assert await claim("a#2") == ["hoekstra"]
+    assert await claim("b#1", now + lease) == ["hoekstra"]
 
 
 async def test_two_processes_do_not_push_the_same_stream_at_once(
