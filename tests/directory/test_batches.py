@@ -223,7 +223,7 @@ class World:
         outcomes = select(t.outcomes).where(t.outcomes.c.organization.in_(names))
         for row in tx.execute(outcomes.order_by(t.outcomes.c.number)):
             by = which.get(row.data.get("supersededBy", ""))
-            told[who.get(row.user_id, row.organization[-1])].append(
+            told[str(who.get(row.user_id, row.organization[-1]))].append(
                 (row.sequence if row.user_id else 0, row.type, which.get(row.event_id), by)
             )
         waits = tx.execute(select(t.waits).where(t.waits.c.event_id.in_(list(which)))).all()
