@@ -17,11 +17,15 @@ from aiokafka.record.default_records import (
 )
 from aiokafka.record.memory_records import _MemoryRecordsPy  # pyright: ignore[reportPrivateUsage]
 from aiokafka.record.util import decode_varint
+from cramjam import DecompressionError
 
 from consumers.records import Record
 from service.kafka import KafkaConnection
 
-UNREADABLE: Final = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
+UNREADABLE: Final = (
+    *(UnicodeDecodeError, CorruptRecordException),
+    *(UnsupportedCodecError, DecompressionError),
+)
 """What a fetch raises over what a partition holds, and would raise again for ever."""
 _ENOUGH: Final = 1024 * 1024
 """Bytes of one fetch, as of aiokafka's own."""
@@ -36,8 +40,8 @@ async def read_by_hand(
     """What the partition holds from ``offset`` on, as far as one fetch goes; aborted transactions
     left out. ``enough``: bytes; a batch always comes whole. What is not UTF-8 in a header's name is written ``\\xe9``.
 
-    Raises KafkaError, OSError; CorruptRecordException and UnsupportedCodecError say that the
-    partition holds what nobody can read. Bounded by nothing but the brokers: give it a timeout.
+    Raises KafkaError, OSError; CorruptRecordException, UnsupportedCodecError and DecompressionError
+    say that the partition holds what nobody can read. Bounded by nothing but the brokers: give it a timeout.
     """
     client = AIOKafkaClient(**connection.arguments())
     try:
@@ -60,8 +64,8 @@ def why_unreadable(error: BaseException) -> str:
     """What an operator must do about a partition that nobody can read."""
     if isinstance(error, UnsupportedCodecError):
         return (
-            "its records are compressed in a way that this installation cannot read: install the"
-            " Python package cramjam, or have the producer use gzip"
+            "its records are compressed in a way that nobody here can read: have the producer use"
+            " gzip, snappy, lz4 or zstd"
         )
     return (
         "a batch of records is damaged: restore it on the broker, or move the group's offset behind"
