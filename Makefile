@@ -15,7 +15,7 @@ IMAGE ?= auth0-provisioner:dev
 PARALLEL ?= -n auto
 BASE ?= python:3.11-slim-bookworm
 
-.PHONY: help setup run test check static kill bench fuzz requirements requirements-fresh fmt image clean
+.PHONY: help setup run test check static kill bench fuzz schemas requirements requirements-fresh fmt image clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -35,6 +35,10 @@ static: $(VENV)/.dev requirements-fresh
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m operators.schemas --check
+
+schemas: $(VENV)/.dev ## write docs/outcomes from the code; ARGS=--release makes today's the released ones
+	$(BIN)/python -m operators.schemas $(ARGS)
 
 kill: $(VENV)/.dev ## only the tests that kill processes over and over
 	$(BIN)/python -m pytest -m kill $(ARGS)

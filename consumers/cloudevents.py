@@ -20,6 +20,7 @@ from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
 from consumers.unusable import Unusable
+from service.tracing import NONE, Trace, trace_of
 
 MAX_BYTES: Final = 1024 * 1024
 """Longest value or body that is read, in bytes."""
@@ -38,7 +39,6 @@ _RFC_3339: Final = re.compile(
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # Together they stay below what one entry of a Postgres index can hold (about 2,700 bytes).
 _LONGEST: Final[Mapping[str, int]] = {"id": 512, "source": 1024, "type": 256, "subject": 512}
-_TRACE: Final = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 _CORE: Final = ("specversion", "id", "source", "type", "subject", "datacontenttype")
 
 
@@ -56,9 +56,13 @@ class Envelope:
     time: datetime | None = None
     partition_key: str | None = None
     sequence: str | None = None
-    traceparent: str | None = None
+    trace: Trace = NONE
     content_type: str | None = None
     data: Any = None
+
+    @property
+    def traceparent(self) -> str | None:
+        return self.trace.parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +273,7 @@ def _envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
                 "invalid_attribute",
                 f"The attribute {name} must be at most {longest} bytes without control characters.",
             )
-    time, trace = _text(attributes, "time"), _text(attributes, "traceparent")
+    time = _text(attributes, "time")
     return Envelope(
         id=core["id"],
         source=core["source"],
@@ -278,7 +282,7 @@ def _envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
         time=rfc_3339(time) if time else None,  # nothing is decided by it
         partition_key=_text(attributes, "partitionkey"),
         sequence=_text(attributes, "sequence"),
-        traceparent=trace if trace and _TRACE.fullmatch(trace) else None,
+        trace=trace_of(_text(attributes, "traceparent"), _text(attributes, "tracestate")),
         content_type=core.get("datacontenttype"),
         data=data,
     )
@@ -304,10 +308,24 @@ def _kafka_attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, 
             found[lower.removeprefix("ce_")] = value.decode()
         except UnicodeDecodeError:
             raise Unusable("invalid_attribute", f"The header {lower} is not UTF-8.") from None
-    bare = _kafka_header(headers, "traceparent")  # as OpenTelemetry's instrumentation sends it
-    if found and bare is not None:
-        found.setdefault("traceparent", bare)
+    return _with_trace(found, trace_of_record(headers))
+
+
+def _with_trace(found: dict[str, Any], bare: Trace) -> dict[str, Any]:
+    """A binary event's attributes; its own trace counts before that of what carries it."""
+    if found and "traceparent" not in found and bare.parent is not None:
+        found |= {"traceparent": bare.parent, "tracestate": bare.state}
     return found
+
+
+def trace_of_record(headers: Sequence[tuple[str, bytes | None]]) -> Trace:
+    """The trace of a record by its bare headers, as OpenTelemetry's instrumentation sends them."""
+    return trace_of(_kafka_header(headers, "traceparent"), _kafka_header(headers, "tracestate"))
+
+
+def trace_of_request(headers: Mapping[str, str]) -> Trace:
+    """The same of a request. ``headers``: names in lower case."""
+    return trace_of(headers.get("traceparent"), headers.get("tracestate"))
 
 
 def _kafka_header(headers: Iterable[tuple[str, bytes | None]], wanted: str) -> str | None:
@@ -325,9 +343,7 @@ def _http_attributes(headers: Mapping[str, str]) -> dict[str, Any]:
                 found[name.removeprefix("ce-")] = unquote(value, errors="strict")
             except UnicodeDecodeError:
                 raise Unusable("invalid_attribute", f"The header {name} is not UTF-8.") from None
-    if found and "traceparent" not in found and "traceparent" in headers:
-        found["traceparent"] = headers["traceparent"]
-    return found
+    return _with_trace(found, trace_of_request(headers))
 
 
 def _media_type(content_type: str | None) -> str:

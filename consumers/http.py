@@ -27,16 +27,19 @@ from consumers.cloudevents import (
     UnsupportedMediaType,
     content_of,
     read_request,
+    trace_of_request,
 )
 from consumers.faults import place_of
 from consumers.mappings.canonical import Mapper, canonical
 from consumers.refusing import Refusal
+from consumers.settling import traced
 from consumers.unusable import Unusable
 from service.clock import Clock
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Received
 from service.errors import Refused
 from service.organizations import SLUG
+from service.tracing import Trace
 
 _SLUG: Final = re.compile(SLUG)
 _TOKEN: Final = re.compile(r"ap_[0-9a-f]{1,64}_[A-Za-z0-9_-]{1,200}")
@@ -120,8 +123,9 @@ class EventDoor:
         body = await body_of(request)
         items = _items(request, body)
         self.count(organization, len(items))
+        trace = trace_of_request(request.headers)
         now = self._clock.now()
-        inputs: list[Input] = [self._understood(item, organization, now) for item in items]
+        inputs: list[Input] = [self._understood(item, organization, now, trace) for item in items]
 
         def work(transaction: Transaction) -> list[Taken]:
             return take(transaction, inputs, tell_state=True)
@@ -141,7 +145,7 @@ class EventDoor:
         """Raises Refusal where the organization has sent too many."""
         self._callers.spend(organization, events)
 
-    def _understood(self, item: Item, organization: str, now: datetime) -> Understood:
+    def _understood(self, item: Item, organization: str, now: datetime, trace: Trace) -> Understood:
         envelope = item.envelope
         try:
             mapped = self._mapper(envelope)
@@ -166,7 +170,7 @@ class EventDoor:
             headers=list(item.headers),
             content=content_of(envelope),
             effective_at=mapped.event.effective_at,
-            traceparent=envelope.traceparent,
+            **traced(envelope.trace if envelope.trace.parent else trace),
         )
         return Understood(organization=organization, event=mapped.event, received=received)
 

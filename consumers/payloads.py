@@ -13,12 +13,12 @@ from typing import Any, Final
 import structlog
 
 from consumers.admission import Input
-from consumers.cloudevents import Item, Plain
+from consumers.cloudevents import Item, Plain, trace_of_request
 from consumers.faults import place_of
 from consumers.mappings.canonical import canonical, canonical_type, in_zone
 from consumers.mappings.compiling import Compiled
 from consumers.mappings.engine import UNREADABLE, Arrived, Found, Result, read, unread
-from consumers.settling import CHILD_HEADER, body_of, child_of, of_cloudevent, settled
+from consumers.settling import CHILD_HEADER, body_of, child_of, of_cloudevent, settled, traced
 from consumers.unusable import Unusable
 from service.directory.inbox import Received
 
@@ -152,6 +152,8 @@ def _received(
         at=now,
         body=body,
         headers=[*headers, (SOURCE_HEADER, hook.source)],
+        mapping=hook.declared.label if hook.declared is not None else None,
+        **traced(trace_of_request(dict(headers))),
     )
 
 

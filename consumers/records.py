@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from consumers.admission import Input, Understood
-from consumers.cloudevents import Envelope, read_any_record, read_record
+from consumers.cloudevents import Envelope, read_any_record, read_record, trace_of_record
 from consumers.faults import place_of
 from consumers.mappings.canonical import (
     MAPPINGS,
@@ -25,7 +25,7 @@ from consumers.mappings.compiling import Compiled
 from consumers.mappings.engine import UNREADABLE, Arrived, Found, unread
 from consumers.mappings.engine import read as read_by_mapping
 from consumers.mappings.packs import CANONICAL, named
-from consumers.settling import CHILD_HEADER, body_of, child_of, of_cloudevent, settled
+from consumers.settling import CHILD_HEADER, body_of, child_of, of_cloudevent, settled, traced
 from consumers.unusable import Unusable
 from service.directory.inbox import Received
 from service.directory.mappings import Declared
@@ -134,7 +134,7 @@ def inputs(record: Record, route: Route, now: datetime, *, fetched: Any = None) 
     """
     if route.declared is None or record.is_misnamed or _is_tombstone(record):
         return [read(record, route, now)]
-    received = _received(record, route, now)
+    received = replace(_received(record, route, now), mapping=route.declared.label)
     try:
         found = read_any_record(record.headers, record.value)
     except Unusable as problem:
@@ -273,4 +273,5 @@ def _received(record: Record, route: Route, now: datetime) -> Received:
         partition=record.partition,
         offset=record.offset,
         key=record.key,
+        **traced(trace_of_record(record.headers)),
     )

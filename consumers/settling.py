@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 import orjson
 
@@ -14,6 +14,7 @@ from consumers.mappings.canonical import Mapped
 from consumers.mappings.engine import Arrived, Found, Ignored, Result
 from consumers.unusable import Unusable
 from service.directory.inbox import Received
+from service.tracing import Trace
 from service.workers import OUT
 
 CHILD_HEADER: Final = "provisioner-child"
@@ -47,15 +48,26 @@ def settled(
 
 
 def of_cloudevent(received: Received, envelope: Envelope) -> Received:
-    """The same, under the envelope's id."""
+    """The same, under the envelope's id; its own trace counts before that of what carried it."""
+    trace = Trace(parent=received.traceparent, state=received.tracestate)
     return replace(
         received,
         source=envelope.source,
         source_id=envelope.id,
         type=envelope.type,
         content=content_of(envelope),
-        traceparent=envelope.traceparent,
+        **traced(envelope.trace if envelope.trace.parent else trace),
     )
+
+
+class Traced(TypedDict):
+    traceparent: str | None
+    tracestate: str | None
+
+
+def traced(trace: Trace) -> Traced:
+    """A trace as members of Received."""
+    return Traced(traceparent=trace.parent, tracestate=trace.state)
 
 
 def body_of(found: Found, arrived: Arrived, body: bytes | None) -> bytes | None:

@@ -214,12 +214,17 @@ def short(outcome_type: str) -> str:
     return outcome_type.removeprefix(PREFIX).removesuffix(SUFFIX)
 
 
+_NOT_SHOWN = frozenset(
+    ("event", "error", "latencyMs", "attempts", "auth0RequestId", "user", "values")
+)
+
+
 def detail_of(outcome: Outcome, *, known_user: str | None = None) -> str:
     """What an outcome says beyond its type, in few words. ``known_user``: the Auth0 id told anyway."""
     told = {
         name: value
         for name, value in outcome.data.items()
-        if name not in ("event", "error", "latencyMs") and value not in (None, [], {}, known_user)
+        if name not in _NOT_SHOWN and value not in (None, [], {}, known_user)
     }
     error = outcome.data.get("error")
     if error:

@@ -118,8 +118,9 @@ class _Run:
         operation, headers = step.operation, dict[bytes, bytes]()
         if operation.version is not None and step.method != "POST" and step.created is None:
             headers[b"if-match"] = operation.version.encode("latin-1")
-        if (traceparent := self.request.headers.get(b"traceparent")) is not None:
-            headers[b"traceparent"] = traceparent
+        for name in (b"traceparent", b"tracestate"):
+            if (value := self.request.headers.get(name)) is not None:
+                headers[name] = value
         return Request(
             method=step.method,
             organization=self.request.organization,

@@ -53,7 +53,8 @@ class Door:
             id=request.later.txn if request.later is not None else None,
             body=body,
             correlation_id=request.correlation_id,
-            traceparent=request.traceparent,
+            traceparent=request.trace.parent,
+            tracestate=request.trace.state,
         )
 
 

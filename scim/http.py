@@ -13,12 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from scim.errors import ScimError
 from scim.preferences import Later
+from service.tracing import Trace, trace_of
 
 LARGEST_BODY: Final = 1024 * 1024
 MEDIA_TYPE: Final = b"application/scim+json"
 _OVERRIDES: Final = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _TAG: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Disconnected(Exception):
@@ -58,9 +58,8 @@ class Request:
             raise ScimError(400, "The body is not valid JSON.", "invalidSyntax") from error
 
     @property
-    def traceparent(self) -> str | None:
-        value = self.header(b"traceparent")
-        return value if value and _TRACEPARENT.fullmatch(value) else None
+    def trace(self) -> Trace:
+        return trace_of(self.header(b"traceparent"), self.header(b"tracestate"))
 
     def require_match(self, version: int) -> None:
         """Raises ScimError 412 where If-Match names other versions (RFC 7644 section 3.14)."""

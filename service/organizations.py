@@ -109,6 +109,8 @@ class Organization(Configured):
     """Extensions of the customer's own, beside the enterprise extension."""
     security_events: SecurityEvents | None = None
     """Where Security Event Tokens about its people are pushed to."""
+    outcomes: Literal["notice", "full"] = "notice"
+    """Whether outcome events name people and values (full), or ids and names of attributes."""
     policies: Policies = Policies()
 
     @model_validator(mode="after")

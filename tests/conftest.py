@@ -14,6 +14,7 @@ import pytest
 
 from tests.infrastructure.availability import UnavailableError
 from tests.infrastructure.kafka import create_topic, delete_topic, kafka_broker
+from tests.infrastructure.outcomes import Watch
 from tests.infrastructure.postgres import create_database, drop_database, postgres_server
 from tests.infrastructure.processes import RunningProcess, start, tail
 
@@ -52,6 +53,20 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TEST_DATABASE_URL"] = servers.enter_context(postgres_server())
     with contextlib.suppress(UnavailableError):
         os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"] = servers.enter_context(kafka_broker())
+
+
+@pytest.fixture(scope="session")
+def _watched_outcomes() -> Iterator[Watch]:
+    watch = Watch()
+    watch.start()
+    yield watch
+    watch.stop()
+
+
+@pytest.fixture(autouse=True)
+def _every_outcome_fits_its_schema(_watched_outcomes: Watch) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    yield
+    assert _watched_outcomes.taken() == []
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,11 @@ class Compiled:
     enriched: tuple[Rule, ...]
     samples: tuple[d.Sample, ...]
 
+    @property
+    def label(self) -> str:
+        """Name and version, as events and outcomes tell it."""
+        return f"{self.name}@{self.version}"
+
 
 def compiled(document: d.Document, *, where: str) -> Compiled:
     """Raises ConfigurationError that names the place, such as ``rules[hires].subject``."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import httpx
 from auth0.management.core.api_error import ApiError
@@ -27,6 +27,10 @@ Verdict = Literal[
 ]
 
 
+_REQUEST_IDS: Final = ("x-auth0-requestid", "x-request-id", "x-correlation-id", "cf-ray")
+"""Headers that name a request, the most telling first: the last one is of the network before Auth0."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """``code``: Auth0's ``errorCode`` where it gave one. ``message`` may hold personal data: it is
@@ -41,6 +45,13 @@ class Answer:
     headers: Mapping[str, str] | None = None
 
     @property
+    def request_id(self) -> str | None:
+        """Auth0's own id of the request, which its support asks for; None where it gave none."""
+        headers = self.headers or {}
+        found = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+        return found[:100] if found is not None and found.isprintable() else None
+
+    @property
     def lacks_scope(self) -> bool:
         """Our credentials are good and do not reach this far. ``errorCode`` may be missing."""
         return self.verdict == "forbidden" and (
@@ -49,7 +60,8 @@ class Answer:
 
 
 def ok(status: int, data: Any, headers: Mapping[str, str]) -> Answer:
-    return Answer(verdict="ok", status=status, data=data, headers=headers)
+    lower = {name.lower(): value for name, value in headers.items()}
+    return Answer(verdict="ok", status=status, data=data, headers=lower)
 
 
 def failed(error: Exception) -> Answer:

@@ -16,6 +16,7 @@ from service.directory.database import Transaction
 from service.directory.dialect import among
 from service.directory.inbox import Event, Problem, Received
 from service.directory.snapshots import Snapshot
+from service.outcomes.endings import Comparison
 from service.workers import WorkerEvent
 
 PORTION: Final = 500
@@ -149,6 +150,7 @@ def _let_go(
         causation_id=event.id,
         correlation_id=event.correlation_id,
         traceparent=event.traceparent,
+        tracestate=event.tracestate,
     )
     workers.accept(transaction, registered, left, received)
     return True
@@ -163,7 +165,7 @@ def _conclude(transaction: Transaction, run: Snapshot, event: Event, now: dateti
     )
     if transaction.execute(going).first() is not None:
         return False
-    data = {"snapshot": {"name": run.name, "workers": run.count, "absent": run.absent}}
-    inbox.finish(transaction, event.id, "succeeded", now=now, result="applied", data=data)
+    compared = Comparison(name=run.name, workers=run.count, absent=run.absent)
+    inbox.finish(transaction, event.id, "succeeded", now=now, result="applied", compared=compared)
     snapshots.store(transaction, run.organization, run.name, ended_at=now)
     return True

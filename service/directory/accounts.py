@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    func,
     or_,
     select,
     update,
@@ -300,12 +301,32 @@ def waiting_events(transaction: Transaction, account_id: str) -> Sequence[Row[An
     ).all()
 
 
-def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> list[str]:
+def note_failed_try(transaction: Transaction, account_id: str, now: datetime) -> None:
+    """Counts a failed try of an account, for the events that wait for it."""
+    transaction.execute(
+        update(t.waits)
+        .where(t.waits.c.account_id == account_id)
+        .values(failures=t.waits.c.failures + 1, failed_at=func.coalesce(t.waits.c.failed_at, now))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """An event that waits for nothing more; how many tries of its last account failed, since when."""
+
+    event_id: str
+    failures: int
+    failed_at: datetime | None
+
+
+def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> list[Waited]:
     """Drops waits of this account up to a revision; returns events that now wait for nothing more."""
     here = and_(t.waits.c.account_id == account_id, t.waits.c.revision <= revision)
-    touched = list(
-        transaction.execute(t.waits.delete().where(here).returning(t.waits.c.event_id)).scalars()
-    )
+    told = (t.waits.c.event_id, t.waits.c.failures, t.waits.c.failed_at)
+    touched = {
+        row.event_id: Waited(event_id=row.event_id, failures=row.failures, failed_at=row.failed_at)
+        for row in transaction.execute(t.waits.delete().where(here).returning(*told))
+    }
     if not touched:
         return []
     # Held, so that of two lanes that end an event's last waits the second one sees the first.
@@ -315,7 +336,7 @@ def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> li
         .order_by(t.events.c.id)
         .with_for_update()
     )
-    return waiting_for_nothing(transaction, touched)
+    return [touched[each] for each in waiting_for_nothing(transaction, list(touched))]
 
 
 def waiting_for_nothing(transaction: Transaction, event_ids: Sequence[str]) -> list[str]:

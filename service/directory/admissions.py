@@ -95,7 +95,7 @@ def _repeated(
                 event_id=row["id"],
                 ended="duplicate",
                 now=row["accepted_at"],
-                data={"repeats": row["causation_id"]},
+                by=row["causation_id"],
             )
             for row in same
             if row["id"] in numbers

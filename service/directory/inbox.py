@@ -29,8 +29,10 @@ from service.directory.dialect import columns, insert_unless_known
 from service.directory.outbox import Draft
 from service.directory.prepared import Prepared
 from service.directory.responses import Response
+from service.directory.told import TOLD, Ended, ended_as, facts_of, responded
 from service.ids import new_id
-from service.outcomes.catalogue import OutcomeType
+from service.outcomes.data import Data, Error
+from service.outcomes.endings import Comparison, EventScheduled, EventStaged
 
 Door = Literal["scim", "http", "kafka", "operator"]
 EventState = Literal[
@@ -45,21 +47,9 @@ EventState = Literal[
     "cancelled",
     "discarded",
 ]
-Ended = Literal[
-    "succeeded", "superseded", "rejected", "deadlettered", "duplicate", "cancelled", "discarded"
-]
 _Told = Mapping[str, Any]
 """An event's row: what its outcomes tell of it, by column."""
 OPEN: Final = ("accepted", "scheduled", "staged")
-_ENDINGS: Final[Mapping[Ended, OutcomeType]] = {
-    "succeeded": "event.succeeded",
-    "superseded": "event.superseded",
-    "rejected": "event.rejected",
-    "deadlettered": "event.deadlettered",
-    "duplicate": "event.duplicate",
-    "cancelled": "event.cancelled",
-    "discarded": "event.discarded",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +63,24 @@ class Problem:
     code: str
     message: str
     status: int | None = None
+    retry_after: float | None = None
+    """Seconds, where Auth0 named them."""
+    request_id: str | None = None
+    """Auth0's own id of the request that it refused."""
 
     def as_document(self) -> dict[str, Any]:
-        return {
-            "class": self.kind,
-            "code": self.code,
-            "message": self.message,
-            "httpStatus": self.status,
-        }
+        return self.as_error().document()
+
+    def as_error(self) -> Error:
+        """As outcomes tell it."""
+        return Error(
+            kind=self.kind,
+            code=self.code,
+            message=self.message,
+            http_status=self.status,
+            retry_after=self.retry_after,
+            auth0_request_id=self.request_id,
+        )
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Problem:
@@ -89,7 +89,20 @@ class Problem:
             code=document["code"],
             message=document["message"],
             status=document["httpStatus"],
+            retry_after=document.get("retryAfter"),
+            request_id=document.get("auth0RequestId"),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tries:
+    """How often something was tried in all, and when that failed first."""
+
+    count: int = 1
+    first_failed_at: datetime | None = None
+
+
+ONE_TRY: Final = Tries()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +129,9 @@ class Received:
     causation_id: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
+    mapping: str | None = None
+    """The declared mapping that read it, and its version: ``name@3``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +159,8 @@ class Event:
     causation_id: str | None
     correlation_id: str | None
     traceparent: str | None
+    tracestate: str | None = None
+    mapping: str | None = None
     accepted_at: datetime
     effective_at: datetime | None
     finished_at: datetime | None
@@ -194,7 +212,7 @@ def admit_known(transaction: Transaction, received: Received, row: Mapping[str, 
         assert known is not None
         return Admission(verdict="redelivery", event_id=known)
     if (earlier.type, earlier.body_hash) == (row["type"], row["body_hash"]):
-        finish(transaction, event_id, "duplicate", now=received.at, data={"repeats": earlier.id})
+        finish(transaction, event_id, "duplicate", now=received.at, by=earlier.id)
         return Admission(verdict="duplicate", event_id=event_id, number=number)
     problem = Problem(
         kind="input",
@@ -228,6 +246,8 @@ def row_of(
         "causation_id": received.causation_id,
         "correlation_id": received.correlation_id or event_id,
         "traceparent": received.traceparent,
+        "tracestate": received.tracestate,
+        "mapping": received.mapping,
         "accepted_at": received.at,
         "effective_at": received.effective_at,
     }
@@ -294,9 +314,14 @@ def finish(
     now: datetime,
     result: Literal["applied", "waiting", "held"] | None = None,
     problem: Problem | None = None,
-    data: Mapping[str, Any] | None = None,
+    by: str | None = None,
+    tries: Tries = ONE_TRY,
+    compared: Comparison | None = None,
 ) -> bool:
-    """Ends an event, once: False (and nothing written) where it has ended before."""
+    """Ends an event, once: False (and nothing written) where it has ended before.
+
+    ``by``: the event that it repeats, or that took its place. ``compared``: of a full export.
+    """
     row = _FINISH.first(
         transaction,
         {
@@ -310,9 +335,18 @@ def finish(
     if row is None:
         return False
     _END_WAITS.run(transaction, {"of": event_id})
-    told = _told(row, now, result, problem, data)
-    _emit(transaction, _ENDINGS[ended], row, event_id, now, told)
-    _respond(transaction, row, event_id, ended, told.get("error"), now)
+    ending = Ending(
+        event_id=event_id,
+        ended=ended,
+        now=now,
+        result=result,
+        problem=problem,
+        by=by,
+        tries=tries,
+        compared=compared,
+    )
+    outbox.emit_many(transaction, [_draft_of(ending, row)])
+    _respond(transaction, row, event_id, ended, problem, now)
     return True
 
 
@@ -325,7 +359,10 @@ class Ending:
     now: datetime
     result: Literal["applied", "waiting", "held"] | None = None
     problem: Problem | None = None
-    data: Mapping[str, Any] | None = None
+    by: str | None = None
+    """The event that it repeats, or that took its place."""
+    tries: Tries = ONE_TRY
+    compared: Comparison | None = None
 
 
 def finish_many(transaction: Transaction, endings: Sequence[Ending]) -> None:
@@ -339,7 +376,9 @@ def finish_many(transaction: Transaction, endings: Sequence[Ending]) -> None:
                 now=each.now,
                 result=each.result,
                 problem=each.problem,
-                data=each.data,
+                by=each.by,
+                tries=each.tries,
+                compared=each.compared,
             )
         return
     rows = [
@@ -360,34 +399,21 @@ def finish_many(transaction: Transaction, endings: Sequence[Ending]) -> None:
     told = [each for each in endings if each.event_id in ended]
     outbox.emit_many(transaction, [_draft_of(each, ended[each.event_id]) for each in told])
     for each in told:
-        error = each.problem.as_document() if each.problem else None
-        _respond(transaction, ended[each.event_id], each.event_id, each.ended, error, each.now)
+        row = ended[each.event_id]
+        _respond(transaction, row, each.event_id, each.ended, each.problem, each.now)
 
 
 def _draft_of(ending: Ending, row: _Told) -> Draft:
-    return _draft(
-        _ENDINGS[ending.ended],
-        row,
-        ending.event_id,
-        ending.now,
-        _told(row, ending.now, ending.result, ending.problem, ending.data),
+    data = ended_as(
+        ending.ended,
+        facts_of(row, ending.now, ending.tries.count),
+        state=ending.result,
+        error=ending.problem.as_error() if ending.problem else None,
+        by=ending.by,
+        first_failed_at=ending.tries.first_failed_at,
+        compared=ending.compared,
     )
-
-
-def _told(
-    row: _Told,
-    now: datetime,
-    result: str | None,
-    problem: Problem | None,
-    data: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What the outcome of an event's end tells."""
-    told = _facts(row, now) | dict(data or {})
-    if result is not None:
-        told["state"] = result
-    if problem is not None:
-        told["error"] = problem.as_document()
-    return told
+    return _draft(row, ending.event_id, ending.now, data)
 
 
 def promise(transaction: Transaction, event_id: str, response: Response, *, now: datetime) -> None:
@@ -399,10 +425,11 @@ def promise(transaction: Transaction, event_id: str, response: Response, *, now:
         update(t.events)
         .where(t.events.c.id == event_id)
         .values(headers=[response.as_header()])
-        .returning(*_TOLD, t.events.c.state, t.events.c.error)
+        .returning(*TOLD, t.events.c.state, t.events.c.error)
     ).one()
     if row.state not in OPEN:
-        _respond(transaction, columns(row), event_id, row.state, row.error, now)
+        problem = Problem.from_document(row.error) if row.error else None
+        _respond(transaction, columns(row), event_id, row.state, problem, now)
 
 
 def _respond(
@@ -410,14 +437,15 @@ def _respond(
     row: _Told,
     event_id: str,
     ended: str,
-    problem: Mapping[str, Any] | None,
+    problem: Problem | None,
     now: datetime,
 ) -> None:
     # Of other doors the headers are what the producer sent.
     promised = responses.promised(row["headers"]) if row["door"] == "scim" else None
     if promised is not None:
-        told = _facts(row, now) | responses.told(promised, ended, problem)
-        _emit(transaction, "scim.responded", row, event_id, now, told)
+        payload = responses.told(promised, ended, problem.as_document() if problem else None)
+        data = responded(facts_of(row, now), payload)
+        outbox.emit_many(transaction, [_draft(row, event_id, now, data)])
 
 
 def conclude(
@@ -426,16 +454,17 @@ def conclude(
     *,
     now: datetime,
     result: Literal["applied", "waiting", "held"],
+    tries: Tries = ONE_TRY,
 ) -> None:
     """Ends an event that waits for no account any more: dead-lettered where one of them failed."""
     failure = transaction.execute(
         select(t.events.c.error).where(t.events.c.id == event_id)
     ).scalar_one()
     if failure is None:
-        finish(transaction, event_id, "succeeded", now=now, result=result)
+        finish(transaction, event_id, "succeeded", now=now, result=result, tries=tries)
     else:
         problem = Problem.from_document(failure)
-        finish(transaction, event_id, "deadlettered", now=now, problem=problem)
+        finish(transaction, event_id, "deadlettered", now=now, problem=problem, tries=tries)
 
 
 def pass_through(
@@ -444,19 +473,19 @@ def pass_through(
     state: Literal["scheduled", "staged"],
     *,
     now: datetime,
-    data: Mapping[str, Any] | None = None,
 ) -> None:
     """Marks an open event as scheduled or staged; its ending comes later."""
     row = transaction.execute(
         update(t.events)
         .where(t.events.c.id == event_id, t.events.c.state.in_(OPEN))
         .values(state=state)
-        .returning(*_TOLD)
+        .returning(*TOLD)
     ).one_or_none()
     if row is not None:
-        outcome: OutcomeType = "event.scheduled" if state == "scheduled" else "event.staged"
-        facts = _facts(columns(row), now)
-        _emit(transaction, outcome, columns(row), event_id, now, facts | dict(data or {}))
+        told = (EventScheduled if state == "scheduled" else EventStaged)(
+            **facts_of(columns(row), now)
+        )
+        outbox.emit_many(transaction, [_draft(columns(row), event_id, now, told)])
 
 
 def resume(transaction: Transaction, event_id: str) -> bool:
@@ -472,29 +501,13 @@ def resume(transaction: Transaction, event_id: str) -> bool:
     )
 
 
-_TOLD: Final = (
-    t.events.c.organization,
-    t.events.c.user_id,
-    t.events.c.source,
-    t.events.c.source_id,
-    t.events.c.door,
-    t.events.c.type,
-    t.events.c.topic,
-    t.events.c.partition,
-    t.events.c.offset,
-    t.events.c.correlation_id,
-    t.events.c.traceparent,
-    t.events.c.accepted_at,
-    t.events.c.causation_id,
-    t.events.c.headers,
-)
 _FINISH: Final = Prepared(
     update(t.events)
     .where(
         t.events.c.id == bindparam("of"),
         t.events.c.state.in_([literal_column(f"'{state}'") for state in OPEN]),
     )
-    .returning(*_TOLD)
+    .returning(*TOLD)
 )
 _ENDING: Final = ("id", "state", "result", "error", "finished_at")
 _FINISH_MANY: Final = Prepared(
@@ -503,8 +516,8 @@ _FINISH_MANY: Final = Prepared(
         " finished_at = given.finished_at"
         f" FROM {many.unnested(t.events, _ENDING)}"
         " WHERE events.id = given.id AND events.state = ANY (ARRAY['accepted', 'scheduled', 'staged'])"
-        " RETURNING events.id, " + ", ".join(f'events."{column.name}"' for column in _TOLD)
-    ).columns(t.events.c.id, *_TOLD)
+        " RETURNING events.id, " + ", ".join(f'events."{column.name}"' for column in TOLD)
+    ).columns(t.events.c.id, *TOLD)
 )
 _END_WAITS: Final = Prepared(delete(t.waits).where(t.waits.c.event_id == bindparam("of")))
 _END_WAITS_OF_MANY: Final = Prepared(
@@ -512,52 +525,17 @@ _END_WAITS_OF_MANY: Final = Prepared(
 )
 
 
-def _facts(row: _Told, now: datetime) -> dict[str, Any]:
-    """What every outcome of an event tells: where it came from and how long it took. No names."""
-    facts: dict[str, Any] = {
-        "event": {
-            "type": row["type"],
-            "door": row["door"],
-            "source": row["source"],
-            "sourceId": row["source_id"],
-        },
-        "latencyMs": round((now - row["accepted_at"]).total_seconds() * 1000),
-    }
-    if row["topic"] is not None:
-        facts["event"] |= {
-            "topic": row["topic"],
-            "partition": row["partition"],
-            "offset": row["offset"],
-        }
-    if row["causation_id"] is not None:
-        facts["event"]["causationId"] = row["causation_id"]
-    return facts
-
-
-def _emit(
-    transaction: Transaction,
-    outcome: OutcomeType,
-    row: _Told,
-    event_id: str,
-    now: datetime,
-    data: Mapping[str, Any],
-) -> None:
-    outbox.emit_many(transaction, [_draft(outcome, row, event_id, now, data)])
-
-
-def _draft(
-    outcome: OutcomeType, row: _Told, event_id: str, now: datetime, data: Mapping[str, Any]
-) -> Draft:
+def _draft(row: _Told, event_id: str, now: datetime, data: Data) -> Draft:
     return Draft(
-        type=outcome,
+        data=data,
         now=now,
         organization=row["organization"],
         user_id=row["user_id"],
         event_id=event_id,
         correlation_id=row["correlation_id"],
         traceparent=row["traceparent"],
+        tracestate=row["tracestate"],
         source=outbox.producer_key(row["source"]),
-        data=data,
     )
 
 

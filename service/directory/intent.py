@@ -315,13 +315,9 @@ def touch_users(
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:
     """Ends a user's own older open events: a newer one made them moot."""
     older = transaction.execute(_OPEN_OF_USER, {"user": user_id, "by": by}).scalars()
-    told = {"supersededBy": by}
     inbox.finish_many(
         transaction,
-        [
-            Ending(event_id=event_id, ended="superseded", now=now, data=told)
-            for event_id in older.all()
-        ],
+        [Ending(event_id=event_id, ended="superseded", now=now, by=by) for event_id in older.all()],
     )
 
 

@@ -14,6 +14,7 @@ from service.directory import outbox
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.errors import LostLease
+from service.outcomes.data import TenantPaused, TenantResumed
 
 
 def claim_tenant(
@@ -141,10 +142,10 @@ def pause_tenant(
     if first is None:
         transaction.execute(update(t.tenants).where(here).values(**told))
         return False
-    data = {"tenant": tenant, "reason": reason}
-    if resume_at is not None:
-        data["resumeAt"] = resume_at.isoformat()
-    outbox.emit(transaction, "tenant.paused", now=now, source=_key(tenant), data=data)
+    data = TenantPaused(
+        tenant=tenant, reason=reason, resume_at=resume_at.isoformat() if resume_at else None
+    )
+    outbox.emit(transaction, data, now=now, source=_key(tenant))
     return True
 
 
@@ -158,8 +159,7 @@ def resume_tenant(transaction: Transaction, tenant: str, now: datetime) -> bool:
     ).scalar_one_or_none()
     if resumed is None:
         return False
-    data = {"tenant": tenant}
-    outbox.emit(transaction, "tenant.resumed", now=now, source=_key(tenant), data=data)
+    outbox.emit(transaction, TenantResumed(tenant=tenant), now=now, source=_key(tenant))
     return True
 
 

@@ -17,7 +17,8 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.prepared import Prepared
 from service.ids import derived_id
-from service.outcomes.catalogue import OutcomeType, full_name
+from service.outcomes.catalogue import full_name
+from service.outcomes.data import Data
 
 SHARDS: Final = 16
 _LIKE_OURS: Final = re.compile(r"[a-z0-9_:-]*")
@@ -37,6 +38,7 @@ class Outcome:
     event_id: str | None
     correlation_id: str | None
     traceparent: str | None
+    tracestate: str | None = None
     data: Mapping[str, Any]
     created_at: datetime
     published_at: datetime | None
@@ -46,15 +48,17 @@ class Outcome:
 class Draft:
     """An outcome to be written. Keyed by user, else by organization, else by ``source``."""
 
-    type: OutcomeType
+    data: Data
     now: datetime
     organization: str | None = None
     user_id: str | None = None
     event_id: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     source: str | None = None
-    data: Mapping[str, Any] | None = None
+    auth0_user_id: str | None = None
+    """For security events, whose receivers know people by it, whatever outcomes tell."""
 
     @property
     def key(self) -> str:
@@ -65,7 +69,7 @@ class Draft:
 
 def emit(
     transaction: Transaction,
-    outcome: OutcomeType,
+    data: Data,
     *,
     now: datetime,
     organization: str | None = None,
@@ -73,20 +77,22 @@ def emit(
     event_id: str | None = None,
     correlation_id: str | None = None,
     traceparent: str | None = None,
+    tracestate: str | None = None,
     source: str | None = None,
-    data: Mapping[str, Any] | None = None,
+    auth0_user_id: str | None = None,
 ) -> str:
     """Writes an outcome and returns its id. Keyed by user, else by organization, else by source."""
     draft = Draft(
-        type=outcome,
+        data=data,
         now=now,
         organization=organization,
         user_id=user_id,
         event_id=event_id,
         correlation_id=correlation_id,
         traceparent=traceparent,
+        tracestate=tracestate,
         source=source,
-        data=data,
+        auth0_user_id=auth0_user_id,
     )
     return emit_many(transaction, [draft])[0]
 
@@ -105,26 +111,28 @@ def emit_many(transaction: Transaction, drafts: Sequence[Draft]) -> list[str]:
                 "key": key,
                 "sequence": sequence,
                 "shard": zlib.crc32(key.encode()) % SHARDS,
-                "type": full_name(draft.type),
+                "type": full_name(draft.data.type),
                 "organization": draft.organization,
                 "user_id": draft.user_id,
                 "event_id": draft.event_id,
                 "correlation_id": draft.correlation_id,
                 "traceparent": draft.traceparent,
-                "data": dict(draft.data or {}),
+                "tracestate": draft.tracestate,
+                "data": draft.data.document(),
                 "created_at": draft.now,
             }
         )
     many.insert(transaction, t.outcomes, rows)
     for row, draft in zip(rows, drafts, strict=True):
+        named = {"auth0UserId": draft.auth0_user_id} if draft.auth0_user_id else {}
         streams.tell(
             transaction,
-            draft.type,
+            draft.data.type,
             row["id"],
             organization=draft.organization,
             user_id=draft.user_id,
             event_id=draft.event_id,
-            data=row["data"],
+            data=row["data"] | named,
             now=draft.now,
         )
     return [row["id"] for row in rows]
@@ -226,6 +234,7 @@ def _outcome(row: Row[Any]) -> Outcome:
         event_id=row.event_id,
         correlation_id=row.correlation_id,
         traceparent=row.traceparent,
+        tracestate=row.tracestate,
         data=row.data,
         created_at=row.created_at,
         published_at=row.published_at,

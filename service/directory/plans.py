@@ -41,8 +41,8 @@ def plan(
     ]
     heard = people.employment_of(user).after(event, order) if user is not None else None
     if newer or (user is not None and event.kind != "attributes" and heard is None):
-        data = {"supersededBy": newer[0].event_id} if newer else None
-        inbox.finish(transaction, event_id, "superseded", now=now, data=data)
+        by = newer[0].event_id if newer else None
+        inbox.finish(transaction, event_id, "superseded", now=now, by=by)
         return
     for row in planned:
         if is_newer(order, row.worker_event["order"]) and displaces(
@@ -60,8 +60,7 @@ def plan(
             worker_event={"event": _to_document(event), "order": order},
         )
     )
-    data = {"effectiveAt": event.effective_at.isoformat()}
-    inbox.pass_through(transaction, event_id, "scheduled", now=now, data=data)
+    inbox.pass_through(transaction, event_id, "scheduled", now=now)
 
 
 def displace_planned(
@@ -92,8 +91,7 @@ def _displace(
 ) -> None:
     remove(transaction, row.event_id)
     ended = "cancelled" if rescinds(event, event_of(row)) else "superseded"
-    data = {"supersededBy": event_id}
-    inbox.finish(transaction, row.event_id, ended, now=now, data=data)
+    inbox.finish(transaction, row.event_id, ended, now=now, by=event_id)
 
 
 def _scheduled(

@@ -31,8 +31,10 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Problem, Received
 from service.directory.mappings import Declared
+from service.directory.told import by_column, facts_of
 from service.errors import NotFound
 from service.organizations import EventSource
+from service.outcomes.endings import EventReplayed
 from service.people import is_wanted
 from service.workers import WorkerEvent
 
@@ -325,6 +327,8 @@ def _carry_out(transaction: Transaction, event: Event, way: Way, now: datetime) 
         at=now,
         causation_id=event.id,
         correlation_id=event.correlation_id,
+        traceparent=event.traceparent,
+        tracestate=event.tracestate,
     )
     match way:
         case Reconcile():
@@ -389,22 +393,15 @@ def _process(transaction: Transaction, way: Process, received: Received) -> str:
 def _tell(transaction: Transaction, event: Event, replay_id: str, now: datetime) -> None:
     outbox.emit(
         transaction,
-        "event.replayed",
+        EventReplayed(**facts_of(by_column(event), now), replay=replay_id),
         now=now,
         organization=event.organization,
         user_id=event.user_id,
         event_id=event.id,
         correlation_id=event.correlation_id,
+        traceparent=event.traceparent,
+        tracestate=event.tracestate,
         source=outbox.producer_key(event.source),
-        data={
-            "event": {
-                "type": event.type,
-                "door": event.door,
-                "source": event.source,
-                "sourceId": event.source_id,
-            },
-            "replay": replay_id,
-        },
     )
 
 

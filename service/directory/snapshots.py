@@ -106,8 +106,7 @@ def complete(
     if run is None:
         _begin(transaction, organization, event.snapshot, now)
     elif run.event_id is not None:
-        data = {"supersededBy": event_id}
-        inbox.finish(transaction, run.event_id, "superseded", now=now, data=data)
+        inbox.finish(transaction, run.event_id, "superseded", now=now, by=event_id)
     began = run.began_at if run is not None else now
     store(
         transaction,

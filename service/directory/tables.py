@@ -297,6 +297,8 @@ events = Table(
     Column("causation_id", String(36)),
     Column("correlation_id", Text),
     Column("traceparent", Text),
+    Column("tracestate", Text),
+    Column("mapping", Text),  # that read it: name and version
     Column("accepted_at", Instant, nullable=False),
     Column("effective_at", Instant),
     Column("finished_at", Instant),
@@ -337,6 +339,8 @@ waits = Table(
     Column("account_id", String(36), primary_key=True),
     Column("user_id", String(36), primary_key=True),
     Column("revision", Integer, nullable=False),
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # tries of the account
+    Column("failed_at", Instant),  # the first of them
     Index(None, "account_id"),
     Index(None, "user_id"),
 )
@@ -433,6 +437,7 @@ outcomes = Table(
     Column("event_id", String(36)),
     Column("correlation_id", Text),
     Column("traceparent", Text),
+    Column("tracestate", Text),
     Column("data", Document, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("published_at", Instant),

@@ -28,12 +28,12 @@ class KafkaRecord:
 def to_record(outcome: Outcome, *, source: str = SOURCE) -> KafkaRecord:
     """Binary mode (CloudEvents Kafka binding 1.0, section 3.2), keyed by ``partitionkey``.
 
-    ``traceparent`` stands there twice: as an attribute, and bare, where OpenTelemetry looks.
+    The trace stands there twice: as attributes, and bare, where OpenTelemetry looks.
     """
     message = to_binary(_event(outcome, source), JSONFormat(), lambda _: outcome.key)
     headers = list(message.headers.items())
-    if outcome.traceparent is not None:
-        headers.append(("traceparent", outcome.traceparent.encode()))
+    trace = {"traceparent": outcome.traceparent, "tracestate": outcome.tracestate}
+    headers += [(name, value.encode()) for name, value in trace.items() if value is not None]
     return KafkaRecord(key=outcome.key.encode(), value=message.value, headers=headers)
 
 
@@ -59,6 +59,7 @@ def _event(outcome: Outcome, source: str) -> CloudEvent:
         "causationid": outcome.event_id,
         "correlationid": outcome.correlation_id,
         "traceparent": outcome.traceparent,
+        "tracestate": outcome.tracestate,
         "organization": organization,
     }
     attributes |= {name: value for name, value in told.items() if value is not None}

@@ -6,7 +6,7 @@ Key, value and headers as they came, and headers that say what went wrong; no st
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from service.outcomes.catalogue import OutcomeType, full_name
 RECORD_TIMESTAMP: Final = "kafka:timestamp"
 """Last of an event's stored headers: the record's timestamp, which is no header of its own."""
 _CALLS_FOR_ONE: Final[tuple[OutcomeType, ...]] = ("event.deadlettered", "event.rejected")
+REUSED: Final = "id_reuse_conflict"
 TYPES: Final = frozenset(full_name(outcome) for outcome in _CALLS_FOR_ONE)
 
 Header = tuple[str, bytes | None]
@@ -59,14 +60,26 @@ def dead_letter(event: Event, outcome: Outcome, *, group: str, service_version: 
         "dlq-first-failed-at": outcome.data.get("firstFailedAt", outcome.created_at.isoformat()),
         "dlq-last-failed-at": outcome.created_at.isoformat(),
         "dlq-service-version": service_version,
-        "dlq-mapping-version": outcome.data.get("mappingVersion"),
-        "dlq-replay-of": event.causation_id,
-        "dlq-replay-count": outcome.data.get("replayCount"),
+        "dlq-mapping-version": event.mapping,
+        # Of an id that was used before, the cause is that event, and this one no replay of it.
+        "dlq-replay-of": None if error.get("code") == REUSED else event.causation_id,
         # Where other tools look for it.
         "kafka_dlt-original-topic": event.topic,
+        "kafka_dlt-original-partition": event.partition,
+        "kafka_dlt-original-offset": event.offset,
+        "kafka_dlt-original-timestamp": timestamp.decode() if timestamp else None,
+        "kafka_dlt-original-consumer-group": group,
+        **_trace(event, headers),
     }
     added = [(name, str(value).encode()) for name, value in said.items() if value is not None]
     return DeadLetter(key=event.key, value=event.body, headers=[*headers, *added])
+
+
+def _trace(event: Event, headers: Sequence[Header]) -> dict[str, str | None]:
+    """The trace as bare headers, where the record came without: it may stand in the event itself."""
+    if any(name.lower() in ("traceparent", "ce_traceparent") for name, _ in headers):
+        return {}
+    return {"traceparent": event.traceparent, "tracestate": event.tracestate}
 
 
 def _decoded(value: str | None) -> bytes | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from service.auth0.answers import Answer
-from service.outcomes.catalogue import Effect as OutcomeName
+from service.outcomes import data as told
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
 from service.provisioning.observed import Observed, after, gone, marker, seen
@@ -21,19 +21,12 @@ Problem = tuple[str, str, str, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """An outcome to publish; ``data`` without personal data."""
-
-    outcome: OutcomeName
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The picture has changed (or been read); go on planning."""
 
     observed: Observed
-    told: tuple[Told, ...] = ()
+    told: tuple[told.Effect, ...] = ()
+    """Outcomes to publish, without what telling adds: who it is, and what caused it."""
     user_id: str | None = None
     """Auth0's id, where it turned out to be another than the one we chose."""
 
@@ -55,6 +48,8 @@ class Refused:
 
     problem: Problem
     scope: str = ""
+    retry_after: float | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,49 +125,54 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
             return Done(observed=replace(setting.observed, foreign=foreign))
         case _:
             observed = after(setting.observed, operation)
-            return Done(observed=observed, told=_told(operation, setting, answer))
+            return Done(observed=observed, told=_told(operation, answer))
 
 
-def _told(operation: Operation, setting: Setting, answer: Answer) -> tuple[Told, ...]:
+def _told(operation: Operation, answer: Answer) -> tuple[told.Effect, ...]:
     """The outcome of a writing operation that has succeeded."""
-    about: dict[str, Any] = {"auth0UserId": setting.user_id}
+    request = answer.request_id
     match operation:
         case op.CreateUser():
-            return (Told(outcome="user.created", data=about),)
+            return (told.UserCreated(auth0_request_id=request),)
         case op.MarkAccount():
-            return (Told(outcome="user.adopted", data=about),)
-        case op.UpdateProfile():
-            changed = [name for name, _ in operation.changes]
-            return (Told(outcome="user.updated", data=about | {"changed": changed}),)
-        case op.ChangeEmail():
-            return (Told(outcome="user.updated", data=about | {"changed": ["email"]}),)
+            return (told.UserAdopted(auth0_request_id=request),)
+        case op.UpdateProfile() | op.ChangeEmail():
+            values: dict[str, str | None] = (
+                {"email": operation.email}
+                if isinstance(operation, op.ChangeEmail)
+                else dict(operation.changes)
+            )
+            return (
+                told.UserUpdated(changed=tuple(values), values=values, auth0_request_id=request),
+            )
         case op.Block():
-            return (Told(outcome="user.blocked", data=about),)
+            return (told.UserBlocked(auth0_request_id=request),)
         case op.Unblock():
-            return (Told(outcome="user.unblocked", data=about),)
+            return (told.UserUnblocked(auth0_request_id=request),)
         case op.RevokeAccess():
-            remaining = {"remaining": "issued access tokens live until they expire"}
-            return (Told(outcome="access.revoked", data=about | {"revoked": True} | remaining),)
+            remaining = "issued access tokens live until they expire"
+            return (
+                told.AccessRevoked(revoked=True, remaining=remaining, auth0_request_id=request),
+            )
         case op.AddMember():
-            data = about | {"auth0Organization": operation.organization}
-            return (Told(outcome="membership.added", data=data),)
+            name = operation.organization
+            return (told.MembershipAdded(auth0_organization=name, auth0_request_id=request),)
         case op.RemoveMember():
-            data = about | {"auth0Organization": operation.organization}
-            return (Told(outcome="membership.removed", data=data),)
+            name = operation.organization
+            return (told.MembershipRemoved(auth0_organization=name, auth0_request_id=request),)
         case op.AddRoles() | op.RemoveRoles():
-            added = operation.roles if isinstance(operation, op.AddRoles) else ()
-            removed = operation.roles if isinstance(operation, op.RemoveRoles) else ()
-            data = about | {
-                "auth0Organization": operation.organization,
-                "added": list(added),
-                "removed": list(removed),
-            }
-            return (Told(outcome="roles.changed", data=data),)
+            return (
+                told.RolesChanged(
+                    auth0_organization=operation.organization,
+                    added=operation.roles if isinstance(operation, op.AddRoles) else (),
+                    removed=operation.roles if isinstance(operation, op.RemoveRoles) else (),
+                    auth0_request_id=request,
+                ),
+            )
         case op.SendTicket():
-            data = about | {"by": "ticket", "delivery": "sent"}
-            return (Told(outcome="invitation.sent", data=data),)
+            return (told.InvitationSent(by="ticket", delivery="sent", auth0_request_id=request),)
         case op.DeleteUser():
-            return (Told(outcome="user.deleted", data=about),)
+            return (told.UserDeleted(auth0_request_id=request),)
         case op.ReadUser() | op.FindByEmail() | op.ReadMemberships():
             return ()
 
@@ -192,28 +192,27 @@ def _read(user: Mapping[str, Any], setting: Setting) -> Effect:
     return Done(observed=observed, told=tuple(_discovered(before, observed, setting)))
 
 
-def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[Told]:
+def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[told.Effect]:
     """What a read shows to have happened: the outcomes of calls whose answers were lost."""
-    about: dict[str, Any] = {"auth0UserId": setting.user_id}
     doubted = setting.doubted
     if "create-user" in doubted and before.origin is None:
-        yield Told(outcome="user.created", data=about)
+        yield told.UserCreated()
         return
     if "mark-account" in doubted and now.marked and not before.marked:
-        yield Told(outcome="user.adopted", data=about)
+        yield told.UserAdopted()
     if "change-email" in doubted and now.email != before.email:
-        yield Told(outcome="user.updated", data=about | {"changed": ["email"]})
+        yield told.UserUpdated(changed=("email",), values={"email": now.email})
     if "update-profile" in doubted and now.profile != before.profile:
         known, seen_now = asdict(before.profile), asdict(now.profile)
-        changed = [name for name, value in seen_now.items() if value != known[name]]
-        yield Told(outcome="user.updated", data=about | {"changed": changed})
+        values = {name: value for name, value in seen_now.items() if value != known[name]}
+        yield told.UserUpdated(changed=tuple(values), values=values)
     if "block" in doubted and now.blocked and not before.blocked:
-        yield Told(outcome="user.blocked", data=about)
+        yield told.UserBlocked()
     if before.presence == "unknown" and before.blocked_by_us and not now.blocked:
         if "unblock" in doubted:
-            yield Told(outcome="user.unblocked", data=about)
+            yield told.UserUnblocked()
         else:
-            yield Told(outcome="drift.detected", data={"blocked": False})
+            yield told.DriftDetected(blocked=False)
 
 
 def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
@@ -275,14 +274,13 @@ def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect
     if answer.code == "insufficient_entitlement":
         if isinstance(operation, op.RevokeAccess):
             # The plan has no session endpoints: the block stands, and the outcome says what does not.
-            data = {
-                "auth0UserId": setting.user_id,
-                "revoked": False,
-                "reason": "insufficient_entitlement",
-                "remaining": "sessions and refresh tokens live until they expire",
-            }
-            observed = after(setting.observed, operation)
-            return Done(observed=observed, told=(Told(outcome="access.revoked", data=data),))
+            revoked = told.AccessRevoked(
+                revoked=False,
+                reason="insufficient_entitlement",
+                remaining="sessions and refresh tokens live until they expire",
+                auth0_request_id=answer.request_id,
+            )
+            return Done(observed=after(setting.observed, operation), told=(revoked,))
         return _refused(operation, answer, "insufficient_entitlement")
     if answer.lacks_scope:
         # One scope is missing, and other calls need others: leavers must not wait for this one.
@@ -308,12 +306,10 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         return _refused(operation, answer, "unknown_organization_or_role")
     if setting.observed.presence == "present":
         # Somebody deleted the user in Auth0 behind our back.
-        drift = Told(outcome="drift.detected", data={"deleted": True})
+        drift = told.DriftDetected(deleted=True, auth0_request_id=answer.request_id)
         return Done(observed=gone(setting.observed), told=(drift,))
-    told: tuple[Told, ...] = ()
-    if "delete-user" in setting.doubted:
-        told = (Told(outcome="user.deleted", data={"auth0UserId": setting.user_id}),)
-    return Done(observed=gone(setting.observed), told=told)
+    deleted = (told.UserDeleted(),) if "delete-user" in setting.doubted else ()
+    return Done(observed=gone(setting.observed), told=deleted)
 
 
 def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
@@ -337,4 +333,9 @@ def _refused(
     )
     who = "The mail server" if code == "mail_refused" else "Auth0"
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
-    return Refused(problem=(kind, code, message, answer.status), scope=scope)
+    return Refused(
+        problem=(kind, code, message, answer.status),
+        scope=scope,
+        retry_after=answer.retry_after,
+        request_id=answer.request_id,
+    )

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from service.directory import accounts, inbox, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
-from service.directory.inbox import Problem
+from service.directory.inbox import Problem, Tries
 from service.organizations import Organization
 from service.people import State, User
 from service.provisioning.desired import Desired, Resident
@@ -96,8 +96,9 @@ def _finish(
     for event_id, user_id in waiting.items():
         if (problem := failed.get(user_id)) is not None:
             accounts.note_failure(transaction, event_id, problem.as_document())
-    for event_id in accounts.stop_waiting(transaction, account.id, account.revision):
-        inbox.conclude(transaction, event_id, now=now, result=result)
+    for each in accounts.stop_waiting(transaction, account.id, account.revision):
+        tries = Tries(count=each.failures + 1, first_failed_at=each.failed_at)
+        inbox.conclude(transaction, each.event_id, now=now, result=result, tries=tries)
 
 
 def _problem_of(organization: Organization, observed: Observed) -> Problem | None:

@@ -103,7 +103,7 @@ def advance(
                 doubts = doubts_in(account.doubt or {})
             return _next(transaction, account, _refused(step, effect), doubts, now)
         case Done():
-            tell(transaction, step.operation.subject, effect.told, now)
+            tell(transaction, step.operation.subject, step.account, effect.told, now)
             if effect.user_id is not None and effect.user_id != account.user_id:
                 accounts.store(transaction, account.id, now, user_id=effect.user_id)
                 account = replace(account, user_id=effect.user_id)
@@ -119,7 +119,14 @@ def advance(
 def _refused(step: Step, effect: Refused) -> Observed:
     """The picture with a refusal. It holds for the wish that was refused, not for a newer one."""
     kind, code, message, status = effect.problem
-    problem = Problem(kind=kind, code=code, message=message, status=status).as_document()
+    problem = Problem(
+        kind=kind,
+        code=code,
+        message=message,
+        status=status,
+        retry_after=effect.retry_after,
+        request_id=effect.request_id,
+    ).as_document()
     problem["revision"] = step.account.revision
     observed = step.observed
     if observed.presence == "conflicting":
@@ -152,6 +159,8 @@ def postpone(
         error={"class": "transient", "code": "retrying", "message": effect.reason},
         doubt=account.doubt if effect.doubt or step.doubted else recorded(late_calls(account)),
     )
+    if effect.counted:
+        accounts.note_failed_try(transaction, account.id, now)
     for user in people.of_account(transaction, account.id):
         if user.state == "pending":
             people.store(transaction, user.id, detail=f"Retrying: {effect.reason}")
@@ -204,6 +213,7 @@ def crashed(
     attempts = account.attempts + 1
     error = {"class": "poison", "code": "internal_error", "message": "see the log"}
     accounts.store(transaction, account_id, now, due_at=until, attempts=attempts, error=error)
+    accounts.note_failed_try(transaction, account_id, now)
     return attempts
 
 

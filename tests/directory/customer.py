@@ -183,8 +183,8 @@ class Customer:
                 )
                 for user in people.of_account(tx, account_id):
                     people.store(tx, user.id, state="applied", last_applied_at=self.now)
-                for event_id in accounts.stop_waiting(tx, account_id, account.revision):
-                    inbox.conclude(tx, event_id, now=self.now, result="applied")
+                for each in accounts.stop_waiting(tx, account_id, account.revision):
+                    inbox.conclude(tx, each.event_id, now=self.now, result="applied")
             return done
 
         return await self.database.transact(work)

@@ -213,7 +213,7 @@ async def test_an_event_ends_with_the_last_of_its_accounts_even_if_two_end_at_on
             account = accounts.lock(tx, user.account_id)
             assert account is not None
             for ended in accounts.stop_waiting(tx, account.id, account.revision):
-                inbox.finish(tx, ended, "succeeded", now=hoekstra.now, result="applied")
+                inbox.finish(tx, ended.event_id, "succeeded", now=hoekstra.now, result="applied")
 
         return lingering(work)
 

@@ -23,6 +23,7 @@ from service.directory import outbox
 from service.directory.database import Database, Work
 from service.directory.outbox import Outcome
 from service.kafka import KafkaConnection, create_missing_topics
+from service.outcomes.data import UserUpdated
 from service.outcomes.publisher import Publisher, PublisherSettings
 from tests.conftest import CreateTopic
 from tests.consumers.conftest import database, database_url
@@ -55,9 +56,8 @@ async def emit(database: Database, users: Sequence[str], count: int) -> None:
     def work(transaction: Any) -> None:
         for _ in range(count):
             for user in users:
-                outbox.emit(
-                    transaction, "user.updated", now=START, organization="acme", user_id=user
-                )
+                updated = UserUpdated(changed=("name",))
+                outbox.emit(transaction, updated, now=START, organization="acme", user_id=user)
 
     await database.transact(work)
 

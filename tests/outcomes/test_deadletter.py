@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.directory.inbox import Event
 from service.outcomes.deadletter import RECORD_TIMESTAMP, dead_letter
-from tests.outcomes.test_cloudevents import outcome
+from tests.outcomes.test_cloudevents import TRACE, outcome
 
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
 FAILED = {"class": "input", "code": "malformed_json", "message": "No JSON.", "httpStatus": None}
@@ -67,7 +67,37 @@ def test_headers_tell_where_it_came_from_and_why_it_is_here() -> None:
         "dlq-service-version": b"0.1.0",
         "dlq-replay-of": b"ev-0",
         "kafka_dlt-original-topic": b"hr.events",
+        "kafka_dlt-original-partition": b"2",
+        "kafka_dlt-original-offset": b"41",
+        "kafka_dlt-original-timestamp": b"1700000000000",
+        "kafka_dlt-original-consumer-group": b"intake",
     }
+
+
+def test_headers_tell_how_often_it_was_tried_by_which_mapping_and_where_its_trace_leads() -> None:
+    told = {"error": FAILED, "attempts": 3, "firstFailedAt": "2026-11-23T08:00:00+00:00"}
+    failed = outcome(type="io.auth0-provisioner.event.deadlettered.v1", data=told)
+    stored = event(mapping="workday@3", traceparent=TRACE, tracestate="vendor=1")
+    headers = dict(dead_letter(stored, failed, group="intake", service_version="0.1.0").headers)
+    assert headers["dlq-attempts"] == b"3"
+    assert headers["dlq-first-failed-at"] == b"2026-11-23T08:00:00+00:00"
+    assert headers["dlq-last-failed-at"] == b"2026-11-23T09:00:00+00:00"
+    assert headers["dlq-mapping-version"] == b"workday@3"
+    assert (headers["traceparent"], headers["tracestate"]) == (TRACE.encode(), b"vendor=1")
+
+
+def test_a_trace_that_came_as_a_header_is_there_once_and_as_it_came() -> None:
+    came = ["traceparent", base64.b64encode(TRACE.encode()).decode()]
+    stamp = [RECORD_TIMESTAMP, base64.b64encode(b"1").decode()]
+    letter = letter_of(event(headers=[came, stamp], traceparent=TRACE))
+    assert [value for name, value in letter.headers if name == "traceparent"] == [TRACE.encode()]
+
+
+def test_a_reused_id_is_no_replay() -> None:
+    reused = outcome(data={"error": FAILED | {"code": "id_reuse_conflict"}})
+    stored = event(causation_id="ev-0")
+    headers = dead_letter(stored, reused, group="intake", service_version="0.1.0").headers
+    assert "dlq-replay-of" not in dict(headers)
 
 
 def test_value_that_is_too_large_is_left_out_and_said_so() -> None:

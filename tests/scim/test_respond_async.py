@@ -38,7 +38,7 @@ async def responses(scim: Scim) -> list[Outcome]:
 
 def payload(told: Outcome) -> dict[str, Any]:
     """What RFC 9967 section 2.5.1.3 has in it."""
-    facts = ("event", "latencyMs", "eventUri")
+    facts = ("event", "latencyMs", "attempts", "eventUri")
     return {name: value for name, value in told.data.items() if name not in facts}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from service.clock import SystemClock
 from service.directory import organizations, outbox, streams
@@ -11,6 +12,7 @@ from service.directory.database import Database, Transaction
 from service.directory.streams import Stream
 from service.organizations import Connection, Organization
 from service.outcomes.catalogue import OutcomeType
+from service.outcomes.entries import ENTRIES
 from service.people import User
 from service.security_events.declaration import SecurityEvents
 from tests.directory.customer import Customer, registered
@@ -45,17 +47,17 @@ async def tell(
     event_id: str | None = "event-1",
 ) -> str:
     """An outcome of the lanes; its id."""
-    about = {"auth0UserId": "auth0|7f3a", **(data or {})}
+    example = ENTRIES[outcome].example
+    about = replace(cast("Any", example), auth0_user_id="auth0|7f3a", **(data or {}))
 
     def work(tx: Transaction) -> str:
         return outbox.emit(
             tx,
-            outcome,
+            about,
             now=customer.now,
             organization=customer.name,
             user_id=user.id,
             event_id=event_id,
-            data=about,
         )
 
     return await customer.database.transact(work)

@@ -28,6 +28,12 @@ def upgrade() -> None:
         sqlite_where=_JOINED,
         postgresql_where=_JOINED,
     )
+    op.add_column("events", sa.Column("tracestate", sa.Text()))
+    op.add_column("events", sa.Column("mapping", sa.Text()))
+    op.add_column("outcomes", sa.Column("tracestate", sa.Text()))
+    failures = sa.Column("failures", sa.Integer(), nullable=False, server_default=sa.text("0"))
+    op.add_column("waits", failures)
+    op.add_column("waits", sa.Column("failed_at", _INSTANT))
     op.create_table(
         "departures",
         sa.Column("number", _COUNTER, primary_key=True, autoincrement=True),
