@@ -38,6 +38,8 @@ class Heard:
     now: datetime
     user: User | None
     user_id: str
+    is_attributed: bool = True
+    """Whether the event's row names that user already, as that of a new event does."""
 
     @property
     def person(self) -> Person:

@@ -292,6 +292,7 @@ def _resumed(
         now=now,
         user=None,
         user_id=new_id(now),
+        is_attributed=False,
     )
 
 
@@ -349,7 +350,7 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
     registered, event, event_id = heard.registered, heard.event, heard.event_id
     organization, order, now = heard.person[0], heard.order, heard.now
     user = user or _create(transaction, heard)
-    if user.id != heard.user_id:
+    if user.id != heard.user_id or not heard.is_attributed:
         inbox.attribute(transaction, event_id, user.id)
     was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
     changes, late = people.changes_by(user, event, order, now)

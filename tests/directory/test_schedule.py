@@ -36,6 +36,16 @@ async def test_what_is_planned_is_told_before_it_ends(hoekstra: Customer) -> Non
     ]
 
 
+async def test_a_planned_hire_is_told_of_the_user_that_it_makes(hoekstra: Customer) -> None:
+    planned = await hoekstra.hr("hired", "w1", at=days(30), email=ANN)
+    await at(hoekstra, 30)
+    await hoekstra.apply()
+    (event,) = [each for each in await hoekstra.events() if each.id == planned.event_id]
+    assert event.user_id is not None
+    ending = (await hoekstra.outcomes())[-1]
+    assert (ending.event_id, ending.user_id) == (planned.event_id, event.user_id)
+
+
 async def test_a_date_that_has_passed_is_acted_on_now(hoekstra: Customer) -> None:
     await hoekstra.hr("hired", "w1", email=ANN)
     await hoekstra.hr("terminated", "w1", at=days(-3))
