@@ -63,7 +63,9 @@ def _organization(document: str) -> Organization:
 
 def apply(transaction: Transaction, organization: Organization, now: datetime) -> None:
     """Stores an organization as declared, new or changed; a changed stream goes on anew."""
-    before = find(transaction, organization.name)
+    # As stored, and not understood: applying also mends what no longer is an organization.
+    stored = select(t.organizations.c.document).where(t.organizations.c.name == organization.name)
+    before: Mapping[str, Any] = transaction.execute(stored).scalar_one_or_none() or {}
     document = organization.model_dump(mode="json")
     values = {
         "tenant": organization.tenant,
@@ -77,8 +79,8 @@ def apply(transaction: Transaction, organization: Organization, now: datetime) -
             index_elements=["name"], set_=values | {"version": t.organizations.c.version + 1}
         )
     )
-    declared = organization.security_events
-    if declared != (before.organization.security_events if before is not None else None):
+    declared = document["security_events"]
+    if declared != before.get("security_events"):
         _declare_stream(transaction, organization.name, now, open=declared is not None)
 
 
