@@ -30,17 +30,62 @@ def outcomes(
     organization: Annotated[
         str | None, typer.Option("--organization", metavar="ORG", help="Only this organization's.")
     ] = None,
+    types: Annotated[
+        bool, typer.Option("--types", help="List the types that there are, and what each means.")
+    ] = False,
+    schema: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Print a type's JSON Schema: user.created.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="CloudEvents in JSON, one a line.")
     ] = False,
 ) -> None:
     """Show outcome events, oldest first."""
+    if types:
+        _list_types(as_json=as_json)
+        return
+    if schema is not None:
+        _print_schema(schema)
+        return
     try:
         begun = moment_of(since, now()) if since is not None else None
     except ValueError as mistake:
         raise typer.BadParameter(str(mistake), param_hint="--since") from None
     run(lambda: _outcomes(follow, begun, organization, data_dir, as_json))
+
+
+def _list_types(*, as_json: bool) -> None:
+    from service.outcomes.entries import ENTRIES
+
+    for entry in ENTRIES.values():
+        if not as_json:
+            line(f"{entry.name:<20}  {entry.sentence}")
+            continue
+        json_line(
+            {
+                "type": entry.full_name,
+                "sentence": entry.sentence,
+                "key": entry.key.replace("`", ""),
+                "ends": entry.ends,
+                "counterparts": [each.uri for each in entry.counterparts],
+                "example": entry.payload(),
+            }
+        )
+
+
+def _print_schema(asked: str) -> None:
+    import json
+
+    from service.outcomes.catalogue import PREFIX, SUFFIX
+    from service.outcomes.entries import ENTRIES
+    from service.outcomes.schemas import schema_of
+
+    short = asked.removeprefix(PREFIX).removesuffix(SUFFIX)
+    entry = next((each for each in ENTRIES.values() if each.name == short), None)
+    if entry is None:
+        raise typer.BadParameter("no such type: --types lists them", param_hint="--schema")
+    line(json.dumps(schema_of(entry), indent=2, ensure_ascii=False))
 
 
 async def _outcomes(

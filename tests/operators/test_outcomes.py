@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from operators.following import Following
 from service.directory.outbox import Outcome
+from service.outcomes.entries import ENTRIES
+from service.outcomes.schemas import schema_of
 from tests.operators.house import House
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -31,6 +34,26 @@ def test_lines_for_people_name_organization_and_state(house: House) -> None:
     house.create("no-address")
 
     assert "event.succeeded" in house.run("outcomes").out
+
+
+def test_types_are_listed_with_their_counterparts_and_examples(house: House) -> None:
+    rows = {row["type"]: row for row in house.run("outcomes", "--types", "--json").rows}
+    assert rows.keys() == {entry.full_name for entry in ENTRIES.values()}
+    revoked = rows["io.auth0-provisioner.access.revoked.v1"]
+    assert revoked["counterparts"][0].endswith("/caep/event-type/session-revoked")
+    assert revoked["example"]["revoked"] is True
+    assert "user.adopted" in house.run("outcomes", "--types").out
+
+
+def test_a_schema_is_printed_by_either_name_of_its_type(house: House) -> None:
+    short = json.loads(house.run("outcomes", "--schema", "user.created").out)
+    full = "io.auth0-provisioner.user.created.v1"
+    assert json.loads(house.run("outcomes", "--schema", full).out) == short
+    assert short == schema_of(ENTRIES["user.created"])
+
+
+def test_an_unknown_type_is_wrong_usage(house: House) -> None:
+    assert house.run("outcomes", "--schema", "user.made").status == 2
 
 
 def outcome(number: int, at: datetime) -> Outcome:
