@@ -39,6 +39,7 @@ from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.directory.workers import Delivery, accept_many
 from service.kafka import KafkaConnection
+from service.memory import look_for_garbage_seldom
 from service.organizations import Connection, EventSource, Organization
 from service.workers import WorkerEvent
 from tests.infrastructure.kafka import create_topic, kafka_broker
@@ -320,7 +321,8 @@ def main() -> None:
     logs.configure("text", "warning")
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {_CORE})
-    with asyncio.Runner(loop_factory=uvloop.Loop) as runner:  # as provisioner serve does
+    look_for_garbage_seldom()  # this, too, as provisioner serve does
+    with asyncio.Runner(loop_factory=uvloop.Loop) as runner:
         json.dump(runner.run(_take_in(kafka, url, topic, int(count))), sys.stdout)
 
 

@@ -230,8 +230,9 @@ def _is_tombstone(record: Record) -> bool:
 
     With a type it is an event without data, and does what its type says.
     """
-    typed = any(name.lower() == "ce_type" and value for name, value in record.headers)
-    return record.value is None and not typed
+    return record.value is None and not any(
+        name.lower() == "ce_type" and value for name, value in record.headers
+    )
 
 
 def _tombstone(record: Record, route: Route, received: Received) -> Input:

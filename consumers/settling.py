@@ -124,7 +124,8 @@ def _addressed(
             received,
             ended="rejected",
         )
-    received = replace(received, effective_at=mapped.event.effective_at)
+    if mapped.event.effective_at is not None:
+        received = replace(received, effective_at=mapped.event.effective_at)
     if mapped.enrich != "never" and not (mapped.enrich == "optional" and _says_out(mapped)):
         if answered:
             return _unread(received, organization)

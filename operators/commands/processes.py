@@ -72,9 +72,11 @@ def serve(
     end_when_asked()
     from operators import composition
     from service import logs
+    from service.memory import look_for_garbage_seldom
 
     settings = settings_for(None)
     logs.configure(settings.log_format, settings.log_level)
+    look_for_garbage_seldom()
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         status = runner.run(composition.serve(settings, roles=chosen, host=host, port=port))
     raise typer.Exit(status)

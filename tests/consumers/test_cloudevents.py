@@ -291,3 +291,24 @@ def test_any_record_is_read_or_refused(
 ) -> None:
     with contextlib.suppress(Unusable):
         read_record(headers, value)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["specversion", "id", "source", "type", "subject", "datacontenttype"]),
+        st.sampled_from(["1.0", "", " ", "x", "application/json", 1, True, [], {}]),
+    )
+)
+def test_what_is_taken_for_a_cloudevent_the_package_takes_for_one_too(
+    attributes: dict[str, Any],
+) -> None:
+    document = {**{name: EVENT[name] for name in ("specversion", "id", "source")}, **attributes}
+    record = [("content-type", STRUCTURED.encode())], orjson.dumps(document)
+    try:
+        CloudEvent(dict(document))
+    except Exception:
+        with pytest.raises(Unusable):
+            read_record(*record)
+    else:
+        with contextlib.suppress(Unusable):  # of data that is no JSON, or a text that is too long
+            assert read_record(*record).id == document["id"]
