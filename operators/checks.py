@@ -25,6 +25,7 @@ from service.directory import (
     fuses,
     migrate,
     organizations,
+    staging,
     streams,
 )
 from service.directory.database import Database, check, is_unavailable, open_database
@@ -60,6 +61,8 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
                     yield finding
             for fuse in (await database.read(fuses.blown)).values():
                 yield _stopped(fuse)
+            for name, count in (await database.read(staging.waiting)).items():
+                yield _staged(name, count)
             for source, backlog in (await database.read(enrichments.backlogs)).items():
                 if backlog.error is not None:
                     yield _unanswered(source, backlog)
@@ -229,6 +232,15 @@ async def _security_events(
 ) -> list[Finding]:
     known = await database.read(streams.every)
     return list(security_events.findings(settings, declared, known))
+
+
+def _staged(organization: str, count: int) -> Finding:
+    return Finding(
+        check=f"leavers of {organization}",
+        verdict="failed",
+        detail=f"{count} are staged, since many left at once",
+        advice=f"Ask the customer, then: provisioner events approve|refuse --organization {organization}.",
+    )
 
 
 async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.main import get_command
 
-from operators.commands import audit, doctor, events, org, outcomes, processes, user
+from operators.commands import audit, doctor, events, org, outcomes, processes, staged, user
 from service.version import VERSION
 
 _CANCELLED: Final = 130
@@ -32,6 +32,8 @@ app.command("dev")(processes.dev)
 app.command("serve")(processes.serve)
 app.command("simulator")(processes.simulator)
 app.add_typer(org.app, name="org")
+events.app.command("approve")(staged.approve)
+events.app.command("refuse")(staged.refuse)
 app.add_typer(events.app, name="events")
 app.command("outcomes")(outcomes.outcomes)
 app.add_typer(user.app, name="user")

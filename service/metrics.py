@@ -23,6 +23,7 @@ class Depths:
     unpublished_outcomes: int
     paused_tenants: int
     deadlettered_events: int
+    staged_events: int
     thin_events: int
     sources: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Of every source of events: whether it is stopped."""
@@ -72,6 +73,7 @@ class Metrics:
         self._thin = self._gauge(
             "events_thin", "Accepted events that wait for an answer about their worker"
         )
+        self._staged = self._gauge("events_staged", "Leavers who wait for an operator")
         self._due = self._gauge("accounts_due", "Accounts whose turn has come")
         self._untouched = self._gauge(
             "users_untouched", "Users whom a change of many accounts has not reached yet"
@@ -103,6 +105,7 @@ class Metrics:
         self._open.set(depths.open_events)
         self._dead.set(depths.deadlettered_events)
         self._thin.set(depths.thin_events)
+        self._staged.set(depths.staged_events)
         self._due.set(depths.due_accounts)
         self._untouched.set(depths.untouched_users)
         self._unpublished.set(depths.unpublished_outcomes)

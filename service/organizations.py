@@ -50,6 +50,17 @@ class Connection(Configured):
         return self.strategy == "auth0"
 
 
+class MassLeavers(Configured):
+    """When leavers wait for an operator: more than ``count`` and more than ``share`` of an
+    organization's people left ``within`` so long a time. Both have to be exceeded.
+    """
+
+    count: int = Field(default=20, ge=0)
+    share: float = Field(default=0.1, ge=0, le=1)
+    within: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=31))
+    enabled: bool = True
+
+
 class Policies(Configured):
     """What the customer decided where good practice allows more than one answer."""
 
@@ -58,6 +69,7 @@ class Policies(Configured):
     deletion_hold: timedelta = timedelta(days=30)
     adoption: Literal["never", "verified-email"] = "never"
     on_leave: Literal["keep", "block"] = "keep"
+    mass_leavers: MassLeavers = MassLeavers()
     email_verified: bool = False
     """Whether an address that the customer sends counts as verified. Off: nobody has proved it."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -36,6 +36,7 @@ class User:
     ``schemas`` and ``groups``; None where only HR knows the person. ``worker`` maps an HR attribute
     to ``[value, order]``. ``employment`` is the status that follows from all that HR said, which
     ``employment_order``, ``leave`` and ``employments`` hold: see service.directory.people.
+    ``withheld``: see Withheld.
     """
 
     id: str
@@ -60,6 +61,7 @@ class User:
     detail: str | None = None
     last_applied_at: datetime | None = None
     last_event_id: str | None = None
+    withheld: Mapping[str, Any] | None = None
     version: int = 1
     created_at: datetime
     modified_at: datetime
@@ -68,6 +70,39 @@ class User:
     def in_scim(self) -> bool:
         """Whether the SCIM door shows this user."""
         return self.resource is not None and self.deleted_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """Causes that do not count, since many left at once: each with the event that said it.
+
+    ``staged``: until an operator decides. ``refused``: an operator said no; until the cause's source
+    speaks of it again. ``groups``: those that a deleted user was in, for whom the roles stay.
+    """
+
+    staged: Mapping[Cause, str] = field(default_factory=dict[Cause, str])
+    refused: Mapping[Cause, str] = field(default_factory=dict[Cause, str])
+    groups: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> set[Cause]:
+        return {*self.staged, *self.refused}
+
+    def as_document(self) -> dict[str, Any] | None:
+        """None where nothing is withheld."""
+        if not self.causes:
+            return None
+        groups = list(self.groups) if "deleted-in-scim" in self.causes else []
+        return {"staged": dict(self.staged), "refused": dict(self.refused), "groups": groups}
+
+
+def withheld_of(user: User) -> Withheld:
+    told = user.withheld or {}
+    return Withheld(
+        staged=told.get("staged", {}),
+        refused=told.get("refused", {}),
+        groups=tuple(told.get("groups", ())),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +140,15 @@ def causes(user: User, organization: Organization, *, decommissioned: bool = Fal
 
 
 def is_wanted(user: User, organization: Organization, *, decommissioned: bool = False) -> bool:
-    """Whether this person is in: some source has them, and no cause speaks against it."""
-    known = user.in_scim or user.employment in ("active", "on_leave")
-    return known and not causes(user, organization, decommissioned=decommissioned)
+    """Whether this person is in: some source has them, and no cause speaks against it, save for
+    those that are withheld.
+    """
+    found = causes(user, organization, decommissioned=decommissioned)
+    if user.withheld is None:
+        return not found and (user.in_scim or user.employment in ("active", "on_leave"))
+    return found <= withheld_of(user).causes and (
+        bool(found) or user.in_scim or user.employment in ("active", "on_leave")
+    )
 
 
 ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"

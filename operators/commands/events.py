@@ -15,7 +15,7 @@ from operators.commands.snapshot import snapshot
 if TYPE_CHECKING:
     from operators.commands.selecting import Chosen
     from service.directory.inbox import Event
-    from service.directory.replays import Result
+    from service.directory.results import Result
 
 app = typer.Typer(help="Events: list, show, replay, discard; their sources.", no_args_is_help=True)
 

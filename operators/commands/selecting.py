@@ -11,7 +11,7 @@ from operators import declaring
 from service.directory import inbox, overview
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Event, Filter
-from service.directory.replays import Result
+from service.directory.results import Result
 from service.errors import NotFound
 
 _PAGE = 500

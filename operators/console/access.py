@@ -53,6 +53,12 @@ class Guarded:
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
+        if request.method not in ("GET", "HEAD") and not _is_own_form(request, self._open):
+            return PlainTextResponse(
+                "Only the console's own pages may do this, in a browser and over HTTPS (or on this"
+                " machine).\n",
+                status_code=403,
+            )
         if self._open:
             return None
         if not self._password:
@@ -70,12 +76,36 @@ class Guarded:
         )
 
 
+def _is_own_form(request: Request, open: bool) -> bool:
+    """Whether one of our own pages sent this, as the browser says (W3C Fetch Metadata).
+
+    A browser adds the password by itself, whoever's page sends a form. Where nobody is asked for
+    one, a name that somebody else pointed at this machine is no page of ours either.
+    """
+    if request.headers.get("sec-fetch-site") != "same-origin":
+        return False
+    return not open or request.url.hostname in _LOOPBACK
+
+
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+def actor_of(request: Request) -> str:
+    """Whom the audit log names: the user name that the browser was given."""
+    user = _given(request).partition(b":")[0].decode("utf-8", "replace").replace("\x00", "")
+    return f"console: {user[:100]}" if user else "console"
+
+
 def _password_of(request: Request) -> bytes:
+    return _given(request).partition(b":")[2]
+
+
+def _given(request: Request) -> bytes:
+    """``user:password``, as given."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return b""
     try:
-        decoded = base64.b64decode(given.strip(), validate=True)
+        return base64.b64decode(given.strip(), validate=True)
     except (binascii.Error, ValueError):
         return b""
-    return decoded.partition(b":")[2]

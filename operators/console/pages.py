@@ -11,20 +11,22 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from operators import showing
 from operators.commands.moments import since as moment_of
 from operators.commands.printing import moment
-from operators.console.access import Guarded
+from operators.console import deciding
+from operators.console.access import Guarded, actor_of
 from service.clock import Clock
-from service.directory import audit, organizations, outbox, overview, people
+from service.directory import audit, organizations, outbox, overview, people, staging
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Event, EventState, Filter
 from service.errors import NotFound
 
 _PAGE: Final = 50
+_MOST_LEAVERS: Final = 200
 _STATES: Final = ("applied", "pending", "waiting", "staged", "failed")
 
 
@@ -43,17 +45,19 @@ def routes(
         "/events/{id}": pages.event,
         "/users": pages.users,
         "/users/{id}": pages.user,
+        "/leavers": pages.leavers,
         "/audit": pages.audit,
         "/style.css": pages.style,
         "/{rest:path}": pages.nowhere,
     }
     return [
-        Route(path, endpoint, methods=["GET"], middleware=guard) for path, endpoint in shown.items()
+        Route("/leavers", pages.decide, methods=["POST"], middleware=guard),
+        *(Route(path, page, methods=["GET"], middleware=guard) for path, page in shown.items()),
     ]
 
 
 class Console:
-    """Answers the pages. Every one is one read of the directory."""
+    """Answers the pages, each by one read of the directory, and the forms on them."""
 
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
@@ -147,6 +151,34 @@ class Console:
         if shown is None:
             return self._missing(request, f"There is no user {user_id}.")
         return self._page(request, "user.html", shown=shown)
+
+    async def leavers(self, request: Request) -> Response:
+        asked = _asked(request, ("organization", "done"))
+
+        def work(tx: Transaction) -> dict[str, Any]:
+            waiting = staging.waiting(tx)
+            chosen = asked["organization"] or next(iter(waiting), "")
+            staged = staging.listing(tx, chosen, limit=_MOST_LEAVERS)
+            return {
+                "waiting": waiting,
+                "organization": chosen,
+                "staged": staged,
+                "until": staging.newest(tx, chosen),
+            }
+
+        found = await self._database.read(work)
+        done = int(asked["done"][:9]) if asked["done"].isdecimal() else None
+        return self._page(request, "leavers.html", found, done=done, at_once=deciding.AT_ONCE)
+
+    async def decide(self, request: Request) -> Response:
+        try:
+            decision = deciding.read(await request.body())
+        except deciding.Unusable:
+            return PlainTextResponse("No page of this console sends that.\n", status_code=400)
+        actor = actor_of(request)
+        done = await deciding.carry_out(self._database, self._clock, decision, actor)
+        query = urlencode({"organization": decision.organization, "done": done})
+        return RedirectResponse(f"{_base(request)}/leavers?{query}", status_code=303)
 
     async def audit(self, request: Request) -> Response:
         entries = await self._database.read(lambda tx: audit.listing(tx, limit=200)[::-1])

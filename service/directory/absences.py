@@ -82,7 +82,11 @@ def _compare(transaction: Transaction, run: Snapshot, event: Event, now: datetim
         snapshots.store(transaction, run.organization, run.name, compared_at=now)
         return True
     reached, gone = rows[-1].worker_id, 0
-    for row in _missing(transaction, run, rows):
+    missing = _missing(transaction, run, rows)
+    people.lock_many(
+        transaction, [row.id for row in missing[:AT_ONCE]]
+    )  # before any of them leaves
+    for row in missing:
         if gone == AT_ONCE or not people.hold_key_if_free(
             transaction, run.organization, row.worker_id
         ):

@@ -122,7 +122,7 @@ def _followed(chain: Sequence[Heard]) -> _Course:
             usual = False
             continue
         user = replace(user, **changes)
-        usual = usual and _is_in(user, registered)
+        usual = usual and _is_in(user, registered) and user.withheld is None
         found.add(identifier_of(user, registered.organization))
     address = next(iter(found)) if len(found) == 1 else None
     return _Course(

@@ -59,6 +59,7 @@ def measure(transaction: Transaction, now: datetime) -> Depths:
     return Depths(
         open_events=count(t.events.c.state.in_(OPEN)),
         deadlettered_events=count(t.events.c.state == "deadlettered"),
+        staged_events=count(t.events.c.state == "staged"),
         thin_events=count(t.enrichments.c.event_id.is_not(None)),
         due_accounts=count(t.accounts.c.due_at <= now),
         untouched_users=count(t.fanouts.c.event_id.is_not(None)),

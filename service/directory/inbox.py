@@ -32,7 +32,7 @@ from service.directory.responses import Response
 from service.directory.told import TOLD, Ended, ended_as, facts_of, responded
 from service.ids import new_id
 from service.outcomes.data import Data, Error
-from service.outcomes.endings import Comparison, EventScheduled, EventStaged
+from service.outcomes.endings import Comparison, EventScheduled, EventStaged, Exceeded
 
 Door = Literal["scim", "http", "kafka", "operator"]
 EventState = Literal[
@@ -473,6 +473,7 @@ def pass_through(
     state: Literal["scheduled", "staged"],
     *,
     now: datetime,
+    threshold: Exceeded | None = None,
 ) -> None:
     """Marks an open event as scheduled or staged; its ending comes later."""
     row = transaction.execute(
@@ -482,18 +483,23 @@ def pass_through(
         .returning(*TOLD)
     ).one_or_none()
     if row is not None:
-        told = (EventScheduled if state == "scheduled" else EventStaged)(
-            **facts_of(columns(row), now)
+        facts = facts_of(columns(row), now)
+        told = (
+            EventScheduled(**facts)
+            if state == "scheduled"
+            else EventStaged(**facts, threshold=threshold)
         )
         outbox.emit_many(transaction, [_draft(columns(row), event_id, now, told)])
 
 
-def resume(transaction: Transaction, event_id: str) -> bool:
-    """Takes a scheduled event up again; False where it has ended meanwhile."""
+def resume(
+    transaction: Transaction, event_id: str, state: Literal["scheduled", "staged"] = "scheduled"
+) -> bool:
+    """Takes a scheduled or staged event up again; False where it has ended meanwhile."""
     return (
         transaction.execute(
             update(t.events)
-            .where(t.events.c.id == event_id, t.events.c.state == "scheduled")
+            .where(t.events.c.id == event_id, t.events.c.state == state)
             .values(state="accepted")
             .returning(t.events.c.id)
         ).scalar_one_or_none()

@@ -7,17 +7,18 @@ account due are one step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import bindparam, case, select, update
 
-from service.directory import accounts, inbox, people
+from service.directory import accounts, inbox, leavers, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among, hold, hold_all
 from service.directory.inbox import Ending, Problem
+from service.directory.leavers import Verdict
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
@@ -64,16 +65,70 @@ def settle(
     now: datetime,
     user: User | None = None,
     store: Store | None = None,
+    spoke: Literal["hr"] | None = None,
+    immediate: bool = False,
 ) -> User:
     """Turns what a user's row now says into an account that is due, or ends the event at once.
 
     ``was_wanted``: whether the person was in before the change; going out or coming back in makes
     the user's older open events moot. ``user``: the row, where the caller holds it already, or as
-    ``store`` will write it together with what is decided here.
+    ``store`` will write it together with what is decided here. ``spoke``, ``immediate``: see
+    leavers.judge, which may have the event wait for an operator.
     """
     user = user or people.lock(transaction, user_id)
     assert user is not None
     store = store or (lambda changes: people.change(transaction, user_id, **changes))
+    verdict = leavers.judge(
+        transaction,
+        user,
+        registered,
+        event_id,
+        was_wanted=was_wanted,
+        now=now,
+        spoke=spoke,
+        immediate=immediate,
+    )
+    if verdict.withheld != user.withheld:
+        user = replace(user, withheld=verdict.withheld)
+        store = _with_withheld(store, verdict.withheld)
+    if verdict.staged:
+        return _stage(transaction, user, event_id, verdict, store, now)
+    settled = _settle(transaction, user, registered, event_id, was_wanted, store, now)
+    leavers.end(transaction, verdict, event_id, now=now)
+    return settled
+
+
+def _with_withheld(store: Store, withheld: Mapping[str, Any] | None) -> Store:
+    return lambda changes: store({**changes, "withheld": withheld})
+
+
+def _stage(
+    transaction: Transaction,
+    user: User,
+    event_id: str,
+    verdict: Verdict,
+    store: Store,
+    now: datetime,
+) -> User:
+    """The person stays in. What else the event says of them goes to Auth0 at once, save for the
+    address, which the next change of a person who stays takes there.
+    """
+    if user.account_id is not None:
+        accounts.touch(transaction, user.account_id, leaver=False, now=now)
+    inbox.pass_through(transaction, event_id, "staged", now=now, threshold=verdict.exceeded)
+    leavers.end(transaction, verdict, event_id, now=now)
+    return store({"last_event_id": event_id, "state": "staged", "detail": leavers.STAGED})
+
+
+def _settle(
+    transaction: Transaction,
+    user: User,
+    registered: Registered,
+    event_id: str,
+    was_wanted: bool,
+    store: Store,
+    now: datetime,
+) -> User:
     organization = registered.organization
     wanted = is_wanted(user, organization, decommissioned=registered.decommissioned)
     identifier = identifier_of(user, organization)

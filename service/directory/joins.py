@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, select
 
-from service.directory import accounts, intent, people
+from service.directory import accounts, intent, leavers, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.organizations import Registered
@@ -64,10 +64,9 @@ _SAME_PERSON_BY_KEY: Final = _same(
 def succeed(transaction: Transaction, earlier: User, user: User, *, by: str, now: datetime) -> User:
     """Hands the account, the HR record and an operator's lock of a deleted user to the new one."""
     intent.supersede_open(transaction, earlier.id, by=by, now=now)
-    people.store(transaction, earlier.id, account_id=None, worker_id=None)
-    return people.change(
-        transaction, user.id, account_id=earlier.account_id, **_hr_and_lock(earlier)
-    )
+    taken = _hr_and_lock(earlier) | {"withheld": leavers.hand_over(transaction, earlier, user)}
+    people.store(transaction, earlier.id, account_id=None, worker_id=None, withheld=None)
+    return people.change(transaction, user.id, account_id=earlier.account_id, **taken)
 
 
 def join_worker(
@@ -98,14 +97,20 @@ def join_worker(
         return user
     worker = people.as_user(row)
     intent.supersede_open(transaction, worker.id, by=by, now=now)
-    taken = _hr_and_lock(worker)
+    taken = _hr_and_lock(worker) | {"withheld": leavers.hand_over(transaction, worker, user)}
     if user.locked_at is not None:
         taken |= {"locked_at": user.locked_at, "lock_reason": user.lock_reason}
     identifier = identifier_of(dataclasses.replace(user, **taken), registered.organization)
     kept, left = _accounts(transaction, user, worker, identifier)
     people.store(transaction, user.id, account_id=None)  # no two users hold one account
     people.store(
-        transaction, worker.id, account_id=left, worker_id=None, join_key=None, deleted_at=now
+        transaction,
+        worker.id,
+        account_id=left,
+        worker_id=None,
+        join_key=None,
+        deleted_at=now,
+        withheld=None,
     )
     if left is not None:
         intent.await_account(transaction, left, worker.id, by, leaver=True, now=now)

@@ -25,12 +25,14 @@ from service.directory import (
     organizations,
     outbox,
     people,
+    staging,
     workers,
 )
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Problem, Received
 from service.directory.mappings import Declared
+from service.directory.results import Result, Verdict
 from service.directory.told import by_column, facts_of
 from service.errors import NotFound
 from service.organizations import EventSource
@@ -93,19 +95,6 @@ class NoReplay:
 
 
 Way = Reconcile | ReconcileFailed | Process
-
-
-Verdict = Literal["replayed", "discarded", "set-aside", "skipped", "failed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a command did to one event. ``failed``: done, and it ended in trouble again."""
-
-    event_id: str
-    verdict: Verdict
-    reason: str
-    replay_id: str | None = None
 
 
 def way_of(
@@ -178,6 +167,8 @@ def examine(
 def examine_discard(transaction: Transaction, event_id: str) -> Result:
     """What ``discard`` would answer, with nothing done. Raises NotFound."""
     event = _found(transaction, event_id)
+    if event.state == "staged":
+        return staging.examine(transaction, event_id, approving=False)
     if event.state in inbox.OPEN:
         return Result(event_id=event.id, verdict="discarded", reason="it has not ended yet")
     if event.state not in TROUBLE:
@@ -195,8 +186,10 @@ def discard(
     """Ends an open event as ``discarded``; one that ended in trouble is set aside.
 
     What has ended stays as it ended: setting aside only takes it off the list of trouble. What an
-    accepted event has written to desired state stays too. Raises NotFound.
+    accepted event has written to desired state stays too. A staged leaver is refused. Raises NotFound.
     """
+    if _found(transaction, event_id).state == "staged":
+        return staging.refuse(transaction, event_id, actor=actor, now=now, reason=reason)
     event = _locked(transaction, event_id)
     result = examine_discard(transaction, event.id)
     detail = {"reason": reason, "state": event.state}
@@ -291,6 +284,8 @@ def origin(transaction: Transaction, event: Event) -> Event:
 
 
 def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | None:
+    if event.state == "staged":
+        return "It waits for an operator: 'events approve' or 'events refuse'."
     if event.state in inbox.OPEN:
         return f"It has not ended ({event.state}): it goes on by itself."
     for known in replays_of(transaction, event.id):

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.organizations import Organization
-from service.people import User, worker_attribute
+from service.people import User, withheld_of, worker_attribute
 
 
 def of_user(transaction: Transaction, user: User, organization: Organization) -> frozenset[str]:
@@ -26,11 +26,16 @@ def of_user(transaction: Transaction, user: User, organization: Organization) ->
     granted: set[str] = set()
     by_name = {name.casefold(): role for name, role in mapping.items()}
     named: set[str] = set()
-    rows = transaction.execute(
-        select(t.groups.c.id, t.groups.c.external_id, t.groups.c.display_name_key)
-        .join(t.members, t.members.c.group_id == t.groups.c.id)
-        .where(t.members.c.user_id == user.id)
-    )
+    groups = select(t.groups.c.id, t.groups.c.external_id, t.groups.c.display_name_key)
+    kept = withheld_of(user).groups
+    if kept:  # deleted, and in until an operator decides
+        rows = transaction.execute(groups.where(t.groups.c.id.in_(kept)))
+    else:
+        rows = transaction.execute(
+            groups.join(t.members, t.members.c.group_id == t.groups.c.id).where(
+                t.members.c.user_id == user.id
+            )
+        )
     for row in rows:
         role = mapping.get(row.id) or mapping.get(row.external_id or "")
         if role is not None:

@@ -420,7 +420,19 @@ departures = Table(
     Column("organization", String(50), nullable=False),
     Column("user_id", String(36), nullable=False),
     Column("at", Instant, nullable=False),
+    Column("ordinal", BigInteger, nullable=False),  # among those of the organization
     Index(None, "organization", "at"),
+    Index(None, "organization", "ordinal"),
+)
+
+# How many people an organization has, or at least has, as counted when many left.
+headcounts = Table(
+    "headcounts",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("people", BigInteger, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
+    Column("at", Instant, nullable=False),
 )
 
 outcomes = Table(

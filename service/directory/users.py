@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
-from service.directory import inbox, intent, joins, people
+from service.directory import inbox, intent, joins, leavers, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import insert_unless_known
@@ -201,9 +201,9 @@ def delete(
         version=user.version + 1,
         modified_at=received.at,
     )
-    _LEAVE_GROUPS.run(transaction, {"of": user.id})
+    groups = [row["group_id"] for row in _LEAVE_GROUPS.all(transaction, {"of": user.id})]
     _FORGET_EMAILS.run(transaction, {"of": user.id})
-    intent.settle(
+    settled = intent.settle(
         transaction,
         user.id,
         registered=registered,
@@ -212,6 +212,8 @@ def delete(
         now=received.at,
         user=user,
     )
+    if groups and settled.withheld is not None:
+        people.store(transaction, user.id, withheld=leavers.with_groups(settled, groups))
 
 
 def groups_of(
@@ -336,4 +338,6 @@ _STORE_EMAIL: Final = Prepared(t.user_emails.insert())
 _FORGET_EMAILS: Final = Prepared(
     t.user_emails.delete().where(t.user_emails.c.user_id == bindparam("of"))
 )
-_LEAVE_GROUPS: Final = Prepared(t.members.delete().where(t.members.c.user_id == bindparam("of")))
+_LEAVE_GROUPS: Final = Prepared(
+    t.members.delete().where(t.members.c.user_id == bindparam("of")).returning(t.members.c.group_id)
+)

@@ -18,6 +18,7 @@ from service.directory import (
     enrichments,
     inbox,
     intent,
+    leavers,
     many,
     organizations,
     people,
@@ -139,6 +140,7 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
             heard.append(_heard(each, admission, users.get(each.person), ids[each.person]))
         else:
             refused.append(_ending(each, admission))
+    leavers.hold_departures(transaction, {each.person[0] for each in heard if _may_leave(each)})
     for each in batches.settle(transaction, heard):
         _settle(transaction, each)
     inbox.finish_many(transaction, refused)
@@ -148,6 +150,10 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
             transaction, each.organization, each.event, admission.event_id, each.received.at
         )
     return admitted
+
+
+def _may_leave(each: Heard) -> bool:
+    return each.event.status not in (None, "active") and not each.is_ahead
 
 
 def _line(each: Heard) -> Line:
@@ -250,12 +256,21 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
     applied = 0
     failure: Exception | None = None
     known: dict[str, Registered | None] = {}
+    free: list[Row[Any]] = []
     for row in rows:
         if not people.hold_key_if_free(transaction, row.organization, row.worker_id):
             continue
         try:
             if row.organization not in known:
                 known[row.organization] = organizations.find(transaction, row.organization)
+            free.append(row)
+        except ValueError as error:
+            failure = error
+    # All users before what one leaver holds of the organization: see service.directory.leavers.
+    found = {(row.organization, row.worker_id): known[row.organization] for row in free}
+    _find_many(transaction, {key: each.organization for key, each in found.items() if each})
+    for row in free:
+        try:
             with transaction.begin_nested():
                 applied += _run(transaction, row, known[row.organization], now)
         except (ProvisionerError, ValueError) as error:
@@ -373,6 +388,8 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         was_wanted=was_wanted,
         now=now,
         user=user,
+        spoke="hr" if event.kind != "attributes" else None,
+        immediate=event.immediate,
     )
 
 

@@ -23,6 +23,19 @@ class Comparison(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exceeded(Part):
+    """Of how many an organization lost so many people so soon, and what it allows."""
+
+    leavers: int
+    """Who left within the time, this one included."""
+    people: int
+    """Who was in before they left, or as many of them as were counted to know the share."""
+    count: int
+    share: float
+    within_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventData(Data):
     """What every outcome of an event tells of it."""
 
@@ -113,6 +126,8 @@ class EventStaged(EventData):
     """It waits for an operator to let it go."""
 
     type: ClassVar[OutcomeType] = "event.staged"
+    threshold: Exceeded | None = None
+    """What was exceeded; absent where the person was staged before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,7 +152,15 @@ _EXAMPLES: Final[tuple[d.Data, ...]] = (
         ),
     ),
     e.EventScheduled(**_AHEAD),
-    replace(e.EventStaged(**_AHEAD), effective_at=None),
+    replace(
+        e.EventStaged(
+            **_AHEAD,
+            threshold=e.Exceeded(
+                leavers=101, people=1000, count=20, share=0.1, within_seconds=3600
+            ),
+        ),
+        effective_at=None,
+    ),
     e.EventReplayed(**_TAKEN, replay=_OTHER),
     e.ScimResponded(
         event=_SCIM,

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import structlog
 
 from service.clock import Clock
-from service.directory import absences, fanouts, organizations, snapshots, workers
+from service.directory import absences, fanouts, leavers, organizations, snapshots, workers
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
 from service.provisioning.lanes import Lanes, pause
 
 log = structlog.get_logger(__name__)
+
+_PURGE_EVERY = 3600.0
+"""Seconds between two times that departures are forgotten which no window reaches any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,18 @@ class Calendar:
         self._clock = clock
 
     async def run(self, stop: asyncio.Event) -> None:
+        purged: float | None = None
         while not stop.is_set():
             try:
                 now = self._clock.now()
                 while await self._database.transact(lambda tx, now=now: workers.run_due(tx, now)):
                     now = self._clock.now()
+                if purged is None or self._clock.monotonic() - purged > _PURGE_EVERY:
+                    purged = self._clock.monotonic()
+                    while await self._database.transact(
+                        lambda tx, now=now: leavers.forget_old(tx, now)
+                    ):
+                        pass
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("calendar.failed")

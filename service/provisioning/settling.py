@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from service.directory import accounts, inbox, people
+from service.directory import accounts, inbox, leavers, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.inbox import Problem, Tries
 from service.organizations import Organization
-from service.people import State, User
+from service.people import State, User, withheld_of
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.observed import Observed
@@ -119,6 +119,11 @@ def _status(
 ) -> None:
     state: State = "failed" if problem else "waiting" if waiting else "applied"
     detail = problem.message if problem else None
+    withheld = withheld_of(user)
+    if problem is None and withheld.staged:
+        state, detail = "staged", leavers.STAGED
+    elif problem is None and withheld.refused:
+        detail = leavers.REFUSED
     if problem is None and observed.blocked and not observed.blocked_by_us:
         detail = "Blocked in Auth0 by somebody else; that block is left alone."
     if waiting:

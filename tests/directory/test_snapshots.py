@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from service.clock import SystemClock
-from service.directory import absences, inbox, snapshots
+from service.directory import absences, inbox, snapshots, staging
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Admission
-from service.organizations import Connection, Organization
+from service.organizations import Connection, MassLeavers, Organization, Policies
 from service.provisioning.fleet import Snapshots
 from service.workers import SNAPSHOT_COMPLETED, WorkerEvent
 from tests.directory.customer import Customer, days, registered
@@ -220,6 +220,9 @@ async def test_a_rehire_after_the_compare_brings_back(staffed: Customer) -> None
 async def test_many_leave_in_small_steps_and_the_event_ends_with_the_last(
     staffed: Customer,
 ) -> None:
+    off = Policies(mass_leavers=MassLeavers(enabled=False))
+    organization = staffed.registered.organization.model_copy(update={"policies": off})
+    staffed.registered = (await registered(staffed.database, organization)).registered
     crowd = [f"c{n:02}" for n in range(45)]
     for worker in crowd:
         await staffed.hr("hired", worker, email=f"{worker}@hoekstra.example")
@@ -238,6 +241,29 @@ async def test_many_leave_in_small_steps_and_the_event_ends_with_the_last(
     await staffed.apply()
     await compare(staffed)
     assert await staffed.state_of(whole) == "succeeded"
+
+
+async def test_past_the_threshold_those_who_are_missing_wait_for_an_operator(
+    staffed: Customer,
+) -> None:
+    few = Policies(mass_leavers=MassLeavers(count=1, share=0.1))
+    organization = staffed.registered.organization.model_copy(update={"policies": few})
+    staffed.registered = (await registered(staffed.database, organization)).registered
+    await export(staffed, ["w1"])
+    whole = await completed(staffed, 1)
+    await compare(staffed)
+    assert len(await who_is_in(staffed)) == 2
+    (staged,) = [event for event in await staffed.events() if event.state == "staged"]
+    assert staged.causation_id == whole.event_id
+    await staffed.apply()
+    await compare(staffed)
+    assert await staffed.state_of(whole) == "accepted"
+    await staffed.database.transact(
+        lambda tx: staging.refuse(tx, staged.id, actor="op", now=staffed.now)
+    )
+    await compare(staffed)
+    assert await staffed.state_of(whole) == "succeeded"
+    assert len(await who_is_in(staffed)) == 2
 
 
 async def test_an_export_is_compared_once(staffed: Customer) -> None:

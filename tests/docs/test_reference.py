@@ -39,6 +39,7 @@ def test_every_metric_is_listed() -> None:
         unpublished_outcomes=0,
         paused_tenants=0,
         deadlettered_events=0,
+        staged_events=0,
         thin_events=0,
     )
     metrics = Metrics()

@@ -40,8 +40,17 @@ def upgrade() -> None:
         sa.Column("organization", sa.String(50), nullable=False),
         sa.Column("user_id", sa.String(36), nullable=False),
         sa.Column("at", _INSTANT, nullable=False),
+        sa.Column("ordinal", sa.BigInteger(), nullable=False),
     )
     op.create_index("ix_departures_organization_at", "departures", ["organization", "at"])
+    op.create_index("ix_departures_organization_ordinal", "departures", ["organization", "ordinal"])
+    op.create_table(
+        "headcounts",
+        sa.Column("organization", sa.String(50), primary_key=True),
+        sa.Column("people", sa.BigInteger(), nullable=False),
+        sa.Column("is_whole", sa.Boolean(), nullable=False),
+        sa.Column("at", _INSTANT, nullable=False),
+    )
     op.create_table(
         "mappings",
         sa.Column("name", sa.String(100), primary_key=True),
