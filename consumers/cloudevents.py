@@ -284,7 +284,7 @@ def _envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
 
 def _is_plain(core: Mapping[str, Any]) -> bool:
     """Whether the package would find nothing wrong, which takes it longer than all else here."""
-    return all(type(value) is str and value for value in core.values()) and _REQUIRED <= core.keys()
+    return all(type(value) is str and value for value in core.values()) and core.keys() >= _REQUIRED
 
 
 def _validate(core: Mapping[str, Any]) -> None:
