@@ -30,9 +30,9 @@ from service.intake_metrics import IntakeMetrics
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_AT_ONCE: Final = 3
+_AT_ONCE: Final = 4
 """Partitions whose transactions run side by side."""
-_BATCHES_OF_A_POLL: Final = 8
+_BATCHES_OF_A_POLL: Final = 16
 """A poll empties one partition before it turns to the next: so that it reaches several."""
 
 
