@@ -76,28 +76,29 @@ def test_without_keys_there_is_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Key size should be")
-@pytest.mark.parametrize(
-    "text",
-    [
-        "secret words",
-        "{}",
-        '{"keys": []}',
-        '{"keys": [1]}',
-        '{"keys": {"a": 1}}',
-        "[1]",
-        "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----",
-        pem(ELLIPTIC)[:80],
-        pem(OKPKey.generate_key("Ed25519")),
-        pem(ELLIPTIC, ELLIPTIC),
-        ELLIPTIC.as_pem(private=False).decode(),
-        jwk_set(OctKey.generate_key(256)),
-        jwk_set(ELLIPTIC, alg="ES512"),
-        jwk_set(RSA, alg="none"),
-        jwk_set(ECKey.generate_key("P-256"), kid="a")[:-2]
-        + ","
-        + jwk_set(ECKey.generate_key("P-256"), kid="a").removeprefix('{"keys":['),
-    ],
-)
+# Keys are made anew each time, so the cases are named: workers have to find the same ones.
+_CANNOT_SIGN = {
+    "words": "secret words",
+    "an object": "{}",
+    "no keys": '{"keys": []}',
+    "a number": '{"keys": [1]}',
+    "keys by name": '{"keys": {"a": 1}}',
+    "a list": "[1]",
+    "a PEM of words": "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----",
+    "a PEM cut off": pem(ELLIPTIC)[:80],
+    "another curve": pem(OKPKey.generate_key("Ed25519")),
+    "one key twice": pem(ELLIPTIC, ELLIPTIC),
+    "a public key": ELLIPTIC.as_pem(private=False).decode(),
+    "a shared secret": jwk_set(OctKey.generate_key(256)),
+    "another algorithm": jwk_set(ELLIPTIC, alg="ES512"),
+    "no algorithm": jwk_set(RSA, alg="none"),
+    "two keys of one name": jwk_set(ECKey.generate_key("P-256"), kid="a")[:-2]
+    + ","
+    + jwk_set(ECKey.generate_key("P-256"), kid="a").removeprefix('{"keys":['),
+}
+
+
+@pytest.mark.parametrize("text", _CANNOT_SIGN.values(), ids=_CANNOT_SIGN.keys())
 def test_what_cannot_sign_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigurationError, match="PROVISIONER_SET_SIGNING_KEYS") as error:
         read_keys(text)
