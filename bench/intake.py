@@ -40,7 +40,7 @@ from service.directory.organizations import Registered
 from service.directory.workers import Delivery, accept_many
 from service.kafka import KafkaConnection
 from service.memory import look_for_garbage_seldom
-from service.organizations import Connection, EventSource, Organization
+from service.organizations import Connection, EventSource, MassLeavers, Organization, Policies
 from service.workers import WorkerEvent
 from tests.infrastructure.kafka import create_topic, kafka_broker
 from tests.infrastructure.postgres import create_database, postgres_server
@@ -134,7 +134,12 @@ def _measured(kafka: str, url: str, database: str, workers: int) -> Taken:
 async def _prepared(kafka: str, url: str, topic: str, workers: int) -> int:
     await migrate.upgrade(url)
     database = open_database(url)
-    organization = Organization(name="hoekstra", connections=(Connection(name="users"),))
+    organization = Organization(
+        name="hoekstra",
+        connections=(Connection(name="users"),),
+        # Counted as anywhere, and let go: nobody is there to approve them.
+        policies=Policies(mass_leavers=MassLeavers(count=1_000_000)),
+    )
     source = EventSource(name=topic, topic=topic, organizations=(organization.name,))
 
     def declare(transaction: Transaction) -> None:
