@@ -75,7 +75,6 @@ def test_without_keys_there_is_nothing() -> None:
     assert read_keys(" \n") is None
 
 
-@pytest.mark.filterwarnings("ignore:Key size should be")
 # Keys are made anew each time, so the cases are named: workers have to find the same ones.
 _CANNOT_SIGN = {
     "words": "secret words",
@@ -98,6 +97,7 @@ _CANNOT_SIGN = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Key size should be")
 @pytest.mark.parametrize("text", _CANNOT_SIGN.values(), ids=_CANNOT_SIGN.keys())
 def test_what_cannot_sign_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigurationError, match="PROVISIONER_SET_SIGNING_KEYS") as error:
