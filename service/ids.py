@@ -15,7 +15,7 @@ def new_id(now: datetime) -> str:
 
 
 def new_ids(now: datetime, count: int) -> list[str]:
-    """As many ids: to ask the system for randomness costs more than to make one of it."""
+    """As many ids, in order: to ask the system for randomness costs more than to make one of it."""
     stamp = (int(now.timestamp() * 1000) & (2**48 - 1)) << 80 | 0x7 << 76 | 0b10 << 62
     drawn = secrets.token_bytes(10 * count)
     found: list[str] = []
@@ -23,7 +23,7 @@ def new_ids(now: datetime, count: int) -> list[str]:
         random = int.from_bytes(drawn[start : start + 10], "big") >> 6
         value = stamp | (random >> 62) << 64 | random & (2**62 - 1)
         found.append(str(uuid.UUID(int=value)))
-    return found
+    return sorted(found)
 
 
 def derived_id(*parts: str) -> str:

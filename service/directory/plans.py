@@ -57,6 +57,7 @@ def plan(
             event_id=event_id,
             type=event.type,
             due_at=event.effective_at,
+            number=order[1],
             worker_event={"event": _to_document(event), "order": order},
         )
     )

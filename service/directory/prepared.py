@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-import asyncpg
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.exc import DBAPIError
@@ -75,21 +74,14 @@ class Prepared:
         if _is_watched(transaction):
             return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
         compiled = self._for(transaction, values)
-        try:
-            rows = _run(transaction, compiled, values)
-        except _NotOurs:
-            return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
-        return [compiled.named(row) for row in rows]
+        return [compiled.named(row) for row in _run(transaction, compiled, values)]
 
     def run(self, transaction: Connection, values: Values) -> None:
         """For what it does, not for what it returns."""
         if _is_watched(transaction):
             transaction.execute(self._statement, values)
-            return
-        try:
+        else:
             _run(transaction, self._for(transaction, values), values)
-        except _NotOurs:
-            transaction.execute(self._statement, values)
 
     def _for(self, transaction: Connection, values: Values) -> _Compiled:
         kind = (transaction.dialect.name, *values)
@@ -107,10 +99,6 @@ def _is_watched(transaction: Connection) -> bool:
     return bool(transaction.dispatch.before_cursor_execute)
 
 
-class _NotOurs(Exception):
-    """SQLAlchemy is to run it: it fails again, and what follows from that is done there."""
-
-
 def _run(transaction: Connection, compiled: _Compiled, values: Values) -> Sequence[Any]:
     given = compiled.parameters(values)
     driver = transaction.connection.dbapi_connection
@@ -118,7 +106,7 @@ def _run(transaction: Connection, compiled: _Compiled, values: Values) -> Sequen
         try:
             return driver.execute(compiled.sql, given).fetchall()
         except sqlite3.Error as error:
-            raise _known(error, sqlite3.Error, transaction, compiled) from error
+            raise _known(error, transaction, compiled) from error
     assert isinstance(driver, AsyncAdapt_asyncpg_connection)
     return _on_postgres(driver, transaction, compiled, given)
 
@@ -134,22 +122,17 @@ def _on_postgres(
         if not (driver._started or transaction.get_execution_options().get(LOOKS_UP)):  # pyright: ignore[reportPrivateUsage]
             driver.await_(driver._start_transaction())  # pyright: ignore[reportPrivateUsage]
         return driver.await_(connection.fetch(compiled.sql, *given))
-    except asyncpg.PostgresError as error:
-        if connection.is_closed():  # the pool must hear of it
-            raise _NotOurs from error
+    except Exception as error:
         try:
             driver._handle_exception(error)  # pyright: ignore[reportPrivateUsage]
         except driver.dbapi.Error as translated:
-            raise _known(translated, driver.dbapi.Error, transaction, compiled) from error
+            # Names it, and lets the pool forget a connection that was lost.
+            transaction._handle_dbapi_exception(translated, compiled.sql, None, None, None)  # pyright: ignore[reportPrivateUsage]
         raise
-    except (asyncpg.InterfaceError, driver.dbapi.Error, OSError) as error:
-        raise _NotOurs from error
 
 
-def _known(
-    error: Exception, kind: type[Exception], transaction: Connection, compiled: _Compiled
-) -> Exception:
-    """A driver's error as SQLAlchemy names it.
+def _known(error: sqlite3.Error, transaction: Connection, compiled: _Compiled) -> Exception:
+    """SQLite's error as SQLAlchemy names it.
 
     Nothing is run again to learn the name: a full disk ends the whole transaction, and what is run
     after that would be committed by itself.
@@ -158,7 +141,7 @@ def _known(
         compiled.sql,
         None,
         error,
-        kind,
+        sqlite3.Error,
         hide_parameters=True,  # an error's text must not hold what we store
         dialect=transaction.dialect,
     )

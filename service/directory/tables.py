@@ -362,6 +362,7 @@ schedule = Table(
     Column("kind", String(10), nullable=False),
     Column("type", Text, nullable=False),
     Column("due_at", Instant, nullable=False),
+    Column("number", BigInteger),  # order of acceptance, of those that are due at one moment
     Column("worker_event", Document, nullable=False),
     Index(None, "organization", "worker_id"),
     Index(None, "due_at"),

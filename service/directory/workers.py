@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 from sqlalchemy import Row, select
 
 from service.directory import (
-    accounts,
     batches,
     enrichments,
     inbox,
@@ -245,7 +244,7 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
     due = (
         select(t.schedule)
         .where(t.schedule.c.due_at <= now)
-        .order_by(t.schedule.c.due_at, t.schedule.c.event_id)
+        .order_by(t.schedule.c.due_at, t.schedule.c.number, t.schedule.c.event_id)
         .limit(limit)
     )
     leaves = t.schedule.c.type.in_(LEAVERS)
@@ -378,8 +377,10 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         changes |= people.columns_of(employment)
     user = people.change(transaction, user.id, last_event_id=event_id, **changes)
     if late and not _is_first_address(user, registered):
-        _refresh(transaction, registered, user, event_id, now)
-        return
+        # It has ended, but what it was first to name counts: an address is followed, as ever.
+        inbox.finish(transaction, event_id, "superseded", now=now)
+        if "worker" not in changes:
+            return
     intent.settle(
         transaction,
         user.id,
@@ -388,7 +389,8 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         was_wanted=was_wanted,
         now=now,
         user=user,
-        spoke="hr" if event.kind != "attributes" else None,
+        # What it was first to name counts still, its word on employment does not.
+        spoke="hr" if event.kind != "attributes" and not late else None,
         immediate=event.immediate,
     )
 
@@ -403,16 +405,6 @@ def _is_first_address(user: User, registered: Registered) -> bool:
         and is_wanted(user, organization, decommissioned=registered.decommissioned)
         and identifier_of(user, organization) is not None
     )
-
-
-def _refresh(
-    transaction: Transaction, registered: Registered, user: User, event_id: str, now: datetime
-) -> None:
-    """Ends an event that came too late. An attribute that it was first to name is applied still."""
-    inbox.finish(transaction, event_id, "superseded", now=now)
-    if user.account_id is not None:
-        wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
-        accounts.touch(transaction, user.account_id, leaver=not wanted, now=now)
 
 
 def _create(transaction: Transaction, heard: Heard) -> User:

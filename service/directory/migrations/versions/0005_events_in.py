@@ -21,6 +21,7 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("employments", _DOCUMENT))
     op.add_column("users", sa.Column("join_key", sa.Text()))
     op.add_column("users", sa.Column("withheld", _DOCUMENT))
+    op.add_column("schedule", sa.Column("number", sa.BigInteger()))
     op.create_index(
         "ix_users_join_key",
         "users",
