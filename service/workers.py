@@ -170,8 +170,24 @@ class Employment:
             return None
         return _employment(self.whole, {**self.named, event.employment_id: said})
 
-    def unchanged_after(self, event: WorkerEvent, order: Order) -> Employment:
-        """What holds after a change that was only planned has been rescinded."""
+    def rescinded_after(self, event: WorkerEvent, order: Order) -> Employment:
+        """What holds after a change that was only planned has been rescinded: the same as before.
+
+        But of a termination that had come about when its date was moved, both are taken back: else
+        it would depend on the hour whether the person is in.
+        """
+        lifted = self.after(event, order)
+        if event.type == "worker.termination_rescinded" and self._has_ended(event) and lifted:
+            return lifted
+        return self._unchanged_after(event, order)
+
+    def _has_ended(self, event: WorkerEvent) -> bool:
+        if event.employment_id is None:
+            return self.status == "terminated"
+        said = self.named.get(event.employment_id, Said())
+        return said.within(self.whole).standing == "terminated"
+
+    def _unchanged_after(self, event: WorkerEvent, order: Order) -> Employment:
         if event.employment_id is not None:
             said = self.named.get(event.employment_id, Said())
             return replace(

@@ -373,7 +373,7 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         and not late
         and plans.displace_planned(transaction, organization, event, event_id, order, now)
     ):
-        employment = people.employment_of(user).unchanged_after(event, order)
+        employment = people.employment_of(user).rescinded_after(event, order)
         changes |= people.columns_of(employment)
     user = people.change(transaction, user.id, last_event_id=event_id, **changes)
     if late and not _is_first_address(user, registered):

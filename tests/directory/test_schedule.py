@@ -98,6 +98,19 @@ async def test_a_rescission_that_comes_first_keeps_the_termination_from_counting
     assert await hoekstra.state_of(late) == "superseded"
 
 
+async def test_a_rescission_takes_a_moved_date_back_with_the_one_that_has_passed(
+    hoekstra: Customer,
+) -> None:
+    await hoekstra.hr("hired", "w1", sequence=1, email=ANN)
+    passed = await hoekstra.hr("terminated", "w1", sequence=2, at=days(-1))
+    moved = await hoekstra.hr("terminated", "w1", sequence=3, at=days(30))
+    assert not await hoekstra.is_in("w1")
+    await hoekstra.hr("termination_rescinded", "w1", sequence=4)
+    assert await hoekstra.state_of(moved) == "cancelled"
+    assert await hoekstra.state_of(passed) == "superseded"
+    assert await hoekstra.is_in("w1")
+
+
 async def test_a_rescinded_hire_never_comes(hoekstra: Customer) -> None:
     planned = await hoekstra.hr("hired", "w1", at=days(5), email=ANN)
     await hoekstra.hr("hire_rescinded", "w1")
