@@ -207,12 +207,12 @@ def opened_file(path: Path) -> Generator[IO[bytes]]:
 
 
 async def differences(
-    database: Database, organization: str, gathered: Gathered, taken_at: datetime
+    database: Database, organization: str, gathered: Gathered, taken_at: datetime, now: datetime
 ) -> AsyncIterator[Difference]:
     """Everybody whom the file names, and then whom it does not."""
     for chunk in gathered.chunks():
         for found in await database.read(
-            lambda tx, chunk=chunk: _compared(tx, organization, chunk, taken_at)
+            lambda tx, chunk=chunk: _compared(tx, organization, chunk, taken_at, now)
         ):
             yield found
     after = ""
@@ -226,7 +226,7 @@ async def differences(
         ]
         users = [row.id for row in missing]
         since = await database.read(
-            lambda tx, users=users: absences.heard_since(tx, taken_at, users)
+            lambda tx, users=users: absences.heard_since(tx, taken_at, now, users)
         )
         for row in missing:
             if row.id not in since:
@@ -235,7 +235,11 @@ async def differences(
 
 
 def _compared(
-    transaction: Transaction, organization: str, chunk: Sequence[Worker], taken_at: datetime
+    transaction: Transaction,
+    organization: str,
+    chunk: Sequence[Worker],
+    taken_at: datetime,
+    now: datetime,
 ) -> list[Difference]:
     """What the file changes. Of whom HR spoke since it was written, it changes nothing."""
     rows = transaction.execute(
@@ -245,7 +249,7 @@ def _compared(
         )
     )
     known = {row.worker_id: row for row in rows}
-    since = absences.heard_since(transaction, taken_at, [row.id for row in known.values()])
+    since = absences.heard_since(transaction, taken_at, now, [row.id for row in known.values()])
     newer = {row.worker_id for row in known.values() if row.id in since}
     return [
         Difference(worker_id=worker.worker_id, verdict="unchanged")
@@ -337,7 +341,7 @@ def _store_some(
     organization = registered.organization.name
     deliveries: list[Delivery] = []
     lines: list[Line] = []
-    found = _compared(transaction, organization, chunk, taken_at)
+    found = _compared(transaction, organization, chunk, taken_at, now)
     for worker, difference in zip(chunk, found, strict=True):
         if difference.verdict == "unchanged":
             lines.append(_line(organization, run, worker, now))

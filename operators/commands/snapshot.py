@@ -151,7 +151,7 @@ async def _compare(
 
     counts = dict.fromkeys(("unchanged", "changed", "new", "left", "out", "absent"), 0)
     comparing = progress.add_task("comparing", total=len(gathered))
-    async for each in exports.differences(database, organization, gathered, taken):
+    async for each in exports.differences(database, organization, gathered, taken, now()):
         counts[each.verdict] += 1
         if each.verdict != "absent":
             progress.update(comparing, advance=1)

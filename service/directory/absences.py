@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, and_, or_, select
 
 from service.directory import inbox, organizations, people, snapshots, workers
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
 from service.directory.inbox import Event, Problem, Received
+from service.directory.replays import REPLAY
 from service.directory.snapshots import Snapshot
 from service.outcomes.endings import Comparison
 from service.workers import WorkerEvent
@@ -26,6 +27,16 @@ AT_ONCE: Final = 20
 IN: Final = ("active", "on_leave", "suspended")
 """What HR has not let go yet."""
 _HR: Final = ("http", "kafka")
+_SPOKE: Final = or_(
+    and_(t.events.c.door.in_(_HR), t.events.c.causation_id.is_(None)),
+    # What an operator brought in from a file of HR's, or had read once more.
+    and_(
+        t.events.c.door == "operator",
+        t.events.c.type.startswith("worker.", autoescape=True),
+        t.events.c.causation_id.is_(None),
+    ),
+    t.events.c.type == REPLAY,
+)
 
 
 def carry_on(transaction: Transaction, organization: str, name: str, now: datetime) -> bool:
@@ -82,7 +93,7 @@ def _compare(transaction: Transaction, run: Snapshot, event: Event, now: datetim
         snapshots.store(transaction, run.organization, run.name, compared_at=now)
         return True
     reached, gone = rows[-1].worker_id, 0
-    missing = _missing(transaction, run, rows)
+    missing = _missing(transaction, run, rows, now)
     people.lock_many(
         transaction, [row.id for row in missing[:AT_ONCE]]
     )  # before any of them leaves
@@ -109,23 +120,42 @@ def workers_after(transaction: Transaction, organization: str, after: str) -> Se
     ).all()
 
 
-def _missing(transaction: Transaction, run: Snapshot, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+def _missing(
+    transaction: Transaction, run: Snapshot, rows: Sequence[Row[Any]], now: datetime
+) -> list[Row[Any]]:
     named = snapshots.named(transaction, run, [row.worker_id for row in rows])
     found = [row for row in rows if row.employment in IN and row.worker_id not in named]
     assert run.taken_at is not None
-    since = heard_since(transaction, run.taken_at, [row.id for row in found])
+    since = heard_since(transaction, run.taken_at, now, [row.id for row in found])
     return [row for row in found if row.id not in since]
 
 
-def heard_since(transaction: Transaction, taken_at: datetime, user_ids: Sequence[str]) -> set[str]:
-    """Of whom HR has spoken since an export was taken, which therefore cannot know of it."""
-    query = select(t.events.c.user_id).where(
-        among(transaction, t.events.c.user_id, user_ids),
-        t.events.c.door.in_(_HR),
-        t.events.c.accepted_at >= taken_at,
-        t.events.c.causation_id.is_(None),
+def heard_since(
+    transaction: Transaction, taken_at: datetime, now: datetime, user_ids: Sequence[str]
+) -> set[str]:
+    """Of whom HR has spoken since an export was taken, which therefore cannot know of it: or what it
+    said earlier has come true since, or is still being asked about.
+    """
+    of_users = among(transaction, t.events.c.user_id, user_ids)
+    came_true = and_(t.events.c.effective_at >= taken_at, t.events.c.effective_at <= now)
+    said = select(t.events.c.user_id).where(
+        of_users, _SPOKE, or_(t.events.c.accepted_at >= taken_at, came_true)
     )
-    return set(transaction.execute(query).scalars())
+    asked = (
+        select(t.users.c.id)
+        .join(
+            t.enrichments,
+            and_(
+                t.enrichments.c.organization == t.users.c.organization,
+                t.enrichments.c.worker_id == t.users.c.worker_id,
+            ),
+        )
+        .where(among(transaction, t.users.c.id, user_ids), t.enrichments.c.since >= taken_at)
+    )
+    return {
+        *transaction.execute(said).scalars(),
+        *transaction.execute(asked).scalars(),
+    }
 
 
 def _before(rows: Sequence[Row[Any]], row: Row[Any], run: Snapshot) -> str:
@@ -141,7 +171,7 @@ def _let_go(
     if user is None or user.employment not in IN or user.worker_id != row.worker_id:
         return False
     assert run.taken_at is not None
-    if heard_since(transaction, run.taken_at, [row.id]):
+    if heard_since(transaction, run.taken_at, now, [row.id]):
         return False
     registered = organizations.find(transaction, run.organization)
     assert registered is not None

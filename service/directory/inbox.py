@@ -302,6 +302,15 @@ def attribute(transaction: Transaction, event_id: str, user_id: str) -> None:
     _LAST.run(transaction, {"of": user_id, "last_event_id": event_id})
 
 
+def hand_over(transaction: Transaction, earlier: str, user_id: str) -> None:
+    """Notes that what HR and operators said of a user is about another row of the same person now."""
+    transaction.execute(
+        update(t.events)
+        .where(t.events.c.user_id == earlier, t.events.c.door != "scim")
+        .values(user_id=user_id)
+    )
+
+
 _ATTRIBUTE: Final = Prepared(update(t.events).where(t.events.c.id == bindparam("of")))
 _LAST: Final = Prepared(update(t.users).where(t.users.c.id == bindparam("of")))
 

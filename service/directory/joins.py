@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, select
 
-from service.directory import accounts, intent, leavers, people
+from service.directory import accounts, inbox, intent, leavers, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.organizations import Registered
@@ -66,6 +66,7 @@ def succeed(transaction: Transaction, earlier: User, user: User, *, by: str, now
     intent.supersede_open(transaction, earlier.id, by=by, now=now)
     taken = _hr_and_lock(earlier) | {"withheld": leavers.hand_over(transaction, earlier, user)}
     people.store(transaction, earlier.id, account_id=None, worker_id=None, withheld=None)
+    inbox.hand_over(transaction, earlier.id, user.id)
     return people.change(transaction, user.id, account_id=earlier.account_id, **taken)
 
 
@@ -112,6 +113,7 @@ def join_worker(
         deleted_at=now,
         withheld=None,
     )
+    inbox.hand_over(transaction, worker.id, user.id)
     if left is not None:
         intent.await_account(transaction, left, worker.id, by, leaver=True, now=now)
     return people.change(transaction, user.id, account_id=kept, **taken)

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from service.clock import SystemClock
-from service.directory import absences, inbox, snapshots, staging
+from service.directory import absences, inbox, replays, snapshots, staging
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Admission
+from service.directory.inbox import Admission, Received
+from service.directory.workers import accept
 from service.organizations import Connection, MassLeavers, Organization, Policies
 from service.provisioning.fleet import Snapshots
 from service.workers import SNAPSHOT_COMPLETED, WorkerEvent
@@ -349,3 +350,94 @@ async def test_one_process_after_another_carries_the_compare_on(staffed: Custome
     assert await who_is_in(staffed) == {"w1"}
     caused = [event for event in await staffed.events() if event.causation_id == whole.event_id]
     assert len(caused) == 2
+
+
+async def test_who_began_since_the_export_was_taken_stays_though_it_was_said_before(
+    staffed: Customer,
+) -> None:
+    await staffed.hr("hired", "w4", at=days(2), email="w4@hoekstra.example")
+    await staffed.hr("terminated", "w3", at=days(30))
+    staffed.now = days(2.1)
+    await staffed.run_due()
+    assert await staffed.is_in("w4")
+    await export(staffed, ["w1", "w2"])
+    await completed(staffed, 2, taken=1.9)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w4"}
+
+
+async def test_whom_a_newer_file_of_an_operator_brought_stays(staffed: Customer) -> None:
+    await export(staffed, ["w1", "w2", "w3"])
+    staffed.now = days(1.1)
+    event = WorkerEvent(type="worker.hired", worker_id="w4", snapshot="file")
+    event = replace(event, attributes={"email": "w4@hoekstra.example"})
+    received = Received(
+        door="operator", source="/operators/snapshots", type=event.type, at=staffed.now
+    )
+    await staffed.deliver(event, received)
+    await completed(staffed, 3)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3", "w4"}
+
+
+async def test_whom_hr_spoke_of_stays_when_scim_takes_the_person_over(staffed: Customer) -> None:
+    await export(staffed, ["w1", "w2", "w3"])
+    staffed.now = days(1.1)
+    await staffed.hr("hired", "w4", email="w4@hoekstra.example")
+    known = await staffed.create("w4@hoekstra.example", externalId="other")
+    await staffed.change(known, externalId="w4")
+    assert (await staffed.user("w4")).id == known.id
+    await completed(staffed, 3)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3", "w4"}
+
+
+async def test_whom_hr_spoke_of_stays_when_they_come_back_in_scim(staffed: Customer) -> None:
+    known = await staffed.create("w4@hoekstra.example", externalId="w4")
+    await staffed.hr("hired", "w4")
+    await staffed.apply()
+    staffed.now = days(2)
+    await export(staffed, ["w1", "w2", "w3"])
+    await staffed.hr("changed", "w4", title="Director")
+    await staffed.delete(known)
+    back = await staffed.create("w4@hoekstra.example", externalId="w4")
+    assert (await staffed.user("w4")).id == back.id
+    await completed(staffed, 3)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3", "w4"}
+
+
+async def test_of_whom_hr_spoke_stays_while_it_is_asked_what_is_so(staffed: Customer) -> None:
+    await export(staffed, ["w1", "w2"])
+    thin = WorkerEvent(type="worker.changed", worker_id="w3")
+    await staffed.database.transact(
+        lambda tx: accept(tx, staffed.registered, thin, staffed.from_hr(thin.type), asks="people")
+    )
+    await completed(staffed, 2)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3"}
+
+
+async def test_whom_a_replay_brought_in_since_the_export_was_taken_stays(
+    staffed: Customer,
+) -> None:
+    await export(staffed, ["w1", "w2", "w3"])
+    event = WorkerEvent(
+        type="worker.hired", worker_id="w4", attributes={"email": "w4@hoekstra.example"}
+    )
+    unread = await staffed.database.transact(
+        lambda tx: inbox.admit(tx, staffed.from_hr(event.type), staffed.name)
+    )
+    received = Received(
+        door="operator",
+        source="operator",
+        type=replays.REPLAY,
+        at=staffed.now,
+        causation_id=unread.event_id,
+    )
+    await staffed.database.transact(
+        lambda tx: accept(tx, staffed.registered, event, received, number=unread.number)
+    )
+    await completed(staffed, 3)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3", "w4"}
