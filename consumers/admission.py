@@ -45,13 +45,14 @@ class NotUnderstood:
 class Thin:
     """An input that only names a worker, who has to be asked for where ``source`` says.
 
-    ``event``: what it says by itself.
+    ``event``: what it says by itself; ``is_enough``: to act on, where nobody can tell more.
     """
 
     organization: str
     event: WorkerEvent
     received: Received
     source: str
+    is_enough: bool = False
 
 
 Input = Understood | NotUnderstood | Thin

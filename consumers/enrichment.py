@@ -10,12 +10,13 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
 import structlog
 
-from consumers.admission import input_problem
+from consumers.admission import input_problem, must_wait, transact
 from consumers.faults import place_of
 from consumers.fetching import NoAnswer, ask, http_client
 from service.clock import Clock
@@ -141,7 +142,11 @@ class Enricher:
             return True
         if answer.is_final or self._is_too_old(wanted, enrichment):
             self._failures.pop(wanted.source, None)
-            await self._give_up(wanted, input_problem(answer.code, answer.message))
+            problem = input_problem(answer.code, answer.message)
+            if answer.kind == "gone":
+                await self._dead_letter(wanted, problem)
+            else:
+                await self._do_without(wanted, problem)
             return True
         await self._put_off(wanted, answer)
         return False
@@ -159,16 +164,14 @@ class Enricher:
         """Another time, and meanwhile the others of the source need not be tried, either."""
         failures = self._failures.get(wanted.source, 0)
         self._failures[wanted.source] = failures + 1
-        rest = {
-            "denied": _DENIED_FOR,
-            "busy": answer.wait or _BUSY_FOR,
-        }.get(answer.kind, max(answer.wait or 0.0, enrichments.delay_after(failures)))
+        rest = _rest_after(answer, failures)
         until = self._clock.monotonic() + rest
         self._resting[wanted.source] = max(until, self._resting.get(wanted.source, until))
         _log.warning("enrichment.no_answer", source=wanted.source, code=answer.code, rests=rest)
         now = self._clock.now()
         error = {"code": answer.code, "message": answer.message, "httpStatus": answer.status}
-        delay = max(rest, enrichments.delay_after(wanted.attempts))
+        least = _DENIED_FOR if answer.kind == "denied" else rest
+        delay = max(rest, least, enrichments.delay_after(wanted.attempts))
         await self._database.transact(
             lambda tx: enrichments.put_off(
                 tx, wanted, self._owner, due_at=now + timedelta(seconds=delay), error=error
@@ -176,7 +179,7 @@ class Enricher:
         )
 
     async def _end_unasked(self, wanted: Wanted) -> None:
-        await self._give_up(
+        await self._do_without(
             wanted,
             input_problem(
                 "enrichment_missing",
@@ -184,7 +187,11 @@ class Enricher:
             ),
         )
 
-    async def _give_up(self, wanted: Wanted, problem: Problem) -> None:
+    async def _do_without(self, wanted: Wanted, problem: Problem) -> None:
+        """Lets an event act alone that is enough by itself; any other ends."""
+        await self._go_on(wanted, None, without=problem)
+
+    async def _dead_letter(self, wanted: Wanted, problem: Problem) -> None:
         now = self._clock.now()
 
         def work(transaction: Transaction) -> None:
@@ -193,20 +200,25 @@ class Enricher:
 
         await self._database.transact(work)
 
-    async def _go_on(self, wanted: Wanted, fetched: Any) -> None:
+    async def _go_on(self, wanted: Wanted, fetched: Any, *, without: Problem | None = None) -> None:
         """Takes the event in with what was fetched; a mapping that fails on it is told as such."""
-        now = self._clock.now()
         carry_on = functools.partial(
-            _carry_on, wanted=wanted, owner=self._owner, fetched=fetched, again=self._again, now=now
+            _carry_on,
+            wanted=wanted,
+            owner=self._owner,
+            fetched=fetched,
+            without=without,
+            again=self._again,
+            now=self._clock.now(),
         )
         try:
-            await self._database.transact(carry_on)
+            await transact(self._database, carry_on)
         except Exception as error:
-            if is_unavailable(error):
+            if must_wait(error):
                 raise  # the lease runs out, and it is asked again
             _log.error("enrichment.crash", source=wanted.source, error=place_of(error))
             problem = "Taking this answer in failed: mend that, then replay the event."
-            await self._give_up(wanted, input_problem("intake_crash", problem))
+            await self._dead_letter(wanted, input_problem("intake_crash", problem))
 
     async def _end(self) -> None:
         for task in self._served.values():
@@ -219,9 +231,32 @@ class Enricher:
             _tell(error)
 
 
+def _rest_after(answer: NoAnswer, failures: int) -> float:
+    """Seconds that a source is left alone, where so many failures in a row went before."""
+    wait, grows = answer.wait or 0.0, enrichments.delay_after(failures)
+    match answer.kind:
+        case "denied" if answer.status == HTTPStatus.FORBIDDEN:
+            # Perhaps this worker only: others who may be seen do not wait for it.
+            return max(wait, min(_DENIED_FOR, grows))
+        case "denied":
+            return _DENIED_FOR
+        case "busy":
+            return wait or _BUSY_FOR
+        case _:
+            return max(wait, grows)
+
+
 def _carry_on(
-    transaction: Transaction, *, wanted: Wanted, owner: str, fetched: Any, again: Again, now: Any
+    transaction: Transaction,
+    *,
+    wanted: Wanted,
+    owner: str,
+    fetched: Any,
+    without: Problem | None,
+    again: Again,
+    now: Any,
 ) -> None:
+    """``without``: why nothing was fetched, for an event that says too little by itself."""
     if not enrichments.take(transaction, wanted, owner):
         return
     event = inbox.get(transaction, wanted.event_id)
@@ -229,6 +264,8 @@ def _carry_on(
     reading = again(transaction, event, fetched)
     registered = organizations.find(transaction, wanted.organization)
     problem, ended = reading.problem, reading.ended
+    if without is not None and not reading.is_enough:
+        problem = without
     if problem is None and (
         reading.event is None
         or registered is None

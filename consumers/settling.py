@@ -131,7 +131,11 @@ def _addressed(
             return _unread(received, organization)
         if asks is not None:
             return Thin(
-                organization=organization, event=mapped.event, received=received, source=asks
+                organization=organization,
+                event=mapped.event,
+                received=received,
+                source=asks,
+                is_enough=mapped.enrich == "optional",
             )
         if mapped.enrich == "required":
             return _unenriched(received, organization)

@@ -115,8 +115,14 @@ def _reading(found: Sequence[Input], event: Event) -> Reading:
     only = found[0]
     if isinstance(only, NotUnderstood):
         return Reading(organization=only.organization, problem=only.problem, ended=only.ended)
-    asks = only.source if isinstance(only, Thin) else None
-    return Reading(organization=only.organization, event=only.event, asks=asks)
+    if isinstance(only, Thin):
+        return Reading(
+            organization=only.organization,
+            event=only.event,
+            asks=only.source,
+            is_enough=only.is_enough,
+        )
+    return Reading(organization=only.organization, event=only.event)
 
 
 def _from_http(event: Event, headers: Mapping[str, str]) -> Reading:

@@ -57,6 +57,8 @@ class Reading:
     ended: Literal["deadlettered", "rejected", "discarded"] = "deadlettered"
     asks: str | None = None
     """The source that says whom to ask about the worker first, where the event only names them."""
+    is_enough: bool = True
+    """Whether the event can be acted on as it is, where nobody can tell more."""
 
 
 Reader = Callable[[Event, Sequence[EventSource], Mapping[str, Declared]], Reading]

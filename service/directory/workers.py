@@ -120,9 +120,13 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     heard: list[Heard] = []
     refused: list[Ending] = []
     completions: list[tuple[Delivery, Admission]] = []
+    lines: list[Line] = []
     for each, admission in zip(inputs, admitted, strict=True):
         if admission.verdict != "new":
             continue
+        if isinstance(each, Delivery) and each.is_of_one and each.event.snapshot is not None:
+            # Also of one who has yet to be asked for: the export has named them.
+            lines.append(_line(each, each.event.snapshot))
         if isinstance(each, Delivery) and not each.is_of_one:
             completions.append((each, admission))
         elif isinstance(each, Delivery) and each.asks is not None:
@@ -143,7 +147,7 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     for each in batches.settle(transaction, heard):
         _settle(transaction, each)
     inbox.finish_many(transaction, refused)
-    snapshots.hear(transaction, [_line(each) for each in heard if each.event.snapshot is not None])
+    snapshots.hear(transaction, lines)
     for each, admission in completions:
         snapshots.complete(
             transaction, each.organization, each.event, admission.event_id, each.received.at
@@ -155,13 +159,12 @@ def _may_leave(each: Heard) -> bool:
     return each.event.status not in (None, "active") and not each.is_ahead
 
 
-def _line(each: Heard) -> Line:
-    assert each.event.snapshot is not None
+def _line(each: Delivery, snapshot: str) -> Line:
     return Line(
-        organization=each.person[0],
-        snapshot=each.event.snapshot,
+        organization=each.organization,
+        snapshot=snapshot,
         worker_id=each.event.worker_id,
-        at=each.now,
+        at=each.received.at,
     )
 
 

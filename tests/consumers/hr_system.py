@@ -34,11 +34,14 @@ class Answered:
 
 @dataclass(kw_only=True)
 class HrSystem:
-    """``workers``: the documents it has, by path. ``failures``: answered first, one for each request."""
+    """``workers``: the documents it has, by path. ``failures``: answered first, one for each request.
+    ``denied``: paths that it shows to nobody.
+    """
 
     url: str
     workers: dict[str, Any] = field(default_factory=dict[str, Any])
     failures: list[Answered] = field(default_factory=list[Answered])
+    denied: set[str] = field(default_factory=set[str])
     asked: list[Asked] = field(default_factory=list[Asked])
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     at_once: int = 0
@@ -57,6 +60,8 @@ class HrSystem:
             self.at_once -= 1
         if self.failures:
             return self.failures.pop(0)
+        if path in self.denied:
+            return Answered(status=403)
         document = self.workers.get(path)
         if document is None:
             return Answered(status=404)

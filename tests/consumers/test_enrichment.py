@@ -21,7 +21,7 @@ from consumers.enrichment import Enricher
 from consumers.mappings.packs import checked
 from consumers.webhooks import webhook_routes
 from operators import reading
-from service.directory import credentials, enrichments, mappings, organizations, replays
+from service.directory import credentials, enrichments, mappings, organizations, replays, snapshots
 from service.directory import tables as t
 from service.directory.database import Database
 from service.directory.inbox import Event
@@ -378,6 +378,95 @@ async def test_whoever_is_out_by_a_thin_event_is_out_without_an_answer(
         assert hr.asked == []
         await post(id="78", event="e2")
         await until(lambda: bool(hr.asked))
+
+
+async def test_an_event_that_is_enough_by_itself_acts_alone_where_nothing_can_be_fetched(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    await declare(
+        database, THIN.replace("{ENRICH}", "optional").replace("version: 1", "version: 2")
+    )
+    hr.failures = [Answered(status=400)]
+    await post(id="77")
+    async with enriching(database):
+        await worked_off(database)
+    (event,) = await events_of(database)
+    assert (event.state, event.error) == ("succeeded", None)
+    assert len(hr.asked) == 1
+
+
+async def test_an_event_that_is_enough_by_itself_acts_alone_where_nobody_answers_for_a_day(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    await declare(
+        database, THIN.replace("{ENRICH}", "optional").replace("version: 1", "version: 2")
+    )
+    await post(id="77")
+    await database.transact(
+        lambda tx: tx.execute(t.enrichments.update().values(since=CLOCK.now() - timedelta(days=2)))
+    )
+    hr.failures = [Answered(status=503)]
+    async with enriching(database):
+        await worked_off(database)
+    (event,) = await events_of(database)
+    assert (event.state, event.error) == ("succeeded", None)
+
+
+@pytest.mark.parametrize(
+    ("worker", "code"),
+    [
+        ({"id": "78", "address": "x@acme.example"}, "enrichment_mismatch"),
+        (None, "enrichment_not_found"),
+    ],
+)
+async def test_who_is_another_or_unknown_there_is_not_let_in_by_such_an_event_either(
+    database: Database, hr: HrSystem, post: Post, worker: dict[str, Any] | None, code: str
+) -> None:
+    await declare(
+        database, THIN.replace("{ENRICH}", "optional").replace("version: 1", "version: 2")
+    )
+    hr.workers["/workers/77"] = worker
+    await post(id="77")
+    async with enriching(database):
+        (event,) = await events_when(database, "deadlettered")
+    assert (event.error or {})["code"] == code
+
+
+async def test_thin_lines_of_a_full_export_are_heard_once_they_are_filled_up(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    snapshot = THIN.replace("{ENRICH}", "required").replace("version: 1", "version: 2")
+    snapshot = snapshot.replace("    enrich:", "    snapshot: payload.run\n    enrich:")
+    await declare(database, snapshot)
+    for number in ("1", "2"):
+        hr.workers[f"/workers/{number}"] = {"id": number, "address": f"{number}@acme.example"}
+        await post(id=number, event=number, run="night")
+    async with enriching(database):
+        await worked_off(database)
+
+    def named(tx: Any) -> int:
+        run = snapshots.get(tx, "acme", "night")
+        return snapshots.heard(tx, run) if run is not None else 0
+
+    assert await database.read(named) == 2
+
+
+async def test_a_worker_who_may_not_be_seen_keeps_no_other_from_being_asked_for(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    for number in range(6):
+        hr.workers[f"/workers/{number}"] = {"id": str(number), "address": f"{number}@acme.example"}
+    del hr.workers["/workers/0"]
+    hr.denied = {"/workers/0"}
+    for number in range(6):
+        await post(id=str(number), event=str(number))
+    await reconfigure(database, hr, at_once=2)
+    async with enriching(database):
+
+        async def held() -> bool:
+            return await waiting(database) == 1
+
+        await asyncio.wait_for(eventually(held), 2)
 
 
 async def test_who_ends_in_the_middle_of_it_leaves_the_event_to_the_next(
