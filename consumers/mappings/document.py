@@ -5,6 +5,7 @@ Knows the shape only; ``consumers.mappings.compiling`` makes it work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Final, Literal, Self, cast
 
@@ -335,19 +336,34 @@ def _can_be_stored(value: Any) -> bool:
 
 
 _BOOL: Final = "tag:yaml.org,2002:bool"
+_PATTERNS: Final[Mapping[str, re.Pattern[str]]] = {
+    "tag:yaml.org,2002:int": re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"),
+    "tag:yaml.org,2002:float": re.compile(r"^[-+]?[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?$"),
+}
+"""Numbers as JSON has them. To YAML 1.1 ``12:30`` is 750 and ``0042`` is 34: here they stay text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose dates stay text and whose ``yes``, ``no``, ``on`` and ``off`` do, too; no key twice."""
+    """YAML whose dates stay text, as do ``yes``, ``no``, ``on`` and ``off``; no key twice."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the class above has it
         first: [
-            (tag, pattern)
+            (tag, _PATTERNS.get(tag, pattern))
             for tag, pattern in known
             if tag != "tag:yaml.org,2002:timestamp" and not (tag == _BOOL and first not in "tTfF")
         ]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    _merged = 0
+
+    def flatten_mapping(self, node: Any) -> None:
+        """As above, but what merges of merges repeat is counted: it grows without bound."""
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, "its merge keys repeat too much", node.start_mark
+            )
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()

@@ -1,5 +1,6 @@
 """What a declared mapping makes of a payload."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from consumers.mappings.canonical import Mapped
 from consumers.mappings.engine import Ignored, read
 from consumers.unusable import Unusable
+from service.errors import ConfigurationError
 from tests.consumers.mappings.support import (
     arrived,
     envelope,
@@ -75,6 +77,41 @@ def test_keys_of_tables_may_be_bare_yaml() -> None:
     assert one(made, {"id": 1, "on": True}).event.type == "worker.hired"
     assert one(made, {"id": 1, "on": "no"}).event.type == "worker.deleted"
     assert one(made, {"id": 1, "on": 1}).event.type == "worker.changed"
+
+
+@pytest.mark.parametrize("written", ["12:30", "0042", "1_000", "0x1f", "1.", "2027-01-31", "off"])
+def test_what_only_yaml_takes_for_something_else_stays_text(written: str) -> None:
+    made = rule(
+        f"attributes: {{title: {{from: payload.code, with: [{{lookup: {{a: {written}}}}}]}}}}"
+    )
+    assert one(made, {"id": 1, "code": "a"}).event.attributes == {"title": written}
+
+
+@pytest.mark.parametrize(("written", "meant"), [("30", 30), ("-1", -1), ("1.5", 1.5)])
+def test_numbers_as_json_has_them_are_numbers(written: str, meant: float) -> None:
+    made = rule(f"attributes: {{x: {{from: payload.code, with: [{{lookup: {{a: {written}}}}}]}}}}")
+    assert one(made, {"id": 1, "code": "a"}).event.attributes == {"x": meant}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "\n".join(
+            ["a0: &a0 {k: v}"]
+            + [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], k{n}: v}}" for n in range(1, 40)]
+        ),
+        "documentation: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "\n".join(
+            f"b{n}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]" for n in range(12)
+        ),
+        f"zone: 1{':1' * 400_000}",
+    ],
+)
+def test_a_short_file_that_stands_for_an_endless_one_is_refused_at_once(more: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ConfigurationError):
+        rule("", more)
+    assert time.process_time() - began < 5
 
 
 def test_a_type_may_be_ignored() -> None:
