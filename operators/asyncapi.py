@@ -9,6 +9,7 @@ from consumers.mappings.canonical import CanonicalData
 from service.outcomes.entries import ENTRIES, Entry
 from service.outcomes.schemas import DIALECT
 from service.version import VERSION
+from service.workers import SNAPSHOT_COMPLETED, TYPES
 
 Document = dict[str, Any]
 
@@ -17,19 +18,7 @@ CANONICAL: Final = "worker.v1"
 _BINDING: Final = "0.5.0"
 _FORMAT: Final = "application/schema+json;version=draft-2020-12"
 _TEXT: Final[Document] = {"type": "string"}
-_WORKER_TYPES: Final = (
-    "worker.hired",
-    "worker.changed",
-    "worker.terminated",
-    "worker.rehired",
-    "worker.leave_started",
-    "worker.leave_ended",
-    "worker.suspended",
-    "worker.deleted",
-    "worker.hire_rescinded",
-    "worker.termination_rescinded",
-    "worker.snapshot",
-)
+_WORKER_TYPES: Final = (*sorted(TYPES), SNAPSHOT_COMPLETED)
 _WORKER: Final[Document] = {
     "worker_id": "2001",
     "effective_at": "2027-01-31",

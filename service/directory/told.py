@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict
@@ -79,13 +80,21 @@ def input_of(row: Row) -> Input:
         type=row["type"],
         door=row["door"],
         source=row["source"],
-        source_id=row["source_id"],
+        source_id=_without_address(row["source_id"]),
         topic=row["topic"],
         partition=row["partition"],
         offset=row["offset"],
         mapping=row["mapping"],
         causation_id=row["causation_id"],
     )
+
+
+_ADDRESS: Final = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
+
+
+def _without_address(source_id: str | None) -> str | None:
+    """Some producers make their ids of whom an event is about."""
+    return None if source_id is None or _ADDRESS.search(source_id) else source_id
 
 
 def latency_of(row: Row, now: datetime) -> int:

@@ -16,6 +16,9 @@ Schema = Mapping[str, Any]
 _WORDS: Final = frozenset(
     ("description", "title", "examples", "default", "$id", "$schema", "$defs")
 )
+_COMPARED: Final = frozenset(
+    ("type", "anyOf", "const", "enum", "properties", "required", "items", "additionalProperties")
+)
 _NEXT: Final = "leave it as it was, or publish a .v2 type beside this one"
 
 
@@ -93,6 +96,9 @@ def _of_kind(before: Schema, after: Schema, at: str) -> Iterator[tuple[str, str]
     was, now = _values(before), _values(after)
     if was != now:
         yield at, f"its values were {_listed(was)} and are {_listed(now)}"
+    limits, kept = _limits(before), _limits(after)
+    if limits != kept:
+        yield at, f"its limits were {limits or 'none'} and are {kept or 'none'}"
     members, left = before.get("properties", {}), after.get("properties", {})
     needed, demanded = set(before.get("required", ())), set(after.get("required", ()))
     for name, schema in members.items():
@@ -113,6 +119,11 @@ def _of_kind(before: Schema, after: Schema, at: str) -> Iterator[tuple[str, str]
             yield from _differences(inner, outer, at + step)
         elif inner != outer:
             yield at + step, "what it may hold has changed"
+
+
+def _limits(schema: Schema) -> dict[str, Any]:
+    """What else it demands, such as ``pattern`` or ``minimum``."""
+    return {name: value for name, value in schema.items() if name not in _COMPARED}
 
 
 def _values(schema: Schema) -> frozenset[str] | None:

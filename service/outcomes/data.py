@@ -65,7 +65,7 @@ class Input(Part):
     source: str
     """Its CloudEvents `source`, or the name of the configured source."""
     source_id: str | None
-    """Its producer's own id; null where there is none."""
+    """Its producer's own id; null where there is none, or one that holds an address."""
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None

@@ -163,3 +163,14 @@ async def test_a_source_that_calls_itself_like_a_customer_does_not_write_in_thei
     assert not told & known
     assert await database.transact(refuse("hr.events")) == "hr.events"
     assert await database.transact(refuse("//hr.example/x")) == "//hr.example/x"
+
+
+async def test_an_id_that_is_made_of_an_address_is_told_to_nobody(hoekstra: Customer) -> None:
+    named = record(7, source_id="left:ann@hoekstra.example:2026-03-02")
+    await hoekstra.deliver(HIRED, named)
+    await hoekstra.deliver(HIRED, replace(named, offset=8))
+    await hoekstra.deliver(HIRED, record(9, b"b", source_id="hr@2026-03-02"))
+    await hoekstra.apply()
+    ends = {outcome.event_id: outcome.data["event"] for outcome in await hoekstra.outcomes()}
+    assert [each["sourceId"] for each in ends.values()].count("hr@2026-03-02") == 1
+    assert "ann@" not in str([outcome.data for outcome in await hoekstra.outcomes()])

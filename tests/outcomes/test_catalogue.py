@@ -15,6 +15,8 @@ from operators.schemas import FOLDER
 from service.outcomes.catalogue import ENDINGS, TYPES
 from service.outcomes.entries import ENTRIES, Entry
 from service.outcomes.schemas import schema_of, strict
+from service.workers import SNAPSHOT_COMPLETED
+from service.workers import TYPES as WORKER_TYPES
 from tests.infrastructure.outcomes import faults_in
 
 EVERY = list(ENTRIES.values())
@@ -121,3 +123,8 @@ def test_the_asyncapi_document_names_every_header_that_is_written() -> None:
     letters = asyncapi.document()["components"]["messages"]["deadletter"]["headers"]["properties"]
     written = Path("service/outcomes/deadletter.py").read_text()
     assert set(re.findall(r'"(dlq-[a-z-]+)"', written)) == set(letters)
+
+
+def test_the_asyncapi_document_names_every_type_that_is_taken_in() -> None:
+    headers = asyncapi.document()["components"]["messages"]["worker"]["headers"]["properties"]
+    assert set(headers["ce_type"]["enum"]) == {*WORKER_TYPES, SNAPSHOT_COMPLETED}

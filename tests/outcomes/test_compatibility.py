@@ -110,6 +110,17 @@ def test_a_member_that_may_be_null_and_is_not_any_more_is_seen() -> None:
     assert told(types) == [(name, "error.httpStatus")]
 
 
+@pytest.mark.parametrize("word", [{"minimum": 1}, {"pattern": "^x"}, {"maxItems": 3}])
+def test_a_new_limit_is_seen_and_so_is_one_that_is_gone(word: dict[str, Any]) -> None:
+    types = copy.deepcopy(RELEASED)
+    name = "io.auth0-provisioner.event.rejected.v1"
+    types[name]["properties"]["error"]["properties"]["code"] |= word
+    assert told(types) == [(name, "error.code")]
+    assert [each.member for each in breaks(types, {name: RELEASED[name]}) if each.type == name] == [
+        "error.code"
+    ]
+
+
 def test_a_type_that_is_gone_is_seen_and_a_new_one_is_welcome() -> None:
     types = copy.deepcopy(RELEASED)
     types["io.auth0-provisioner.user.created.v2"] = types.pop(NAMES[0])
