@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 import structlog
@@ -34,6 +34,7 @@ _BUSY_FOR: Final = 5.0
 _LEASE: Final = 30.0
 """Seconds beyond what the requests of one portion may take."""
 
+Found = TypeVar("Found")
 Again = Callable[[Transaction, Event, Any], Reading]
 """Reads a stored event anew, beside what was fetched about its worker."""
 
@@ -101,10 +102,10 @@ class Enricher:
         try:
             while claimed := await self._claim(source, enrichment):
                 if enrichment is None:
-                    await asyncio.gather(*(self._end_unasked(wanted) for wanted in claimed))
+                    await _all(self._end_unasked(wanted) for wanted in claimed)
                     continue
                 asked = (self._one(http, enrichment, wanted) for wanted in claimed)
-                if not all(await asyncio.gather(*asked)):
+                if not all(await _all(asked)):
                     return
         except Exception as error:
             _tell(error)
@@ -229,6 +230,15 @@ class Enricher:
                 await self._database.transact(lambda tx: enrichments.release(tx, self._owner))
         except Exception as error:
             _tell(error)
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, Found]]) -> list[Found]:
+    """What each gives, once all have ended; then raises what one of them raised."""
+    found = await asyncio.gather(*work, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
 
 
 def _rest_after(answer: NoAnswer, failures: int) -> float:

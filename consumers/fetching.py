@@ -9,13 +9,15 @@ import asyncio
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import httpx
 import orjson
 
-from consumers.cloudevents import MAX_BYTES, parse_json
+from consumers.cloudevents import MAX_BYTES, check_shape, parse_json
+from consumers.unusable import Unusable
 from service.clock import Clock
 from service.configuration import read_secret
 from service.enrichment import Enrichment
@@ -50,8 +52,16 @@ class NoAnswer:
 
 
 def http_client() -> httpx.AsyncClient:
-    """Follows no redirects: the credential goes to the configured host and nowhere else."""
-    return httpx.AsyncClient(follow_redirects=False, trust_env=False)
+    """Follows no redirects: the credential goes to the configured host and nowhere else. Keeps no
+    cookies: customers of one HR system share its host. How many ask at once is for each source to say.
+    """
+    nobody = DefaultCookiePolicy(allowed_domains=[])
+    return httpx.AsyncClient(
+        follow_redirects=False,
+        trust_env=False,
+        cookies=CookieJar(policy=nobody),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+    )
 
 
 async def ask(
@@ -90,6 +100,14 @@ async def ask(
     if document is None:
         code, said = "enrichment_not_found", "answers null: it knows no such worker"
         return NoAnswer(kind="gone", code=code, message=f"{enrichment.host} {said}.")
+    try:
+        check_shape(document)
+    except Unusable:
+        return NoAnswer(
+            kind="refused",
+            code="enrichment_unusable",
+            message=f"The answer of {enrichment.host} holds U+0000, or nests too deep.",
+        )
     return Answer(document=document)
 
 

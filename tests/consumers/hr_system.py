@@ -35,12 +35,13 @@ class Answered:
 @dataclass(kw_only=True)
 class HrSystem:
     """``workers``: the documents it has, by path. ``failures``: answered first, one for each request.
-    ``denied``: paths that it shows to nobody.
+    ``hangs``: paths that it never answers. ``denied``: paths that it shows to nobody.
     """
 
     url: str
     workers: dict[str, Any] = field(default_factory=dict[str, Any])
     failures: list[Answered] = field(default_factory=list[Answered])
+    hangs: set[str] = field(default_factory=set[str])
     denied: set[str] = field(default_factory=set[str])
     asked: list[Asked] = field(default_factory=list[Asked])
     answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,6 +57,8 @@ class HrSystem:
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
             await self.answers.wait()
+            if path in self.hangs:
+                await asyncio.sleep(3600)
         finally:
             self.at_once -= 1
         if self.failures:

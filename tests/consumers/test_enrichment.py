@@ -25,6 +25,7 @@ from service.directory import credentials, enrichments, mappings, organizations,
 from service.directory import tables as t
 from service.directory.database import Database
 from service.directory.inbox import Event
+from service.directory.replays import Reading
 from service.organizations import Connection, EventSource, Organization
 from tests.consumers.hr_system import Answered, HrSystem, listening
 from tests.consumers.support import START, events_of
@@ -449,6 +450,30 @@ async def test_thin_lines_of_a_full_export_are_heard_once_they_are_filled_up(
         return snapshots.heard(tx, run) if run is not None else 0
 
     assert await database.read(named) == 2
+
+
+async def test_while_the_database_is_away_no_more_are_asked_at_once_than_configured(
+    database: Database, hr: HrSystem, post: Post
+) -> None:
+    for number in range(6):
+        hr.workers[f"/workers/{number}"] = {"id": str(number), "address": f"{number}@acme.example"}
+        await post(id=str(number), event=str(number))
+    await reconfigure(database, hr, at_once=2)
+    hr.answers.clear()
+
+    def away(*_: object) -> Reading:
+        raise OSError("the database is away")
+
+    enricher = Enricher(database=database, clock=CLOCK, again=away, owner="one", looks_every=0.02)
+    stop = asyncio.Event()
+    running = asyncio.create_task(enricher.run(stop))
+    await until(lambda: len(hr.asked) == 2)
+    hr.hangs = {hr.asked[1].path}
+    hr.answers.set()
+    await asyncio.sleep(0.3)  # many more looks
+    assert len(hr.asked) == 2
+    stop.set()
+    await asyncio.wait_for(running, 5)
 
 
 async def test_a_worker_who_may_not_be_seen_keeps_no_other_from_being_asked_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from email.utils import format_datetime
@@ -46,6 +47,40 @@ async def test_the_answer_is_what_the_worker_is_now(hr: HrSystem, http: httpx.As
     assert told == Answer(document={"id": 77, "email": "ann@hoekstra.example"})
     assert hr.asked[0].headers["accept"] == "application/json"
     assert hr.asked[0].headers["x-version"] == "2"
+
+
+async def test_what_one_was_told_to_keep_is_never_sent_for_another(
+    hr: HrSystem, http: httpx.AsyncClient
+) -> None:
+    """Customers of one HR system share its host: a session of one must not serve another."""
+    hr.failures = [Answered(body=b"{}", headers=(("Set-Cookie", "session=acme; Path=/"),))]
+    await answer(http, hr.enrichment())
+    await answer(http, hr.enrichment(), "78")
+    assert len(hr.asked) == 2
+    assert "cookie" not in hr.asked[1].headers
+
+
+async def test_many_who_hang_keep_no_other_system_from_being_asked(
+    hr: HrSystem, http: httpx.AsyncClient
+) -> None:
+    hr.answers.clear()
+    hanging = [asyncio.create_task(answer(http, hr.enrichment(), str(n))) for n in range(120)]
+    await asyncio.sleep(0.3)
+    async with listening() as other:
+        other.workers["/workers/77"] = {"id": 77}
+        assert await answer(http, other.enrichment(timeout=2)) == Answer(document={"id": 77})
+    hr.answers.set()
+    await asyncio.gather(*hanging)
+
+
+@pytest.mark.parametrize("body", [b'{"name": "a\\u0000b"}', b"[" * 100 + b"]" * 100])
+async def test_an_answer_that_no_event_may_hold_is_refused_as_one_would_be(
+    hr: HrSystem, http: httpx.AsyncClient, body: bytes
+) -> None:
+    hr.workers["/workers/77"] = body
+    told = await answer(http, hr.enrichment())
+    assert isinstance(told, NoAnswer)
+    assert (told.kind, told.code) == ("refused", "enrichment_unusable")
 
 
 async def test_an_answer_may_begin_with_a_byte_order_mark(
