@@ -168,6 +168,22 @@ def _check_names(declared: Installation, stored: Stored, known_tenants: Collecti
             raise ConfigurationError(
                 f"sources[{source.name}].organizations: there is no organization {missing[0]}."
             )
+        _check_whom_it_asks(source)
+
+
+def _check_whom_it_asks(source: EventSource) -> None:
+    """Whoever may send for one organization names any worker: the answer must be its own."""
+    asked = source.enrichment
+    if (
+        source.webhook
+        and asked is not None
+        and len(source.organizations) > 1
+        and not asked.names_organization
+    ):
+        raise ConfigurationError(
+            f"sources[{source.name}].enrichment: its webhook is open to several organizations, so"
+            " {organization} must stand in url or body; else declare a source for each."
+        )
 
 
 def _check_fixed(organization: Organization, stored: Stored) -> None:
@@ -232,7 +248,7 @@ def _yaml(path: Path, text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a day such as 2026-13-45
         said = " ".join(str(error).split())
         raise ConfigurationError(f"{path}: not YAML: {said}.") from None
 

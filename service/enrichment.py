@@ -131,6 +131,11 @@ class Enrichment(BaseModel):
         return _filled(self.body, {"worker_id": worker_id, "organization": organization})
 
     @property
+    def names_organization(self) -> bool:
+        """Whether a request tells whose worker is meant."""
+        return any("{organization}" in each for each in (self.url, *_texts(self.body)))
+
+    @property
     def host(self) -> str:
         """Whom it asks, for logs and listings."""
         return urlsplit(self.url).hostname or ""

@@ -76,6 +76,41 @@ def test_yaml_is_read_as_well(house: House, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["sources: [{name: a, zone: 2026-13-45}]", "sources: " + "[" * 5000]
+)
+def test_yaml_that_cannot_be_read_is_told_as_such(house: House, tmp_path: Path, text: str) -> None:
+    ended = apply(house, tmp_path / "organizations.yaml", text)
+
+    assert ended.status == 1
+    assert "not YAML" in ended.err
+    assert "Traceback" not in ended.err
+
+
+SEVERAL = """
+organizations: [{name: one, connections: [{name: u1}]}, {name: two, connections: [{name: u2}]}]
+sources:
+  - name: people
+    webhook: true
+    organizations: [one, two]
+    enrichment: {url: "https://hr.example/{worker_id}"}
+"""
+
+
+def test_a_webhook_of_several_organizations_asks_for_workers_of_the_one_that_sent(
+    house: House, tmp_path: Path
+) -> None:
+    """Else whoever may send for one could have anybody's data written there, by a guessed id."""
+    path = tmp_path / "organizations.yaml"
+
+    refused = apply(house, path, SEVERAL)
+    told = apply(house, path, SEVERAL.replace("example/", "example/{organization}/"))
+
+    assert refused.status == 1
+    assert "sources[people].enrichment" in refused.err
+    assert told.status == 0
+
+
+@pytest.mark.parametrize(
     ("text", "place"),
     [
         (DECLARED.replace("display_name", "displayname"), "organizations[initech].displayname"),
