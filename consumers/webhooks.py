@@ -7,7 +7,7 @@ as a dead letter for an operator.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -17,9 +17,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from consumers.admission import Taken, take, transact
+from consumers.admission import (
+    Crashed,
+    Input,
+    NotUnderstood,
+    Taken,
+    input_problem,
+    take,
+    transact,
+)
 from consumers.callers import Callers
 from consumers.cloudevents import MAX_BATCH, Item, Plain, read_any_request
+from consumers.faults import place_of
 from consumers.forms import MEDIA_TYPE, parse_form
 from consumers.http import EventDoor, accepted, body_of, understood
 from consumers.mappings.canonical import canonical
@@ -30,7 +39,7 @@ from service.clock import Clock
 from service.directory import mappings, organizations
 from service.directory.database import Database, Transaction
 from service.directory.mappings import Declared
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, Refused
 from service.organizations import SOURCE_NAME, EventSource
 
 _NAME: Final = re.compile(SOURCE_NAME)
@@ -73,11 +82,38 @@ class WebhookDoor(EventDoor):
                 f"A request may hold {MAX_BATCH} events at most.",
             )
         self.count(organization, len(found))
+        taken = await self._take([each for _, each in found])
+        return accepted([id for id, _ in found], taken)
 
-        def work(transaction: Transaction) -> list[Taken]:
-            return take(transaction, [each for _, each in found], tell_state=True)
+    async def _take(self, inputs: Sequence[Input]) -> list[Taken]:
+        """Together; where one of them cannot be taken in, each by itself, and that one ends."""
+        try:
+            return await self._stored(inputs)
+        except (Refused, Crashed):
+            return [await self._take_alone(each) for each in inputs]
 
-        return accepted([id for id, _ in found], await transact(self._database, work))
+    async def _take_alone(self, each: Input) -> Taken:
+        try:
+            (taken,) = await self._stored([each])
+        except Refused as refused:
+            problem = input_problem("cannot_be_stored", str(refused))
+        except Crashed as crash:
+            _log.error("events.crash", source=each.received.source, error=place_of(crash))
+            said = "Taking this event in failed: mend that, then replay."
+            problem = input_problem("intake_crash", said)
+        else:
+            return taken
+        dead = NotUnderstood(
+            organization=each.organization,
+            ended="deadlettered",
+            problem=problem,
+            received=each.received,
+        )
+        (taken,) = await self._stored([dead])
+        return taken
+
+    async def _stored(self, inputs: Sequence[Input]) -> list[Taken]:
+        return await transact(self._database, lambda tx: take(tx, inputs, tell_state=True))
 
     async def _hook(self, name: str, organization: str) -> Hook:
         """Raises Refusal, the same for every source that this organization cannot use."""

@@ -125,6 +125,36 @@ async def test_a_form_is_read_as_json_and_kept_so(
     assert orjson.loads(stored.body or b"") == form
 
 
+async def test_what_no_database_can_hold_ends_alone(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """Whoever sends a webhook cannot mend it: the others must not wait for that."""
+    await declare(
+        database,
+        HR.replace("version: 1", "version: 2").replace(
+            "    type: worker.changed",
+            "    type: worker.changed\n    attributes: {title: payload.title}",
+        ),
+    )
+    form = {
+        "people[0][id]": "1",
+        "people[1][id]": "2",
+        "people[1][title]": "a\x00b",
+        "people[2][id]": "3",
+    }
+    for again in ("succeeded", "duplicate"):
+        response = await client.post("/events/acme/hooks", data=form)
+        assert response.status_code == 202, response.text
+        accepted = response.json()["accepted"]
+        assert [each["state"] for each in accepted][::2] == [again, again]
+        assert accepted[1]["state"] in ("deadlettered", "duplicate")
+    stored = await events_of(database)
+    assert (stored[1].state, (stored[1].error or {})["code"]) == (
+        "deadlettered",
+        "cannot_be_stored",
+    )
+
+
 async def test_every_child_is_told_with_its_state(client: httpx.AsyncClient) -> None:
     response = await post(client, {"people": [{"id": 1}, {}, {"id": 3}]})
     assert response.status_code == 202
