@@ -222,7 +222,7 @@ async def differences(
         missing = [
             row
             for row in rows
-            if row.employment in absences.IN and not gathered.names(row.worker_id)
+            if absences.may_be_missing(row) and not gathered.names(row.worker_id)
         ]
         users = [row.id for row in missing]
         since = await database.read(

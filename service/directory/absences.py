@@ -18,6 +18,7 @@ from service.directory.inbox import Event, Problem, Received
 from service.directory.replays import REPLAY
 from service.directory.snapshots import Snapshot
 from service.outcomes.endings import Comparison
+from service.people import Cause, User
 from service.workers import WorkerEvent
 
 PORTION: Final = 500
@@ -26,6 +27,7 @@ AT_ONCE: Final = 20
 """and so many of them it lets go: some 30 ms on SQLite, whose other writers wait."""
 IN: Final = ("active", "on_leave", "suspended")
 """What HR has not let go yet."""
+_GONE: Final[Cause] = "terminated-in-hr"
 _HR: Final = ("http", "kafka")
 _SPOKE: Final = or_(
     and_(t.events.c.door.in_(_HR), t.events.c.causation_id.is_(None)),
@@ -111,20 +113,28 @@ def _compare(transaction: Transaction, run: Snapshot, event: Event, now: datetim
 
 
 def workers_after(transaction: Transaction, organization: str, after: str) -> Sequence[Row[Any]]:
-    """The next workers of an organization, in order of their ids: id, worker_id, employment."""
+    """The next workers of an organization, in order of their ids, as ``may_be_missing`` reads them."""
     return transaction.execute(
-        select(t.users.c.id, t.users.c.worker_id, t.users.c.employment)
+        select(t.users.c.id, t.users.c.worker_id, t.users.c.employment, t.users.c.withheld)
         .where(t.users.c.organization == organization, t.users.c.worker_id > after)
         .order_by(t.users.c.worker_id)
         .limit(PORTION)
     ).all()
 
 
+def may_be_missing(user: User | Row[Any]) -> bool:
+    """Whether a worker leaves who is not named: HR has them in, or let them go and an operator refused
+    to believe it; that they are missing again is a newer word, and judged anew.
+    """
+    refused = (user.withheld or {}).get("refused", {})
+    return user.employment in IN or (user.employment == "terminated" and _GONE in refused)
+
+
 def _missing(
     transaction: Transaction, run: Snapshot, rows: Sequence[Row[Any]], now: datetime
 ) -> list[Row[Any]]:
     named = snapshots.named(transaction, run, [row.worker_id for row in rows])
-    found = [row for row in rows if row.employment in IN and row.worker_id not in named]
+    found = [row for row in rows if may_be_missing(row) and row.worker_id not in named]
     assert run.taken_at is not None
     since = heard_since(transaction, run.taken_at, now, [row.id for row in found])
     return [row for row in found if row.id not in since]
@@ -168,7 +178,7 @@ def _let_go(
 ) -> bool:
     """Ends whatever employment the worker has; False where HR has spoken of them meanwhile."""
     user = people.lock(transaction, row.id)
-    if user is None or user.employment not in IN or user.worker_id != row.worker_id:
+    if user is None or not may_be_missing(user) or user.worker_id != row.worker_id:
         return False
     assert run.taken_at is not None
     if heard_since(transaction, run.taken_at, now, [row.id]):

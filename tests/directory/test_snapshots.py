@@ -441,3 +441,26 @@ async def test_whom_a_replay_brought_in_since_the_export_was_taken_stays(
     await completed(staffed, 3)
     await compare(staffed)
     assert await who_is_in(staffed) == {"w1", "w2", "w3", "w4"}
+
+
+async def test_who_was_kept_in_by_an_operator_leaves_when_missing_from_a_later_export(
+    staffed: Customer,
+) -> None:
+    few = Policies(mass_leavers=MassLeavers(count=1, share=0.1))
+    organization = staffed.registered.organization.model_copy(update={"policies": few})
+    staffed.registered = (await registered(staffed.database, organization)).registered
+    await export(staffed, ["w1"])
+    await completed(staffed, 1)
+    await compare(staffed)
+    (staged,) = [event for event in await staffed.events() if event.state == "staged"]
+    await staffed.database.transact(
+        lambda tx: staging.refuse(tx, staged.id, actor="op", now=staffed.now)
+    )
+    await staffed.apply()
+    (kept,) = await who_is_in(staffed) - {"w1"}
+    for day, workers in ((2, ["w1", kept]), (3, ["w1"])):
+        staffed.now = days(day)
+        await export(staffed, workers, f"day {day}")
+        await completed(staffed, len(workers), f"day {day}")
+        await compare(staffed)
+        assert await who_is_in(staffed) == set(workers)
