@@ -27,7 +27,10 @@ SOURCE_HEADER: Final = "provisioner-source"
 
 _log = structlog.stdlib.get_logger(__name__)
 _OURS: Final = "provisioner-"
-_SECRET: Final = ("auth", "cookie", "token", "secret", "key", "signature", "password")
+_SECRET: Final = (
+    *("auth", "cookie", "token", "secret", "key", "signature", "password", "passwd"),
+    *("credential", "session", "jwt", "hmac", "digest"),
+)
 _MOST_HEADERS: Final = 50
 _LONGEST_HEADER: Final = 1000
 
