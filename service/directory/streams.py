@@ -19,6 +19,7 @@ from service.directory.database import Transaction
 from service.errors import NotFound, Refused
 from service.outcomes.catalogue import OutcomeType
 from service.security_events import tokens
+from service.security_events.declaration import SecurityEvents
 from service.security_events.tokens import TOLD_BY, Person, SecurityEvent
 
 
@@ -177,6 +178,26 @@ def delivered(
         .returning(t.streams.c.organization)
     )
     return kept.scalar_one_or_none() is not None
+
+
+def stands(transaction: Transaction, organization: str, declared: SecurityEvents) -> bool:
+    """Whether a stream is still declared so; nobody changes that until this transaction ends."""
+    transaction.execute(
+        select(t.streams.c.organization)
+        .where(t.streams.c.organization == organization)
+        .with_for_update()
+    )
+    registered = organizations.find(transaction, organization)
+    return registered is not None and registered.organization.security_events == declared
+
+
+def let_go(transaction: Transaction, organization: str, *, owner: str, arrived: int | None) -> None:
+    """Ends a turn whose stream was declared anew meanwhile: how it ended says nothing of the new one."""
+    if arrived is not None:
+        transaction.execute(t.security_events.delete().where(t.security_events.c.number == arrived))
+    transaction.execute(
+        update(t.streams).where(_leased(organization, owner)).values(owner=None, lease_until=None)
+    )
 
 
 def give_back(transaction: Transaction, organization: str, *, owner: str, now: datetime) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import httpx
@@ -159,7 +159,7 @@ class Transmitter:
                     return None
                 attempts = batch.attempts if position == 0 else 0
                 judged = await self._push(http, organization, batch, waiting, attempts)
-                held_at, kept = now, await self._note(organization, waiting, judged)
+                held_at, kept = now, await self._note(organization, batch.stream, waiting, judged)
                 if not kept:
                     return None
                 pushed += 1
@@ -192,30 +192,28 @@ class Transmitter:
         self._on_push(judged.verdict)
         return judged
 
-    async def _note(self, organization: str, waiting: Waiting, judged: Judgement) -> bool:
+    async def _note(
+        self, organization: str, stream: SecurityEvents, waiting: Waiting, judged: Judgement
+    ) -> bool:
         """What became of a push; whether the turn goes on."""
-        now, owner, error = self._clock.now(), self._owner, judged.as_document()
-        if judged.verdict == "delivered":
-            return await self._database.transact(
-                lambda tx: streams.delivered(
-                    tx, organization, waiting.number, owner=owner, now=now, lease=self._lease
-                )
-            )
+        now, error = self._clock.now(), judged.as_document()
         told = {"organization": organization, "jti": waiting.event.jti, **error}
         if judged.verdict == "again":
             _log.warning("security_events.put_off", again_in=judged.after, **told)
-            due_at = now + timedelta(seconds=judged.after)
-            await self._database.transact(
-                lambda tx: streams.put_off(
-                    tx, organization, owner=owner, due_at=due_at, error=error
-                )
-            )
-        else:
+        elif judged.verdict == "refused":
             _log.error("security_events.stopped", **told)
-            await self._database.transact(
-                lambda tx: streams.stop(tx, organization, owner=owner, now=now, error=error)
+        return await self._database.transact(
+            lambda tx: _noted(
+                tx,
+                organization,
+                stream,
+                waiting.number,
+                judged,
+                owner=self._owner,
+                now=now,
+                lease=self._lease,
             )
-        return False
+        )
 
     async def _give_back(self, organization: str) -> None:
         now = self._clock.now()
@@ -226,6 +224,35 @@ class Transmitter:
     @property
     def _lease(self) -> timedelta:
         return timedelta(seconds=self._settings.lease)
+
+
+def _noted(
+    transaction: Transaction,
+    organization: str,
+    stream: SecurityEvents,
+    number: int,
+    judged: Judgement,
+    *,
+    owner: str,
+    now: datetime,
+    lease: timedelta,
+) -> bool:
+    """Writes what became of a push to ``stream``; whether the turn goes on."""
+    arrived = judged.verdict == "delivered"
+    if not streams.stands(transaction, organization, stream):
+        streams.let_go(transaction, organization, owner=owner, arrived=number if arrived else None)
+    elif arrived:
+        return streams.delivered(
+            transaction, organization, number, owner=owner, now=now, lease=lease
+        )
+    elif judged.verdict == "again":
+        due_at = now + timedelta(seconds=judged.after)
+        streams.put_off(
+            transaction, organization, owner=owner, due_at=due_at, error=judged.as_document()
+        )
+    else:
+        streams.stop(transaction, organization, owner=owner, now=now, error=judged.as_document())
+    return False
 
 
 _BATCH: Final = 50

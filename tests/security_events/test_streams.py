@@ -270,6 +270,45 @@ async def test_a_stream_that_is_no_longer_declared_keeps_what_waits_and_takes_no
         await until(lambda stream: stream.waiting == 0, hoekstra)
 
 
+async def test_a_stream_that_is_withdrawn_under_a_push_gets_no_further_one(
+    database: Database, hoekstra: Customer, receiver: Receiver, keys: SigningKeys
+) -> None:
+    await queue(hoekstra, 3)
+    with_stream = hoekstra.registered.organization
+
+    async def withdraw(_: Push) -> Response:
+        await declare(database, with_stream.model_copy(update={"security_events": None}))
+        return ACCEPTED
+
+    receiver.answer = withdraw
+    async with transmitting(database, keys):
+        await until(lambda stream: stream.waiting == 2, hoekstra)
+        await asyncio.sleep(0.2)
+    assert len(receiver.pushes) == 1
+    ended = await stream_of(hoekstra)
+    assert ended.error is not None
+    assert ended.error["code"] == "not_declared"
+    assert await database.read(streams.stopped) == {}
+
+
+async def test_the_answer_of_a_receiver_that_was_replaced_does_not_stop_the_new_one(
+    database: Database, hoekstra: Customer, receiver: Receiver, keys: SigningKeys
+) -> None:
+    jtis = await queue(hoekstra, 3)
+
+    async def replaced(push: Push) -> Response:
+        if push.path == "/mended":
+            return ACCEPTED
+        await declare(database, declared("hoekstra", f"{receiver.url}/mended"))
+        return refusal("invalid_audience")
+
+    receiver.answer = replaced
+    async with transmitting(database, keys):
+        taken = await receiver.until(3, path="/mended")
+    assert [push.jti for push in taken] == jtis
+    assert len(receiver.pushes) == 4
+
+
 async def test_redirects_are_not_followed(
     database: Database, hoekstra: Customer, receiver: Receiver, keys: SigningKeys
 ) -> None:
