@@ -19,13 +19,14 @@ import structlog
 from consumers.admission import input_problem, must_wait, transact
 from consumers.faults import place_of
 from consumers.fetching import NoAnswer, ask, http_client
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import enrichments, inbox, organizations, workers
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.enrichments import Wanted
 from service.directory.inbox import Event, Problem
 from service.directory.replays import Reading
 from service.enrichment import Enrichment
+from service.retrying import delay_after
 
 _log = structlog.stdlib.get_logger(__name__)
 _DENIED_FOR: Final = 60.0
@@ -71,7 +72,7 @@ class Enricher:
             try:
                 while not stop.is_set():
                     await self._look(http)
-                    await _pause(stop, self._looks_every)
+                    await pause(stop, self._looks_every)
             finally:
                 await self._end()
 
@@ -172,7 +173,7 @@ class Enricher:
         now = self._clock.now()
         error = {"code": answer.code, "message": answer.message, "httpStatus": answer.status}
         least = _DENIED_FOR if answer.kind == "denied" else rest
-        delay = max(rest, least, enrichments.delay_after(wanted.attempts))
+        delay = max(rest, least, delay_after(wanted.attempts))
         await self._database.transact(
             lambda tx: enrichments.put_off(
                 tx, wanted, self._owner, due_at=now + timedelta(seconds=delay), error=error
@@ -243,7 +244,7 @@ async def _all(work: Iterable[Coroutine[Any, Any, Found]]) -> list[Found]:
 
 def _rest_after(answer: NoAnswer, failures: int) -> float:
     """Seconds that a source is left alone, where so many failures in a row went before."""
-    wait, grows = answer.wait or 0.0, enrichments.delay_after(failures)
+    wait, grows = answer.wait or 0.0, delay_after(failures)
     match answer.kind:
         case "denied" if answer.status == HTTPStatus.FORBIDDEN:
             # Perhaps this worker only: others who may be seen do not wait for it.
@@ -295,10 +296,3 @@ def _carry_on(
 def _tell(error: Exception) -> None:
     if not is_unavailable(error):
         _log.error("enrichment.failed", error=place_of(error))
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

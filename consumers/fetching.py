@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import httpx
 import orjson
@@ -22,8 +21,8 @@ from service.clock import Clock
 from service.configuration import read_secret
 from service.enrichment import Enrichment
 from service.errors import ConfigurationError
+from service.retrying import asked_for
 
-_LONGEST_WAIT: Final = 3600.0
 Kind = Literal["gone", "refused", "denied", "busy", "unwell"]
 
 
@@ -154,7 +153,7 @@ def _refusal(response: httpx.Response, clock: Clock) -> NoAnswer:
         code=code,
         message=f"{response.request.url.host} {said} ({status}).",
         status=status,
-        wait=_retry_after(response, clock),
+        wait=asked_for(response.headers.get("retry-after", ""), clock.now()),
     )
 
 
@@ -174,15 +173,3 @@ def _meaning(status: int) -> tuple[Kind, str, str]:
             return "refused", "enrichment_redirected", "sends us elsewhere: check the URL"
         case _:
             return "refused", "enrichment_refused", "refuses the request: check the URL"
-
-
-def _retry_after(response: httpx.Response, clock: Clock) -> float | None:
-    """Seconds of ``Retry-After`` (RFC 9110 section 10.2.3), at most an hour."""
-    said = response.headers.get("retry-after", "").strip()
-    if said.isdecimal():
-        return min(float(said[:10]), _LONGEST_WAIT)
-    try:
-        until = parsedate_to_datetime(said)
-        return min(max(0.0, (until - clock.now()).total_seconds()), _LONGEST_WAIT)
-    except (ValueError, TypeError):
-        return None

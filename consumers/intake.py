@@ -20,7 +20,7 @@ from consumers.kafka import IntakeSettings, Progress
 from consumers.lookout import Stalled
 from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.session import Session
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory.database import Database
 from service.directory.fuses import Fuse
 from service.intake_metrics import IntakeFigures, IntakeMetrics
@@ -131,7 +131,7 @@ class Intake:
             lived = self._clock.monotonic() - began
             delay = 0.5 if lived > self._settings.longest_backoff else delay * 2
             delay = min(delay, self._settings.longest_backoff)
-            await _stopped_within(stop, delay)
+            await pause(stop, delay)
 
     async def _one_consumer(self, stop: asyncio.Event) -> None:
         """Runs a consumer until ``stop``, its failure, or the watchdog's verdict."""
@@ -238,10 +238,3 @@ def _longest_end(settings: IntakeSettings) -> float:
 
 def _name(partition: tuple[str, int]) -> str:
     return f"{partition[0]}[{partition[1]}]"
-
-
-async def _stopped_within(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

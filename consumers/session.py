@@ -22,7 +22,7 @@ from consumers.offsets import Offsets
 from consumers.pausing import Pauses
 from consumers.records import Record, Route, inputs
 from consumers.storing import Fuse, portions, store, whole_records
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import fuses
 from service.directory.database import Database, is_unavailable
 from service.directory.fuses import Blown
@@ -94,7 +94,7 @@ class Session(ConsumerRebalanceListener):
         self._measure_now_and_then()
         self._progress.moved_at = self._clock.monotonic()
         if not self._consumer.subscription():
-            await _wait(stop, self._settings.poll_timeout)
+            await pause(stop, self._settings.poll_timeout)
             return
         if await self._pauses.resume_what_may_go_on():
             self._look_anew()
@@ -330,10 +330,3 @@ class Session(ConsumerRebalanceListener):
             await asyncio.wait_for(self._consumer.stop(), self._settings.stop_within)
         except (KafkaError, TimeoutError) as error:
             _log.warning("intake.stop_unfinished", error=repr(error))
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

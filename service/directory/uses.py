@@ -6,13 +6,12 @@ Best effort: what a killed process had not written yet is lost, a minute's worth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import credentials
 from service.directory.database import Database
 
@@ -40,8 +39,7 @@ class Uses:
         """Writes what is due until asked to stop; ``finish`` writes the rest."""
         while not stop.is_set():
             await self.write()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _LOOKS_EVERY)
+            await pause(stop, _LOOKS_EVERY)
 
     async def write(self) -> None:
         """Writes the uses of tokens that were not written within the last minute."""

@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import inbox, outbox, shards
 from service.directory.database import Database
 from service.directory.outbox import Outcome
@@ -129,7 +129,7 @@ class Publisher:
                 _log.warning("publisher.failed", error=self._problem, again_in=delay)
             if stop.is_set():
                 return
-            await _stopped_within(stop, delay)
+            await pause(stop, delay)
             again = delay * 2 if self._published == before else 0.5
             delay = min(again, self._settings.longest_backoff)
 
@@ -146,7 +146,7 @@ class Publisher:
             while not stop.is_set():
                 await self._hold_shards()
                 if not await self._publish_some(producer):
-                    await _stopped_within(stop, settings.poll_every)
+                    await pause(stop, settings.poll_every)
         finally:
             await stop_producer(producer, settings.stop_within)
             await self._release_shards()
@@ -318,10 +318,3 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
         stopping.cancel()
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-
-
-async def _stopped_within(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

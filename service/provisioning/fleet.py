@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import absences, fanouts, leavers, organizations, snapshots, workers
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
-from service.provisioning.lanes import Lanes, pause
+from service.provisioning.lanes import Lanes
 
 log = structlog.get_logger(__name__)
 

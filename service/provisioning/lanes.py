@@ -16,7 +16,7 @@ import structlog
 from tenacity import RetryCallState, wait_exponential_jitter
 
 from service.auth0.client import TIMEOUT
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import accounts, leases
 from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import LostLease
@@ -342,9 +342,3 @@ class Lanes:
             await self._database.transact(note)
         except Exception:
             log.exception("lanes.crash_not_recorded", account=account_id)
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Sleeps, or wakes up early because the process stops."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

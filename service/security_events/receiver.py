@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +14,7 @@ import orjson
 
 from service.configuration import read_secret
 from service.errors import ConfigurationError
+from service.retrying import asked_for, delay_after
 from service.security_events.declaration import SecurityEvents
 
 Verdict = Literal["delivered", "again", "refused"]
@@ -34,8 +34,6 @@ _NOT_NOW: Final = frozenset({408, 425, 429})
 _PATIENCE: Final = 8
 """Failed pushes, some two minutes of them, after which an answer that RFC 8935 does not know stops the
 stream: a proxy may say 404 while the receiver is deployed."""
-_LONGEST: Final = 300.0
-_LONGEST_ASKED_FOR: Final = 3600.0
 _LARGEST_ANSWER: Final = 16 * 1024
 _MOST_TOLD: Final = 300
 
@@ -137,14 +135,14 @@ def judge(answer: Answer, *, attempts: int, now: datetime, first_wait: float = 1
         code, message = "unreachable", answer.message
     else:
         code, message = f"http_{status}", _MEANT.get(status // 100, "It answers {}.").format(status)
-    asked = _asked_for(answer.retry_after, now)
+    asked = asked_for(answer.retry_after, now)
     lasting = status is not None and status < 500 and status not in _NOT_NOW
     return Judgement(
         verdict="refused" if lasting and attempts + 1 >= _PATIENCE else "again",
         code=code,
         message=message,
         status=status,
-        after=delay_after(attempts, first_wait) if asked is None else asked,
+        after=delay_after(attempts, first_wait) if asked is None else max(asked, 1.0),
     )
 
 
@@ -152,27 +150,6 @@ _MEANT: Final = {
     2: "It answers {}, and only 202 says that it has the token (RFC 8935 section 2.2).",
     3: "It redirects ({}), which is not followed: declare where it wants its tokens.",
 }
-
-
-def delay_after(attempts: int, first: float = 1.0) -> float:
-    """Seconds until the push after this many failed ones: 1, 2, 4 … 300."""
-    return min(first * 2.0 ** min(attempts, 20), _LONGEST)
-
-
-def _asked_for(retry_after: str, now: datetime) -> float | None:
-    """What the receiver asks for (RFC 9110 section 10.2.3), from a second to an hour."""
-    asked = _seconds(retry_after.strip(), now)
-    return None if asked is None else min(max(asked, 1.0), _LONGEST_ASKED_FOR)
-
-
-def _seconds(text: str, now: datetime) -> float | None:
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
 
 
 def _error_of(body: bytes) -> tuple[str, str] | None:

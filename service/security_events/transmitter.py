@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 import structlog
 
-from service.clock import Clock
+from service.clock import Clock, pause
 from service.directory import organizations, streams
 from service.directory.database import Database, Transaction
 from service.directory.streams import Waiting
@@ -86,14 +86,14 @@ class Transmitter:
         async with receiver.http_client(settings.within, settings.at_once) as http:
             try:
                 while not stop.is_set():
-                    pause = settings.poll_every
+                    rest = settings.poll_every
                     try:
                         await self._take_turns(http, stop)
                         delay = 0.5
                     except Exception as error:  # its words may repeat what we store
                         _log.warning("security_events.failed", error=type(error).__name__)
-                        pause, delay = delay, min(delay * 2, _LONGEST_BACKOFF)
-                    await _stopped_within(stop, pause)
+                        rest, delay = delay, min(delay * 2, _LONGEST_BACKOFF)
+                    await pause(stop, rest)
             finally:
                 await self._end_turns(self._settings.stop_within if stop.is_set() else 0.0)
 
@@ -276,10 +276,3 @@ def _next(transaction: Transaction, organization: str) -> Batch | None:
         waiting=waiting,
         attempts=streams.attempts_of(transaction, organization),
     )
-
-
-async def _stopped_within(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -116,10 +116,3 @@ async def test_an_owner_that_ends_leaves_its_events_to_others_at_once(hoekstra: 
     await claimed(hoekstra, "one")
     await hoekstra.database.transact(lambda tx: enrichments.release(tx, "one"))
     assert [each.event_id for each in await claimed(hoekstra, "two")] == [event_id]
-
-
-def test_attempts_come_apart_by_twice_as_long_up_to_five_minutes() -> None:
-    assert [enrichments.delay_after(n) for n in (0, 1, 2, 8, 9, 10_000)] == [
-        *(1.0, 2.0, 4.0),
-        *(256.0, 300.0, 300.0),
-    ]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from service.security_events.receiver import ERRORS, Answer, Verdict, delay_after, judge
+from service.retrying import delay_after
+from service.security_events.receiver import ERRORS, Answer, Verdict, judge
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 
