@@ -277,6 +277,14 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also ends what began: uvicorn leaves the lifespan of an application open where it was asked
+        to end while it started, and writes a traceback when the loop closes.
+        """
+        await super().startup(sockets=sockets)
+        if self.started and self.should_exit:
+            await self.shutdown(sockets=sockets)
+
     async def until_started(self, serving: asyncio.Task[None]) -> None:
         while not self.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells no event
             await asyncio.sleep(0.01)

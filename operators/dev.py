@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Generator
@@ -92,10 +93,17 @@ def run(
     )
     logs.configure("text", os.environ.get("PROVISIONER_LOG_LEVEL", "warning"))
     with _only_one(data_dir):
-        return asyncio.run(_run(choices))
+        try:
+            return asyncio.run(_run(choices))
+        except asyncio.CancelledError:  # asked to end while it started
+            return 0
 
 
 async def _run(choices: Choices) -> int:
+    starting = asyncio.current_task()
+    assert starting is not None
+    # Until composition.run has handlers of its own: by an exit the simulator would be torn down.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
     clock = SystemClock()
     settings = settings_of(choices.data_dir, create=True)
     settings = settings.model_copy(
@@ -112,11 +120,13 @@ async def _run(choices: Choices) -> int:
     simulating_auth0 = create_simulator(data_dir=choices.data_dir / "simulator")
     simulator = Server(simulating_auth0, lifespan="on", grace=1)
     simulating = asyncio.create_task(simulator.serve(sockets=[simulator_socket]))
-    await simulator.until_started(simulating)
-    url = settings.database_url.get_secret_value()
-    await migrate.upgrade(url)
-    database = open_database(url)
-    try:
+    async with contextlib.AsyncExitStack() as ends:
+        ends.push_async_callback(_end, simulator, simulating)
+        await simulator.until_started(simulating)
+        url = settings.database_url.get_secret_value()
+        await migrate.upgrade(url)
+        database = open_database(url)
+        ends.push_async_callback(database.close)
         installation = sample_installation(url_of(simulator_socket))
         await database.transact(lambda tx: _declare(tx, installation, clock.now()))
         tokens = await _tokens(choices.data_dir, installation, database, settings, clock)
@@ -128,10 +138,11 @@ async def _run(choices: Choices) -> int:
             open_console=True,
         )
         return await _serve(choices, parts, listening, simulator_socket, tokens, clock)
-    finally:
-        simulator.should_exit = True
-        await simulating
-        await database.close()
+
+
+async def _end(simulator: Server, simulating: asyncio.Task[None]) -> None:
+    simulator.should_exit = True
+    await simulating
 
 
 async def _serve(
