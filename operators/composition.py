@@ -48,8 +48,9 @@ from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.effects import Effect
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
-from service.provisioning.lanes import Lanes, LaneSettings
+from service.provisioning.lanes import Lanes
 from service.provisioning.perform import Performer
+from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.security_events.keys import SigningKeys
 from service.security_events.transmitter import Transmitter
 from service.version import VERSION
@@ -93,10 +94,10 @@ def assemble(
         owner = _new_owner(settings)
         mailer = _mailer(settings)
 
-        def lanes_of(tenant: Tenant) -> Lanes:
-            return _lanes(settings, tenant, database, clock, mailer, owner, metrics)
+        def tenancy_of(tenant: Tenant) -> Tenancy:
+            return _tenancy(settings, tenant, database, clock, mailer, owner, metrics)
 
-        workers["lanes"] = Fleet(database=database, lanes_of=lanes_of).run
+        workers["lanes"] = Fleet(database=database, tenancy_of=tenancy_of).run
         workers["calendar"] = Calendar(database=database, clock=clock).run
         workers["fan-outs"] = FanOuts(database=database, clock=clock).run
         workers["snapshots"] = Snapshots(database=database, clock=clock).run
@@ -319,7 +320,7 @@ async def _call(worker: Worker, stop: asyncio.Event) -> None:
     await worker(stop)
 
 
-def _lanes(
+def _tenancy(
     settings: Settings,
     tenant: Tenant,
     database: Database,
@@ -327,7 +328,7 @@ def _lanes(
     mailer: Mailer,
     owner: str,
     metrics: Metrics,
-) -> Lanes:
+) -> Tenancy:
     client = Auth0Client(
         tenant,
         settings.client_secret(tenant),
@@ -339,14 +340,21 @@ def _lanes(
     def count(kind: str, effect: Effect) -> None:
         metrics.auth0_calls.labels(tenant.name, kind, type(effect).__name__).inc()
 
-    return Lanes(
+    lanes = Lanes(
         tenant.name,
         database=database,
         performer=Performer(client, mailer=mailer, sender=settings.mail_sender),
         clock=clock,
-        owner=owner,
-        settings=LaneSettings(lease=settings.lease_seconds),
         on_call=count,
+    )
+    return Tenancy(
+        tenant.name,
+        database=database,
+        client=client,
+        works=(lanes,),
+        clock=clock,
+        owner=owner,
+        settings=TenancySettings(lease=settings.lease_seconds),
     )
 
 

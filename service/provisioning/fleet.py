@@ -1,4 +1,4 @@
-"""Lanes for every configured tenant: started, restarted when a tenant changes, stopped together.
+"""A tenancy for every configured tenant: started, restarted when it changes, stopped together.
 
 And what runs beside them, whichever process comes first: planned events, changes of many accounts.
 """
@@ -15,7 +15,7 @@ from service.clock import Clock, pause
 from service.directory import absences, fanouts, leavers, organizations, snapshots, workers
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
-from service.provisioning.lanes import Lanes
+from service.provisioning.tenancy import Tenancy
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +31,11 @@ class _Running:
 
 
 class Fleet:
-    """Keeps one Lanes for each tenant that is configured. ``lanes_of`` builds one."""
+    """Keeps one Tenancy for each tenant that is configured. ``tenancy_of`` builds one."""
 
-    def __init__(self, *, database: Database, lanes_of: Callable[[Tenant], Lanes]) -> None:
+    def __init__(self, *, database: Database, tenancy_of: Callable[[Tenant], Tenancy]) -> None:
         self._database = database
-        self._lanes_of = lanes_of
+        self._tenancy_of = tenancy_of
         self._running: dict[str, _Running] = {}
         self._broken: dict[str, str] = {}
 
@@ -61,7 +61,7 @@ class Fleet:
     def _start(self, tenant: Tenant) -> None:
         """A tenant that is not set up rightly keeps no other from being worked."""
         try:
-            lanes = self._lanes_of(tenant)
+            tenancy = self._tenancy_of(tenant)
         except Exception as error:
             if self._broken.get(tenant.name) != (told := str(error)):
                 self._broken[tenant.name] = told
@@ -69,7 +69,7 @@ class Fleet:
             return
         self._broken.pop(tenant.name, None)
         stop = asyncio.Event()
-        task = asyncio.create_task(lanes.run(stop), name=f"lanes-{tenant.name}")
+        task = asyncio.create_task(tenancy.run(stop), name=f"tenancy-{tenant.name}")
         self._running[tenant.name] = _Running(tenant, stop, task)
 
     async def _end(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """The lanes of one Auth0 tenant: due accounts are worked side by side, each by one turn at a time.
 
-Owns the tenant by a lease; decides when to call, when to wait and when to stop, not what to do.
+Decides when to call, when to wait and when to stop, not what to do.
 """
 
 from __future__ import annotations
@@ -10,27 +10,24 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from tenacity import RetryCallState, wait_exponential_jitter
 
 from service.auth0.client import TIMEOUT
 from service.clock import Clock, pause
-from service.directory import accounts, leases
+from service.directory import accounts
 from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import LostLease
 from service.provisioning import turn
 from service.provisioning.effects import Effect, Later, TenantRefused, interpret
 from service.provisioning.observed import marker
-from service.provisioning.ownership import Lease, Ownership
 from service.provisioning.perform import Performer
+from service.provisioning.tenancy import Tenure
 from service.provisioning.turn import Owner, Step
 
 log = structlog.get_logger(__name__)
-
-_PROBE: Final = "probe"
-"""Stands among the accounts at work for the trial of a paused tenant."""
 
 _backoff: Final = wait_exponential_jitter(initial=1, max=300, jitter=1)
 
@@ -46,15 +43,12 @@ def backoff(attempts: int) -> float:
 class LaneSettings:
     """How a tenant's lanes are worked. Times in seconds."""
 
-    lease: float = 45.0
     poll: float = 0.1
     width: int = 32
     """Turns at once; as many again are kept for leavers."""
     most_steps: int = 60
     """Calls in one turn: more means that the plan does not come to an end."""
     most_crashes: int = 5
-    probe: float = 15.0
-    """How long a paused tenant is left alone before it is tried again."""
     drain: float = 6.0
     """How long calls under way may take once the process stops; longer ones are left in doubt."""
 
@@ -79,7 +73,9 @@ class _MailRecord:
 
 
 class Lanes:
-    """Works one tenant's due accounts, whenever this process is the one that owns it."""
+    """Works one tenant's due accounts, for as long as this process owns the tenant."""
+
+    name: ClassVar[str] = "lanes"
 
     def __init__(
         self,
@@ -88,7 +84,6 @@ class Lanes:
         database: Database,
         performer: Performer,
         clock: Clock,
-        owner: str,
         settings: LaneSettings | None = None,
         on_call: Callable[[str, Effect], None] | None = None,
         wait: Callable[[int], float] | None = None,
@@ -98,52 +93,21 @@ class Lanes:
         self._performer = performer
         self._clock = clock
         self._settings = settings or LaneSettings()
-        self._ownership = Ownership(
-            tenant, database=database, clock=clock, owner=owner, seconds=self._settings.lease
-        )
         self._wait = wait or backoff
         self._on_call = on_call or (lambda _kind, _effect: None)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._leavers: set[str] = set()
         self._stopping = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop``: claim the tenant, work it, give it back. Outages are waited out."""
-        try:
-            while not stop.is_set():
-                try:
-                    lease = await self._ownership.claim()
-                    if lease is None:
-                        await pause(stop, 1.0)
-                        continue
-                    log.info("lanes.owned", tenant=self._tenant, fence=lease.owner.fence)
-                    await self._own(lease, stop)
-                except LostLease:
-                    log.warning("lanes.lease_lost", tenant=self._tenant)
-                except Exception as error:
-                    if not is_unavailable(error):
-                        log.exception("lanes.failed", tenant=self._tenant)
-                    await pause(stop, 1.0)
-        finally:
-            await self._performer.client.close()
-
-    async def _own(self, lease: Lease, stop: asyncio.Event) -> None:
-        renewing = asyncio.create_task(self._ownership.keep(lease))
+    async def work(self, tenure: Tenure, *, stop: asyncio.Event) -> None:
         self._stopping = False
-        self._performer.client.only_while(lambda: self._may_call(lease))
         try:
-            while not stop.is_set() and not lease.lost.is_set():
-                await self._start_due(lease)
-                await pause(stop, self._settings.poll)
+            while not tenure.ended.is_set():
+                await self._start_due(tenure)
+                await pause(tenure.ended, self._settings.poll)
         finally:
             self._stopping = True
-            if stop.is_set():
-                self._performer.client.stop()
             await self._drain(stopping=stop.is_set())
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
-            await self._ownership.release(lease)
 
     async def _drain(self, *, stopping: bool) -> None:
         """Waits for the calls under way; each ends within its own timeout. A process that stops
@@ -159,14 +123,11 @@ class Lanes:
                 task.cancel()
             await asyncio.wait(hanging, timeout=1.0)
 
-    async def _start_due(self, lease: Lease) -> None:
-        if not self._may_call(lease):
+    async def _start_due(self, tenure: Tenure) -> None:
+        if not tenure.may_call():
             return
         await self._hurry_leavers()
-        paused = await self._database.read(lambda tx: leases.paused(tx, self._tenant))
-        if paused is not None:
-            if paused.resume_at is not None and paused.resume_at <= self._clock.now():
-                self._start(_PROBE, self._probe(lease))
+        if await tenure.paused():
             return
         width = self._settings.width
         room = 2 * width - len(self._busy)
@@ -182,11 +143,11 @@ class Lanes:
                 continue
             if account.leaver:
                 self._leavers.add(account.id)
-            self._start(account.id, self._turn(account.id, lease))
+            self._start(account.id, self._turn(account.id, tenure))
 
     async def _hurry_leavers(self) -> None:
         """Whoever leaves in the middle of their turn does not wait among the joiners any more."""
-        others = [one for one in self._busy if one not in self._leavers and one != _PROBE]
+        others = [one for one in self._busy if one not in self._leavers]
         if not others:
             return
         leaving = await self._database.read(lambda tx: accounts.leavers_among(tx, others))
@@ -207,53 +168,23 @@ class Lanes:
         self._busy.pop(account_id, None)
         self._leavers.discard(account_id)
 
-    async def _probe(self, lease: Lease) -> None:
-        """Tries a paused tenant again; resumes it where it accepts us."""
-        try:
-            answer = await self._performer.client.probe()
-            if answer.verdict == "withheld":
-                return
-            now = self._clock.now()
-            if answer.verdict in ("ok", "rate-limited", "not-found") or answer.lacks_scope:
-                await self._database.transact(
-                    lambda tx: leases.resume_tenant(tx, self._tenant, now)
-                )
-            else:
-                reason = answer.message or f"Auth0 answered {answer.status}"
-                await self._pause_tenant(reason, lease)
-        except LostLease:
-            lease.lost.set()
-        except Exception as error:
-            if not is_unavailable(error):
-                log.exception("lanes.probe_failed", tenant=self._tenant)
-
-    async def _pause_tenant(self, reason: str, lease: Lease) -> None:
-        now = self._clock.now()
-        again = now + timedelta(seconds=self._settings.probe)
-
-        def record(transaction: Transaction) -> None:
-            leases.pause_tenant(transaction, self._tenant, reason, now, again)
-            leases.require(transaction, lease.owner.tenant, lease.owner.fence)
-
-        await self._database.transact(record)
-
-    async def _turn(self, account_id: str, lease: Lease) -> None:
+    async def _turn(self, account_id: str, tenure: Tenure) -> None:
         step: Step | None = None
         try:
             now = self._clock.now()
             step = await self._database.transact(
-                lambda tx: turn.begin(tx, account_id, lease.owner, now)
+                lambda tx: turn.begin(tx, account_id, tenure.owner, now)
             )
             for _ in range(self._settings.most_steps):
                 if step is None:
                     return
-                if self._stopping or not self._may_call(lease):
-                    await self._abandon(step, lease)
+                if self._stopping or not tenure.may_call():
+                    await self._abandon(step, tenure)
                     return
-                step = await self._step(step, lease)
+                step = await self._step(step, tenure)
             raise RuntimeError("the plan does not come to an end")
         except LostLease:
-            lease.lost.set()
+            tenure.lose()
             if step is not None:
                 await self._doubt_late(step)
         except Exception as error:
@@ -261,17 +192,13 @@ class Lanes:
                 log.warning("lanes.database_unavailable", error=type(error).__name__)
             else:
                 log.exception("lanes.turn_failed", account=account_id, tenant=self._tenant)
-                await self._crashed(account_id, lease)
+                await self._crashed(account_id, tenure)
 
-    def _may_call(self, lease: Lease) -> bool:
-        """No call starts with less lease left than it may take."""
-        return lease.until - self._clock.monotonic() > TIMEOUT
-
-    async def _step(self, step: Step, lease: Lease) -> Step | None:
+    async def _step(self, step: Step, tenure: Tenure) -> Step | None:
         """Makes one call and records what came of it; the next step, or None at the turn's end."""
         leaver = step.account.leaver or step.account.id in self._leavers
         answer = await self._performer.perform(
-            step, _MailRecord(self._database, self._clock, step, lease.owner), leaver=leaver
+            step, _MailRecord(self._database, self._clock, step, tenure.owner), leaver=leaver
         )
         live = await self._live_accounts(answer.data)
         effect = interpret(step.operation, answer, step.setting(live))
@@ -287,17 +214,17 @@ class Lanes:
         now = self._clock.now()
         match effect:
             case Later():
-                await self._postpone(step, effect, lease)
+                await self._postpone(step, effect, tenure)
                 return None
             case TenantRefused():
                 log.warning("lanes.tenant_paused", tenant=self._tenant, reason=effect.reason)
-                await self._pause_tenant(effect.reason, lease)
+                await tenure.pause(effect.reason)
                 later = Later(reason="the tenant is paused", after=0.0, counted=False)
-                await self._postpone(step, later, lease)
+                await self._postpone(step, later, tenure)
                 return None
             case _:
                 return await self._database.transact(
-                    lambda tx: turn.advance(tx, step, effect, lease.owner, now)
+                    lambda tx: turn.advance(tx, step, effect, tenure.owner, now)
                 )
 
     async def _live_accounts(self, found: object) -> frozenset[str]:
@@ -311,32 +238,32 @@ class Lanes:
             return frozenset()
         return await self._database.read(lambda tx: accounts.live(tx, marks))
 
-    async def _postpone(self, step: Step, later: Later, lease: Lease) -> None:
+    async def _postpone(self, step: Step, later: Later, tenure: Tenure) -> None:
         attempts = step.account.attempts + 1
         wait = later.after if later.after is not None else self._wait(attempts)
         now = self._clock.now()
         until = now + timedelta(seconds=wait)
         await self._database.transact(
-            lambda tx: turn.postpone(tx, step, later, lease.owner, now, until)
+            lambda tx: turn.postpone(tx, step, later, tenure.owner, now, until)
         )
 
-    async def _abandon(self, step: Step, lease: Lease) -> None:
+    async def _abandon(self, step: Step, tenure: Tenure) -> None:
         now = self._clock.now()
-        await self._database.transact(lambda tx: turn.abandon(tx, step, lease.owner, now))
+        await self._database.transact(lambda tx: turn.abandon(tx, step, tenure.owner, now))
 
     async def _doubt_late(self, step: Step) -> None:
         now = self._clock.now()
         with contextlib.suppress(Exception):  # the doubt that was recorded before stands anyway
             await self._database.transact(lambda tx: turn.doubt_late(tx, step, now))
 
-    async def _crashed(self, account_id: str, lease: Lease) -> None:
+    async def _crashed(self, account_id: str, tenure: Tenure) -> None:
         now = self._clock.now()
 
         def note(transaction: Transaction) -> None:
             until = now + timedelta(seconds=5)
-            attempts = turn.crashed(transaction, account_id, lease.owner, now, until)
+            attempts = turn.crashed(transaction, account_id, tenure.owner, now, until)
             if attempts >= self._settings.most_crashes:
-                turn.give_up(transaction, account_id, lease.owner, now)
+                turn.give_up(transaction, account_id, tenure.owner, now)
 
         try:
             await self._database.transact(note)

@@ -31,8 +31,9 @@ from service.mail import FolderMailer
 from service.organizations import EventSource, MassLeavers
 from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.fleet import Calendar
-from service.provisioning.lanes import Lanes, LaneSettings
+from service.provisioning.lanes import Lanes
 from service.provisioning.perform import Performer
+from service.provisioning.tenancy import Tenancy
 from tests.conftest import CreateTopic
 from tests.infrastructure.postgres import create_database, drop_database
 from tests.kill.end_state import all_events, all_outcomes, require_each_once
@@ -113,7 +114,7 @@ class Site:
             stop.set()
             await asyncio.gather(*running)
 
-    def _lanes(self) -> Lanes:
+    def _lanes(self) -> Tenancy:
         tenant = tenant_of(self.world)
         client = Auth0Client(
             tenant,
@@ -123,13 +124,19 @@ class Site:
             http=http_client(),
         )
         mailer = FolderMailer(self.world.folder / "mail")
-        return Lanes(
+        lanes = Lanes(
             "main",
             database=self.database,
             performer=Performer(client, mailer=mailer, sender="no-reply@example.com"),
             clock=self.world.clock,
+        )
+        return Tenancy(
+            "main",
+            database=self.database,
+            client=client,
+            works=(lanes,),
+            clock=self.world.clock,
             owner=self.topic,
-            settings=LaneSettings(),
         )
 
     async def send(self, signals: Sequence[Signal]) -> None:

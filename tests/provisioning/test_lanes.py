@@ -15,6 +15,7 @@ from service.errors import LostLease
 from service.provisioning import turn
 from service.provisioning.effects import Later
 from service.provisioning.lanes import LaneSettings
+from service.provisioning.tenancy import TenancySettings
 from service.provisioning.turn import Owner
 from tests.provisioning.world import World
 
@@ -54,7 +55,7 @@ async def _two_processes(world: World) -> None:
 
 async def test_an_earlier_run_of_the_same_instance_is_succeeded_at_once(world: World) -> None:
     now = world.clock.now()
-    lease = LaneSettings().lease
+    lease = TenancySettings().lease
     await world.database.transact(
         lambda tx: leases.claim_tenant(tx, "main", "pod-1#old", now, timedelta(seconds=lease))
     )

@@ -7,7 +7,7 @@ import asyncio
 from service.errors import ConfigurationError
 from service.organizations import Tenant
 from service.provisioning.fleet import Fleet
-from service.provisioning.lanes import Lanes
+from service.provisioning.tenancy import Tenancy
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
@@ -82,12 +82,12 @@ async def test_a_missing_scope_fails_what_needs_it_and_stops_nobody_else(world: 
 
 
 async def test_a_tenant_that_is_not_set_up_keeps_no_other_from_its_work(world: World) -> None:
-    def lanes_of(tenant: Tenant) -> Lanes:
+    def tenancy_of(tenant: Tenant) -> Tenancy:
         if tenant.name == "conglomerate":
             raise ConfigurationError("no secret")
         return world.lanes(tenant.name)
 
-    fleet = Fleet(database=world.database, lanes_of=lanes_of)
+    fleet = Fleet(database=world.database, tenancy_of=tenancy_of)
     world.running.append(asyncio.create_task(fleet.run(world.stop)))
     await world.join("hoekstra", ADA)
     await world.settled()

@@ -32,6 +32,7 @@ from service.organizations import Organization, Tenant
 from service.people import User
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
+from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.workers import WorkerEvent
 
 
@@ -74,7 +75,7 @@ class World:
         settings: LaneSettings | None = None,
         owner: str = "",
         http: httpx.AsyncClient | None = None,
-    ) -> Lanes:
+    ) -> Tenancy:
         described = next(t for t in sample_installation(self.url).tenants if t.name == tenant)
         client = Auth0Client(
             described,
@@ -83,7 +84,7 @@ class World:
             pacer=Pacer(described.plan, self.clock),
             http=http or http_client(),
         )
-        return Lanes(
+        lanes = Lanes(
             tenant,
             database=self.database,
             performer=Performer(
@@ -92,12 +93,20 @@ class World:
                 sender="no-reply@example.com",
             ),
             clock=self.clock,
-            owner=owner or f"test#{secrets.token_hex(4)}",
-            settings=settings or LaneSettings(poll=0.02, probe=0.3),
+            settings=settings or LaneSettings(poll=0.02),
             wait=lambda attempts: 0.05 * attempts,
         )
+        return Tenancy(
+            tenant,
+            database=self.database,
+            client=client,
+            works=(lanes,),
+            clock=self.clock,
+            owner=owner or f"test#{secrets.token_hex(4)}",
+            settings=TenancySettings(look=0.05, probe=0.3),
+        )
 
-    def work(self, lanes: Lanes | None = None) -> None:
+    def work(self, lanes: Tenancy | None = None) -> None:
         """Starts lanes; they run until the world ends."""
         self.running.append(asyncio.create_task((lanes or self.lanes()).run(self.stop)))
 
