@@ -516,10 +516,16 @@ effects = Table(
     Column("account_id", String(36), nullable=False),
     Column("organization", String(50), nullable=False),
     Column("user_id", String(36), nullable=False),
-    Column("kind", String(30), nullable=False),
+    Column("kind", String(30), nullable=False),  # ticket, auth0-mail, invitation
     Column("intent", Text, nullable=False),
-    Column("state", String(10), nullable=False),  # intended, done, doubtful
+    Column("state", String(10), nullable=False),  # wanted, intended, done, doubtful
     Column("at", Instant, nullable=False),
+    Column("event_id", String(36)),  # of the operator who asked for it
+    Column("address", Text),
+    Column("auth0_organization", Text),
+    Column("reference", Text),  # Auth0's id of an invitation; never a link
+    Column("expires_at", Instant),
+    Column("ended", String(10)),  # accepted, expired, withdrawn
     UniqueConstraint("account_id", "user_id", "kind", "intent"),
 )
 
