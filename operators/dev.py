@@ -32,6 +32,7 @@ from operators.sample.player import HttpDoors, Player
 from operators.sample.timeline import Timeline
 from service import logs
 from service.auth0.simulator.app import create_simulator
+from service.auth0.simulator.exchanges import ExchangeLog
 from service.clock import Clock, SystemClock
 from service.configuration import Settings
 from service.directory import credentials, migrate, organizations
@@ -71,6 +72,7 @@ class Choices:
     data_dir: Path
     sample: bool
     exit_after_sample: bool
+    exchanges: Path | None
 
 
 def run(
@@ -81,6 +83,7 @@ def run(
     data_dir: Path,
     sample: bool,
     exit_after_sample: bool,
+    exchanges: Path | None = None,
 ) -> int:
     """Runs until a signal, or until the day has been played. Returns the exit status."""
     choices = Choices(
@@ -90,6 +93,7 @@ def run(
         data_dir=data_dir,
         sample=sample,
         exit_after_sample=exit_after_sample,
+        exchanges=exchanges,
     )
     logs.configure("text", os.environ.get("PROVISIONER_LOG_LEVEL", "warning"))
     with _only_one(data_dir):
@@ -117,7 +121,8 @@ async def _run(choices: Choices) -> int:
     simulator_socket = listen(choices.host, choices.simulator_port)
     listening = listen(choices.host, choices.port)
     # Its callers have ended by the time that it stops: what still hangs there is a fault on order.
-    simulating_auth0 = create_simulator(data_dir=choices.data_dir / "simulator")
+    observe = ExchangeLog(choices.exchanges) if choices.exchanges is not None else None
+    simulating_auth0 = create_simulator(data_dir=choices.data_dir / "simulator", observe=observe)
     simulator = Server(simulating_auth0, lifespan="on", grace=1)
     simulating = asyncio.create_task(simulator.serve(sockets=[simulator_socket]))
     async with contextlib.AsyncExitStack() as ends:

@@ -6,18 +6,22 @@ A component that cannot be had skips its tests; under `CI=true` it fails them.
 import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.contract import whole_run
 from tests.infrastructure.availability import UnavailableError
 from tests.infrastructure.kafka import create_topic, delete_topic, kafka_broker
 from tests.infrastructure.outcomes import Watch
 from tests.infrastructure.postgres import create_database, drop_database, postgres_server
 from tests.infrastructure.processes import RunningProcess, start, tail
 
+_EXCHANGES = pytest.StashKey[Path]()
+_CONTRACT = pytest.StashKey[tuple[int, list[str]]]()
 _STARTED = pytest.StashKey[list[RunningProcess]]()
 
 
@@ -44,8 +48,10 @@ class CreateTopic(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     """With pytest-xdist: one server of each for all workers, started by the run's main process."""
-    is_main_process = not hasattr(config, "workerinput")
-    if not (is_main_process and config.getoption("numprocesses", None)):
+    if hasattr(config, "workerinput"):
+        return
+    _write_exchanges_down(config)
+    if not config.getoption("numprocesses", None):
         return
     servers = contextlib.ExitStack()
     config.add_cleanup(servers.close)
@@ -53,6 +59,35 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TEST_DATABASE_URL"] = servers.enter_context(postgres_server())
     with contextlib.suppress(UnavailableError):
         os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"] = servers.enter_context(kafka_broker())
+
+
+def _write_exchanges_down(config: pytest.Config) -> None:
+    folder = tempfile.TemporaryDirectory(prefix="exchanges-")
+    config.add_cleanup(folder.cleanup)
+    config.stash[_EXCHANGES] = Path(folder.name)
+    os.environ[whole_run.FOLDER] = folder.name
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the run where a call or an answer of a simulator is not as Auth0 describes it."""
+    folder = session.config.stash.get(_EXCHANGES, None)
+    if folder is None:
+        return
+    looked_at, problems = whole_run.problems_in(folder)
+    session.config.stash[_CONTRACT] = looked_at, problems
+    if problems:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    looked_at, problems = terminalreporter.config.stash.get(_CONTRACT, (0, []))
+    if looked_at:
+        against = "Auth0's document and " if whole_run.LOCATION.exists() else ""
+        terminalreporter.write_line(
+            f"{looked_at} exchanges with the simulator held against {against}auth0-python's models"
+        )
+    for problem in problems:
+        terminalreporter.write_line(f"CONTRACT {problem}", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,17 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")
 _ALL_ROLES = "scim,intake,lanes,publisher,console"
 
 
+Exchanges = Annotated[
+    Path | None,
+    typer.Option(
+        "--exchanges",
+        metavar="D",
+        envvar="SIMULATOR_EXCHANGES",
+        help="Where the simulator's calls and answers are written down, a few of each form.",
+    ),
+]
+
+
 def dev(
     host: Host = "127.0.0.1",
     port: Port = 8080,
@@ -37,6 +48,7 @@ def dev(
             help="End when the sample day is over; status 0 if all went as expected.",
         ),
     ] = False,
+    exchanges: Exchanges = None,
 ) -> None:
     """Run everything in one process on the embedded defaults, with the sample organizations."""
     if no_sample and exit_after_sample:
@@ -51,6 +63,7 @@ def dev(
         data_dir=data_dir,
         sample=not no_sample,
         exit_after_sample=exit_after_sample,
+        exchanges=exchanges,
     )
     raise typer.Exit(status)
 
@@ -95,10 +108,11 @@ def simulator(
             "--data-dir", metavar="D", help="Where its state is kept; without, in memory."
         ),
     ] = None,
+    exchanges: Exchanges = None,
 ) -> None:
     """Run the stand-in for Auth0 alone."""
     end_when_asked()
-    asyncio.run(_simulator(host, port, plan, data_dir))
+    asyncio.run(_simulator(host, port, plan, data_dir, exchanges))
 
 
 async def _simulator(
@@ -106,15 +120,18 @@ async def _simulator(
     port: int,
     plan: Literal["free", "professional", "enterprise"],
     data_dir: Path | None,
+    exchanges: Path | None,
 ) -> None:
     import orjson
 
     from operators.composition import Server, listen, url_of
     from service.auth0.simulator.app import create_simulator
+    from service.auth0.simulator.exchanges import ExchangeLog
 
+    observe = ExchangeLog(exchanges) if exchanges is not None else None
     listening = listen(host, port)
     url = url_of(listening)  # now: a server that is asked to end closes its socket
-    server = Server(create_simulator(data_dir=data_dir, plan=plan), lifespan="on")
+    server = Server(create_simulator(data_dir=data_dir, plan=plan, observe=observe), lifespan="on")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, setattr, server, "should_exit", True)

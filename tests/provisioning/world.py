@@ -34,6 +34,7 @@ from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.workers import WorkerEvent
+from tests.contract.whole_run import exchange_log
 
 
 @dataclass(slots=True)
@@ -267,7 +268,12 @@ class Simulator:
 
     def __init__(self, folder: Path, *, limits: Limits = UNLIMITED, **options: Any) -> None:
         application = create_simulator(
-            data_dir=folder, lag=NO_LAG, limits=limits, random=Random(7), **options
+            data_dir=folder,
+            lag=NO_LAG,
+            limits=limits,
+            random=Random(7),
+            observe=exchange_log(),
+            **options,
         )
         self._server = uvicorn.Server(
             uvicorn.Config(application, port=0, log_config=None, access_log=False)

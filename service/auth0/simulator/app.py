@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from service.auth0.simulator import control, exports, oauth, tickets
 from service.auth0.simulator.connection_loss import drop, until_gone
 from service.auth0.simulator.errors import Refusal, reason_phrase
+from service.auth0.simulator.exchanges import Exchange, Observe
 from service.auth0.simulator.faults import Fault
 from service.auth0.simulator.lag import Lag
 from service.auth0.simulator.limits import LIMITS, Bucket, Clock, Limits, Plan, RateLimiter
@@ -46,6 +47,7 @@ def create_simulator(
     limits: Limits | None = None,
     sessions_api: bool | None = None,
     sleep: Sleep = asyncio.sleep,
+    observe: Observe | None = None,
 ) -> Starlette:
     """A stand-in for Auth0, ready to serve; its `Simulation` is `app.state.simulation`.
 
@@ -56,6 +58,7 @@ def create_simulator(
     limits: instead of the plan's.
     sessions_api: whether the plan includes listing and deleting sessions and refresh tokens; by
         default only `enterprise` does. Without it they answer 403 `insufficient_entitlement`.
+    observe: told of each call that no ordered fault has touched.
     """
     simulation = Simulation(
         store=Store(data_dir),
@@ -67,7 +70,7 @@ def create_simulator(
     )
     if seed:
         simulation.plant()
-    door = _Door(simulation, RateLimiter(_CHANGE_PASSWORD, clock), sleep)
+    door = _Door(simulation, RateLimiter(_CHANGE_PASSWORD, clock), sleep, observe)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -82,10 +85,17 @@ def create_simulator(
 class _Door:
     """Everything that Auth0 itself would answer, as ASGI, so that connections can be dropped."""
 
-    def __init__(self, simulation: Simulation, mail_limiter: RateLimiter, sleep: Sleep) -> None:
+    def __init__(
+        self,
+        simulation: Simulation,
+        mail_limiter: RateLimiter,
+        sleep: Sleep,
+        observe: Observe | None,
+    ) -> None:
         self._simulation = simulation
         self._mail_limiter = mail_limiter
         self._sleep = sleep
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -154,6 +164,10 @@ class _Door:
 
     def _call(self, received: Received, fault: Fault | None) -> Response:
         reply = self._simulation.call(received, fault)
+        if self._observe is not None and fault is None:
+            template = self._simulation.template_of(received.method, received.path)
+            if template is not None:
+                self._observe(_exchange(template, received, reply.answer))
         return _answer(reply.answer, reply.headers)
 
     def _other(self, request: Request, tenant: str, rest: str, body: bytes) -> Response:
@@ -202,6 +216,27 @@ def _received(request: Request, tenant: str, rest: str, body: bytes) -> Received
         authorization=request.headers.get("authorization"),
         base_url=_base_url(request, tenant),
     )
+
+
+def _exchange(template: str, received: Received, answer: Answer) -> Exchange:
+    is_json = received.content_type.startswith("application/json")
+    return Exchange(
+        method=received.method,
+        template=template,
+        path=received.path,
+        query=dict(received.query),
+        content_type=received.content_type.partition(";")[0],
+        request=_json_or_none(received.body) if is_json else None,
+        status=answer.status,
+        response=None if answer.empty else answer.body,
+    )
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _base_url(request: Request, tenant: str) -> str:

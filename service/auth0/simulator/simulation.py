@@ -96,6 +96,11 @@ class Simulation:
         self._sessions_api = sessions_api
         self._router = Router.of(OPERATIONS)
 
+    def template_of(self, method: str, path: str) -> str | None:
+        """The operation's path with names for what varies; None where there is no such operation."""
+        found = self._router.find(method, path)
+        return found[0].template if found is not None else None
+
     @contextmanager
     def world(self, tenant: str) -> Generator[World]:
         """A transaction in a tenant, after the jobs that have become due."""
