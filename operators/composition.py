@@ -33,7 +33,7 @@ from operators.measuring import Measured
 from scim.app import ScimApp
 from scim.app import create_app as create_scim
 from service.auth0.client import Auth0Client, http_client
-from service.auth0.pacing import Pacer
+from service.auth0.pacing import Pacers
 from service.clock import Clock, SystemClock
 from service.configuration import Settings
 from service.directory import migrate, organizations
@@ -93,9 +93,16 @@ def assemble(
     if "lanes" in roles:
         owner = _new_owner(settings)
         mailer = _mailer(settings)
+        pacers = Pacers(
+            clock,
+            share=settings.auth0_background_share,
+            on_share=lambda tenant, bucket, share: metrics.auth0_rate_share.labels(
+                tenant, bucket
+            ).set(share),
+        )
 
         def tenancy_of(tenant: Tenant) -> Tenancy:
-            return _tenancy(settings, tenant, database, clock, mailer, owner, metrics)
+            return _tenancy(settings, tenant, database, clock, mailer, owner, metrics, pacers)
 
         workers["lanes"] = Fleet(database=database, tenancy_of=tenancy_of).run
         workers["calendar"] = Calendar(database=database, clock=clock).run
@@ -328,12 +335,13 @@ def _tenancy(
     mailer: Mailer,
     owner: str,
     metrics: Metrics,
+    pacers: Pacers,
 ) -> Tenancy:
     client = Auth0Client(
         tenant,
         settings.client_secret(tenant),
         clock=clock,
-        pacer=Pacer(tenant.plan, clock),
+        pacer=pacers.of(tenant),
         http=http_client(),
     )
 

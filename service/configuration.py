@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     auth0_client_secret: SecretStr = SecretStr("")
     auth0_base_url: str = ""
     auth0_plan: Literal["free", "professional", "enterprise"] = "professional"
+    auth0_background_share: float = Field(default=0.1, ge=0.01, le=1)
 
     smtp_host: str = ""
     smtp_port: int = 587

@@ -44,6 +44,12 @@ class Metrics:
             ("tenant", "operation", "result"),
             registry=self.registry,
         )
+        self.auth0_rate_share = Gauge(
+            "provisioner_auth0_rate_share",
+            "The share of a bucket's configured rate that the tenant seems to leave us",
+            ("tenant", "bucket"),
+            registry=self.registry,
+        )
         self.http_requests = Histogram(
             "provisioner_http_request_seconds",
             "Requests by door, method and status class",

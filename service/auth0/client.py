@@ -6,15 +6,18 @@ Over auth0-python's AsyncAuth0 with its own retries off: who repeats what is dec
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+from weakref import WeakSet
 
 import httpx
 from auth0.management import AsyncAuth0
 from auth0.management.core.pagination import AsyncPager
 
 from service.auth0.answers import Answer, failed, ok
-from service.auth0.pacing import Group, Pacer, PacerClosed
+from service.auth0.pacing import Group, Pacer, PacerClosed, Recalled
 from service.auth0.token import Token, TokenRefused
 from service.clock import Clock
 from service.organizations import Tenant
@@ -22,14 +25,26 @@ from service.organizations import Tenant
 TIMEOUT: Final = 15.0
 """Seconds that one call may take at most, from connecting to its last byte; connecting 3."""
 
+ANOTHER_FIRST: Final = "another call comes first"
+
 
 def http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         timeout=httpx.Timeout(TIMEOUT, connect=3.0),
-        # As many as there are turns: a call that waited for a connection would wait for calls
-        # that hang, leavers too. The pacer bounds how many there are.
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=16),
+        # As many as the quickest plan lets go within a timeout: a call that waited for a connection
+        # would wait for calls that hang, leavers too.
+        limits=httpx.Limits(max_connections=300, max_keepalive_connections=32),
     )
+
+
+@dataclass(slots=True)
+class _Going:
+    """Whether calls may be made, and which tasks wait for the pacer: of a client and its copies."""
+
+    stopped: bool = False
+    may_call: Callable[[], bool] = lambda: True
+    waiting: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
+    recalled: WeakSet[asyncio.Task[Any]] = field(default_factory=WeakSet[asyncio.Task[Any]])
 
 
 class Auth0Client:
@@ -45,10 +60,11 @@ class Auth0Client:
         http: httpx.AsyncClient,
     ) -> None:
         self.tenant = tenant
-        self._clock = clock
+        self.clock = clock
         self._pacer = pacer
         self._http = http
-        self._may_call: Callable[[], bool] = lambda: True
+        self._going = _Going()
+        self._in_background = False
         self._token = Token(tenant, client_secret, http, clock)
         self._api = AsyncAuth0(
             base_url=f"{tenant.url}/api/v2",
@@ -60,15 +76,43 @@ class Auth0Client:
 
     def only_while(self, may_call: Callable[[], bool]) -> None:
         """Asks this before each call, after its wait for a turn; where it is False, none is made."""
-        self._may_call = may_call
+        self._going.may_call = may_call
+
+    def background(self) -> Self:
+        """The same client for work that nobody waits for: its calls keep to a small share."""
+        other = copy.copy(self)
+        other._in_background = True
+        return other
 
     def hurry(self, task: asyncio.Task[Any]) -> None:
-        """Puts the call for which this task waits before everyone else's: its account leaves."""
+        """Puts the calls for which this task waits, now and later, before those of all joiners."""
         self._pacer.hurry(task)
 
+    def recall(self, task: asyncio.Task[Any]) -> None:
+        """Withholds the call for which this task waits, and all that it would make later."""
+        self._going.recalled.add(task)
+        self._pacer.recall(task)
+
+    def is_recalled(self, task: asyncio.Task[Any] | None) -> bool:
+        return task in self._going.recalled
+
+    def stand_for(self, task: asyncio.Task[Any], other: asyncio.Task[Any]) -> None:
+        """Gives ``task`` the place in line of ``other``, for which it calls."""
+        self._pacer.stand_for(task, other)
+
+    def waiting(self, group: Group) -> int:
+        """How many calls of this group wait for their turn in this tenant."""
+        return self._pacer.waiting(group)
+
+    @property
+    def stopped(self) -> bool:
+        return self._going.stopped
+
     def stop(self) -> None:
-        """Makes no further call; those under way go on."""
-        self._pacer.close()
+        """Makes no further call; those under way go on, and so do others' in this tenant."""
+        self._going.stopped = True
+        for task in list(self._going.waiting):
+            self._pacer.recall(task)
 
     async def close(self) -> None:
         self.stop()
@@ -156,27 +200,37 @@ class Auth0Client:
         )
 
     async def add_members(
-        self, organization_id: str, user_ids: Sequence[str], *, leaver: bool = False
+        self,
+        organization_id: str,
+        user_ids: Sequence[str] | Callable[[], Sequence[str]],
+        *,
+        leaver: bool = False,
     ) -> Answer:
-        """At most ten. Adding someone who is a member already is a success."""
-        return await self._call(
-            "members-write",
-            self._api.organizations.members.with_raw_response.create,
-            organization_id,
-            members=list(user_ids),
-            leaver=leaver,
-        )
+        """At most ten. Adding someone who is a member already is a success.
+
+        A callable is asked for them when the call's turn has come.
+        """
+        create = self._api.organizations.members.with_raw_response.create
+
+        async def add() -> Any:
+            return await create(organization_id, members=_now(user_ids))
+
+        return await self._call("members-write", add, leaver=leaver)
 
     async def remove_members(
-        self, organization_id: str, user_ids: Sequence[str], *, leaver: bool = False
+        self,
+        organization_id: str,
+        user_ids: Sequence[str] | Callable[[], Sequence[str]],
+        *,
+        leaver: bool = False,
     ) -> Answer:
-        return await self._call(
-            "members-write",
-            self._api.organizations.members.with_raw_response.delete,
-            organization_id,
-            members=list(user_ids),
-            leaver=leaver,
-        )
+        """As ``add_members``. Removing someone who is no member is a success."""
+        delete = self._api.organizations.members.with_raw_response.delete
+
+        async def remove() -> Any:
+            return await delete(organization_id, members=_now(user_ids))
+
+        return await self._call("members-write", remove, leaver=leaver)
 
     async def add_roles(self, organization_id: str, user_id: str, roles: Sequence[str]) -> Answer:
         return await self._call(
@@ -237,12 +291,8 @@ class Auth0Client:
             return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
         except httpx.RequestError as error:
             return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
-        try:
-            await self._pacer.turn(group, leaver=leaver)
-        except PacerClosed:
-            return Answer(verdict="withheld", message="stopping")
-        if not self._may_call():
-            return Answer(verdict="withheld", message="the lease is too short for a call")
+        if (withheld := await self._turn(group, leaver=leaver)) is not None:
+            return Answer(verdict="withheld", message=withheld)
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = _success(await method(*arguments, **named))
@@ -257,9 +307,32 @@ class Auth0Client:
                 group,
                 answer.headers,
                 limited=answer.verdict == "rate-limited",
-                epoch=self._clock.now().timestamp(),
+                epoch=self.clock.now().timestamp(),
+                message=answer.message,
             )
         return answer
+
+    async def _turn(self, group: Group, *, leaver: bool) -> str | None:
+        """Waits for a turn to call; why there is none, or None where the call may be made."""
+        going, task = self._going, asyncio.current_task()
+        if going.stopped or task is None:
+            return "stopping"
+        if task in going.recalled:
+            return ANOTHER_FIRST
+        going.waiting.add(task)
+        try:
+            await self._pacer.turn(group, leaver=leaver, background=self._in_background)
+        except (PacerClosed, Recalled):
+            return "stopping" if going.stopped else ANOTHER_FIRST
+        finally:
+            going.waiting.discard(task)
+        if not going.may_call():
+            return "the lease is too short for a call"
+        return None
+
+
+def _now(user_ids: Sequence[str] | Callable[[], Sequence[str]]) -> list[str]:
+    return list(user_ids() if callable(user_ids) else user_ids)
 
 
 def _success(raw: Any) -> Answer:

@@ -200,12 +200,19 @@ def due(
     *,
     now: datetime,
     limit: int,
+    others: int | None = None,
     busy: Collection[str] = (),
 ) -> list[Due]:
-    """Accounts of a tenant whose time has come, leavers first, then the longest due."""
+    """Accounts of a tenant whose time has come, leavers first, then the longest due.
+
+    ``others``: how many at most who do not leave.
+    """
     found: list[Due] = []
     # Apart, so that each is a stretch of the index: most that have a due_at have it far ahead.
     for leaver in (True, False):
+        room = limit - len(found) if leaver or others is None else min(limit - len(found), others)
+        if room <= 0:
+            break
         query = (
             select(t.accounts.c.id, t.accounts.c.due_at)
             .where(
@@ -214,7 +221,7 @@ def due(
                 t.accounts.c.due_at <= now,
             )
             .order_by(t.accounts.c.due_at)
-            .limit(limit - len(found))
+            .limit(room)
         )
         if busy:
             query = query.where(t.accounts.c.id.not_in(list(busy)))

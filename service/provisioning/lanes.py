@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final
@@ -17,7 +17,8 @@ from tenacity import RetryCallState, wait_exponential_jitter
 
 from service.auth0.client import TIMEOUT
 from service.clock import Clock, pause
-from service.directory import accounts
+from service.directory import accounts, leases
+from service.directory.accounts import Due
 from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import LostLease
 from service.provisioning import turn
@@ -44,13 +45,28 @@ class LaneSettings:
     """How a tenant's lanes are worked. Times in seconds."""
 
     poll: float = 0.1
-    width: int = 32
-    """Turns at once; as many again are kept for leavers."""
+    width: int = 128
+    """Turns at once; as many again are kept for leavers. So many that requests of ten fill while
+    the narrowest bucket has enough to do, and that a killed process leaves few calls in doubt."""
+    at_once: int = 32
+    """Turns that one look begins at most: their transactions stand before a leaver's."""
     most_steps: int = 60
     """Calls in one turn: more means that the plan does not come to an end."""
     most_crashes: int = 5
     drain: float = 6.0
     """How long calls under way may take once the process stops; longer ones are left in doubt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What a look into the directory has shown. ``leaving``: those at work who leave since.
+
+    ``crowded``: more joiners are due than there is room for.
+    """
+
+    leaving: Sequence[str]
+    due: Sequence[Due] = ()
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +123,9 @@ class Lanes:
                 await pause(tenure.ended, self._settings.poll)
         finally:
             self._stopping = True
+            self._performer.crowd(False, at_work=0)
             await self._drain(stopping=stop.is_set())
+            await self._performer.give_up()
 
     async def _drain(self, *, stopping: bool) -> None:
         """Waits for the calls under way; each ends within its own timeout. A process that stops
@@ -126,35 +144,48 @@ class Lanes:
     async def _start_due(self, tenure: Tenure) -> None:
         if not tenure.may_call():
             return
-        await self._hurry_leavers()
-        if await tenure.paused():
-            return
-        width = self._settings.width
-        room = 2 * width - len(self._busy)
-        if room <= 0:
-            return
-        now, busy = self._clock.now(), list(self._busy)
-        due = await self._database.read(
-            lambda tx: accounts.due(tx, self._tenant, now=now, limit=room, busy=busy)
-        )
-        for account in due:
-            normal = len(self._busy) - len(self._leavers)
-            if not account.leaver and normal >= width:
-                continue
+        seen = await self._look()
+        for account_id in seen.leaving:
+            self._make_way(account_id)
+        self._performer.crowd(seen.crowded, at_work=len(self._busy))
+        for account in seen.due:
             if account.leaver:
                 self._leavers.add(account.id)
             self._start(account.id, self._turn(account.id, tenure))
 
-    async def _hurry_leavers(self) -> None:
-        """Whoever leaves in the middle of their turn does not wait among the joiners any more."""
-        others = [one for one in self._busy if one not in self._leavers]
-        if not others:
-            return
-        leaving = await self._database.read(lambda tx: accounts.leavers_among(tx, others))
-        for account_id in leaving:
-            if (task := self._busy.get(account_id)) is not None:
-                self._leavers.add(account_id)
-                self._performer.client.hurry(task)
+    async def _look(self) -> _Seen:
+        """What there is to begin, and who leaves in the middle of their turn; in one read."""
+        settings, now, busy = self._settings, self._clock.now(), list(self._busy)
+        begun = [one for one in busy if one not in self._leavers]
+        room = 2 * settings.width - len(busy)
+        joiners = max(0, min(settings.width - len(begun), room, settings.at_once))
+
+        def look(tx: Transaction) -> _Seen:
+            leaving = accounts.leavers_among(tx, begun)
+            if room <= 0 or leases.paused(tx, self._tenant) is not None:
+                return _Seen(leaving=leaving)
+            # One joiner more than there is room for tells whether others wait.
+            due = accounts.due(
+                tx, self._tenant, now=now, limit=room + 1, others=joiners + 1, busy=busy
+            )
+            leavers = [one for one in due if one.leaver][:room]
+            others = [one for one in due if not one.leaver]
+            free = max(0, min(joiners, room - len(leavers)))
+            return _Seen(
+                leaving=leaving, due=(*leavers, *others[:free]), crowded=len(others) > free
+            )
+
+        return await self._database.read(look)
+
+    def _make_way(self, account_id: str) -> None:
+        """Whoever leaves in the middle of their turn does not wait among the joiners any more.
+
+        What was planned for somebody who stays is not called any more: the turn ends and begins
+        anew as a leaver's.
+        """
+        if (task := self._busy.get(account_id)) is not None:
+            self._leavers.add(account_id)
+            self._performer.recall(task)
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._busy:

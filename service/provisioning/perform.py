@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import smtplib
 import string
@@ -10,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
+from service.auth0.memberships import Memberships
 from service.mail import Mailer, NotTaken, invitation
 from service.provisioning import operations as op
 from service.provisioning.observed import MARKER
@@ -79,8 +81,25 @@ class Performer:
     def __init__(self, client: Auth0Client, *, mailer: Mailer, sender: str) -> None:
         self.client = client
         self._names = Names(client)
+        self._memberships = Memberships(client)
         self._mailer = mailer
         self._sender = sender
+
+    def crowd(self, crowded: bool, *, at_work: int) -> None:
+        """Says whether more accounts wait than are worked: then requests wait to be full.
+
+        ``at_work``: how many accounts are; where all of them wait for requests, nobody joins them.
+        """
+        self._memberships.crowded = crowded and at_work > self._memberships.gathered
+
+    def recall(self, task: asyncio.Task[Any]) -> None:
+        """Withholds the call for which this task waits, and all that it would make later."""
+        self.client.recall(task)
+        self._memberships.recall(task)
+
+    async def give_up(self) -> None:
+        """Ends requests for which nobody waits any more."""
+        await self._memberships.close()
 
     async def perform(self, step: Step, record: MailRecord, *, leaver: bool) -> Answer:
         """Makes the call. ``record``: where a mail is written down before it goes out."""
@@ -146,9 +165,9 @@ class Performer:
             return organization
         match operation:
             case op.AddMember():
-                answer = await self.client.add_members(organization, [user_id])
+                answer = await self._memberships.add(organization, user_id, leaver=leaver)
             case op.RemoveMember():
-                answer = await self.client.remove_members(organization, [user_id], leaver=leaver)
+                answer = await self._memberships.remove(organization, user_id, leaver=leaver)
             case op.AddRoles() | op.RemoveRoles():
                 ids = await self._names.roles(operation.roles)
                 if isinstance(ids, Answer):
