@@ -18,7 +18,8 @@ from tests.infrastructure.availability import UnavailableError
 from tests.infrastructure.kafka import create_topic, delete_topic, kafka_broker
 from tests.infrastructure.outcomes import Watch
 from tests.infrastructure.postgres import create_database, drop_database, postgres_server
-from tests.infrastructure.processes import RunningProcess, start, tail
+from tests.infrastructure.processes import RunningProcess, run_apart, start, tail
+from tests.infrastructure.schema import Lending
 
 _EXCHANGES = pytest.StashKey[Path]()
 _CONTRACT = pytest.StashKey[tuple[int, list[str]]]()
@@ -117,6 +118,22 @@ async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
     url = await create_database(postgres_url)
     yield url
     await drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="session")
+def postgres_lending(postgres_url: str) -> Iterator[Lending]:
+    """Migrated databases, each at one test at a time."""
+    lending = run_apart(Lending.begin(postgres_url))
+    yield lending
+    run_apart(lending.end())
+
+
+@pytest.fixture
+async def postgres_migrated(postgres_lending: Lending) -> AsyncIterator[str]:
+    """`postgresql+asyncpg://…` of a database with our tables and no rows, this test's own."""
+    url = await postgres_lending.borrow()
+    yield url
+    await postgres_lending.give_back(url)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import os
 import signal
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,9 +49,11 @@ class Running:
 def end_when_asked() -> None:
     """From here to the serving loop's own handlers, SIGTERM ends the process with status 0.
 
-    For processes that stay: an orchestrator may change its mind while they import and connect.
+    For processes that stay: an orchestrator may change its mind while they import and connect. At
+    once, since Python ignores what is raised in a finalizer or a callback of a weak reference, and
+    every import has some: the request would be lost. Nothing has been promised to anybody yet.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def settings_for(data_dir: Path | None) -> Settings:

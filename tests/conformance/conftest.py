@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from service.directory import migrate
 from service.directory.database import open_database
 from tests.conftest import StartProcess
 from tests.infrastructure.processes import RunningProcess, provisioner
+from tests.infrastructure.schema import migrated_sqlite
 from tests.scim.client import PEPPER, organization, register
 from tests.scim.declared import schemas
 
@@ -51,13 +51,12 @@ class Served:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'directory.db'}"
-    return request.getfixturevalue("postgres_database")
+        return migrated_sqlite(tmp_path / "directory.db")
+    return request.getfixturevalue("postgres_migrated")
 
 
 @pytest.fixture
 async def served(database_url: str, start_process: StartProcess) -> Served:
-    await migrate.upgrade(database_url)
     database = open_database(database_url)
     token = await register(database, organization(scim_schemas=schemas(_DECLARED)))
     await database.close()

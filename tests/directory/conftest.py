@@ -1,16 +1,14 @@
 """The same rules on both databases: every test here that asks for `database` runs on each."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from service.directory import migrate
 from service.directory.database import Database, open_database
 from service.organizations import Connection, Organization
 from tests.directory.customer import Customer, registered
-from tests.infrastructure.postgres import create_database, drop_database
-from tests.infrastructure.processes import run_apart
+from tests.infrastructure.schema import migrated_sqlite
 
 KINDS = ["sqlite", "postgres"]
 
@@ -23,41 +21,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("postgres_database")
 
 
-@pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> Iterator[str]:
-    """The name of a migrated database, to be copied."""
-
-    async def migrated() -> str:
-        url = await create_database(postgres_url)
-        await migrate.upgrade(url)
-        return url
-
-    url = run_apart(migrated())
-    yield url.rpartition("/")[2]
-    run_apart(drop_database(postgres_url, url))
-
-
 @pytest.fixture(params=KINDS)
-def server(request: pytest.FixtureRequest) -> tuple[str, str] | None:
-    """A Postgres server and the database to copy there; None for SQLite."""
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return None
-    return request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_template")
+        return migrated_sqlite(tmp_path / "provisioner.db")
+    return request.getfixturevalue("postgres_migrated")
 
 
 @pytest.fixture
-async def database(server: tuple[str, str] | None, tmp_path: Path) -> AsyncIterator[Database]:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
     """A migrated database of this test's own."""
-    if server is None:
-        url = f"sqlite:///{tmp_path / 'provisioner.db'}"
-        await migrate.upgrade(url)
-    else:
-        url = await create_database(server[0], template=server[1])
-    opened = open_database(url)
+    opened = open_database(migrated_url)
     yield opened
     await opened.close()
-    if server is not None:
-        await drop_database(server[0], url)
 
 
 @pytest.fixture

@@ -390,25 +390,17 @@ async def test_who_is_left_is_told_to_operators(airline: Airline) -> None:
 
 
 @pytest.fixture
-async def again(database: Database, server: object) -> AsyncIterator[Callable[[], Database]]:
+async def again(database: Database, migrated_url: str) -> AsyncIterator[Callable[[], Database]]:
     """Opens the same database once more, as another process does."""
     opened: list[Database] = []
 
     def open_again() -> Database:
-        opened.append(open_database(url_of(database)))
+        opened.append(open_database(migrated_url))
         return opened[-1]
 
     yield open_again
     for each in opened:
         await each.close()
-
-
-def url_of(database: Database) -> str:
-    engine = getattr(database, "_engine", None) or getattr(database, "_writing", None)
-    assert engine is not None
-    return engine.url.set(drivername=engine.url.drivername.partition("+")[0]).render_as_string(
-        hide_password=False
-    )
 
 
 async def test_several_processes_touch_everyone_once_and_end_the_event_once(

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 
@@ -91,13 +91,20 @@ async def drop_database(server_url: str, database_url: str) -> None:
     await _execute(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-async def _execute(url: str, statement: str) -> None:
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[asyncpg.Connection]:
+    """A connection beside those of the program under test."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(plain, timeout=10)
     try:
-        await connection.execute(statement)
+        yield connection
     finally:
         await connection.close()
+
+
+async def _execute(url: str, statement: str) -> None:
+    async with connected(url) as connection:
+        await connection.execute(statement)
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ def start(
     root. The caller stops it.
     """
     stdout, stderr = directory / f"{name}.stdout", directory / f"{name}.stderr"
-    with stdout.open("wb") as out, stderr.open("ab") as err:
+    with stdout.open("wb") as out, stderr.open("ab") as err, _heeding_interrupts():
         popen = subprocess.Popen(
             [*_launcher(when_orphaned, user), *map(str, command)],
             stdin=subprocess.DEVNULL,
@@ -170,6 +170,20 @@ def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to its end in a loop of its own, leaving the thread's current loop as it is."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(coroutine)
+
+
+@contextlib.contextmanager
+def _heeding_interrupts() -> Generator[None]:
+    """A child inherits that SIGINT is ignored, and a shell's `pytest &` ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _lives(pid: int) -> bool:

@@ -31,6 +31,7 @@ from tests.consumers.conftest import database
 from tests.consumers.support import SetClock, events_of
 from tests.infrastructure.availability import UnavailableError
 from tests.infrastructure.kafka import create_topic
+from tests.infrastructure.schema import migrated_sqlite
 from tests.infrastructure.secured_kafka import (
     PASSWORD,
     USER,
@@ -59,7 +60,7 @@ def kafka() -> Iterator[SecuredKafka]:
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'provisioner.db'}"
+    return migrated_sqlite(tmp_path / "provisioner.db")
 
 
 @dataclass

@@ -18,7 +18,7 @@ from sqlalchemy import Connection as Transaction
 
 from operators.cli import main
 from operators.installation import settings_of
-from service.directory import inbox, leases, migrate, organizations, people, users, workers
+from service.directory import inbox, leases, organizations, people, users, workers
 from service.directory.database import open_database
 from service.directory.inbox import Event, Filter, Problem, Received
 from service.organizations import Connection, EventSource, Organization, Tenant
@@ -27,6 +27,7 @@ from service.provisioning import turn
 from service.provisioning.effects import Refused
 from service.provisioning.turn import Owner, Step
 from service.workers import WorkerEvent
+from tests.infrastructure.schema import migrated_where_new
 
 T = TypeVar("T")
 START = datetime.now(UTC) - timedelta(hours=1)
@@ -189,7 +190,7 @@ def acme(**more: Any) -> Organization:
 def furnish(data_dir: Path) -> House:
     """A new installation with two organizations, one tenant and one Kafka source."""
     settings = settings_of(data_dir, create=True)
-    asyncio.run(migrate.upgrade(settings.database_url.get_secret_value()))
+    migrated_where_new(settings.database_url.get_secret_value())
     house = House(data_dir)
     house.transact(
         lambda tx: organizations.apply_tenant(

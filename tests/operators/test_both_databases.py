@@ -27,13 +27,13 @@ from service.directory import (
     users,
     workers,
 )
-from service.directory import tables as t
 from service.directory.database import Database, Transaction, open_database
 from service.directory.inbox import Filter, Problem, Received
 from service.directory.organizations import Registered
 from service.organizations import Organization
 from service.people import User
 from service.workers import WorkerEvent
+from tests.infrastructure.schema import migrated_sqlite
 from tests.operators.house import acme, hired
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -43,14 +43,13 @@ UNMAPPED = Problem(kind="input", code="unmapped_type", message="No mapping knows
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'directory.db'}"
-    return request.getfixturevalue("postgres_database")
+        return migrated_sqlite(tmp_path / "directory.db")
+    return request.getfixturevalue("postgres_migrated")
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncGenerator[Database]:
     opened = open_database(database_url)
-    await opened.transact(t.metadata.create_all)
     await opened.transact(lambda tx: organizations.apply(tx, acme(), NOW))
     yield opened
     await opened.close()

@@ -10,8 +10,8 @@ import pytest
 from operators import composition
 from operators.installation import settings_of
 from service.clock import SystemClock
-from service.directory import migrate
 from service.directory.database import open_database
+from tests.infrastructure.schema import migrated_where_new
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,7 @@ async def test_every_request_is_timed_under_a_few_words(
     tmp_path: Path, method: str, path: str, labels: str
 ) -> None:
     settings = settings_of(tmp_path, create=True)
-    url = settings.database_url.get_secret_value()
-    await migrate.upgrade(url)
-    database = open_database(url)
+    database = open_database(migrated_where_new(settings.database_url.get_secret_value()))
     parts = composition.assemble(
         settings,
         roles=composition.ROLES,

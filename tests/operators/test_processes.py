@@ -110,6 +110,28 @@ def test_interrupted_follower_ends_quietly(house: House, start_process: StartPro
     assert follower.stderr.read_text() == ""
 
 
+def test_sigterm_while_a_process_starts_is_heeded_wherever_it_comes(
+    start_process: StartProcess,
+) -> None:
+    """Also where Python ignores what is raised, as it does in the many finalizers of an import."""
+    code = """
+import os, signal, time
+from operators.commands.running import end_when_asked
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+end_when_asked()
+Finalized()
+time.sleep(60)
+"""
+    process = start_process([provisioner()[0], "-c", code], name="starting")
+
+    assert process.wait(20) == 0
+    assert process.stderr.read_text() == ""
+
+
 def test_simulator_says_when_it_is_ready_and_ends_on_sigterm(start_process: StartProcess) -> None:
     process = start_process(provisioner("simulator", "--port", "0"), name="simulator")
 

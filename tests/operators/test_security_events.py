@@ -13,11 +13,12 @@ from joserfc.jwk import ECKey
 from operators import composition, security_events
 from service.clock import SystemClock
 from service.configuration import Settings
-from service.directory import audit, depths, migrate, streams
+from service.directory import audit, depths, streams
 from service.directory.database import Transaction, open_database
 from service.errors import ConfigurationError
 from service.metrics import Metrics
 from service.security_events.declaration import SecurityEvents
+from tests.infrastructure.schema import migrated_where_new
 from tests.operators.house import House, acme
 
 ISSUER = "https://scim.example"
@@ -145,9 +146,7 @@ def test_metrics_tell_what_waits_and_who_is_stopped(house: House) -> None:
 
 
 async def published(folder: Path, settings: Settings, *paths: str, role: str = "scim") -> list[Any]:
-    url = f"sqlite:///{folder / 'directory.db'}"
-    await migrate.upgrade(url)
-    database = open_database(url)
+    database = open_database(migrated_where_new(f"sqlite:///{folder / 'directory.db'}"))
     parts = composition.assemble(
         settings, roles=frozenset({role}), database=database, clock=SystemClock()
     )

@@ -8,25 +8,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.directory import tables
 from service.directory.database import Database, open_database
 from service.people import User
+from tests.infrastructure.schema import migrated_sqlite
 from tests.provisioning.hand import Hand, TakeOver, take_over
 from tests.provisioning.world import Simulator, World
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = open_database(f"sqlite:///{tmp_path}/directory.db")
-    await opened.transact(tables.metadata.create_all)
+    opened = open_database(migrated_sqlite(tmp_path / "directory.db"))
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def postgres(postgres_database: str) -> AsyncIterator[Database]:
-    opened = open_database(postgres_database)
-    await opened.transact(tables.metadata.create_all)
+async def postgres(postgres_migrated: str) -> AsyncIterator[Database]:
+    opened = open_database(postgres_migrated)
     yield opened
     await opened.close()
 

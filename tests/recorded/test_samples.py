@@ -32,7 +32,7 @@ async def test_recorded_request_behaves_as_its_provider_expects(
     await play(scim, line)
 
 
-async def test_recorded_requests_behave_on_postgres_too(postgres_database: str) -> None:
-    async with opened(postgres_database, organization()) as clients:
+async def test_recorded_requests_behave_on_postgres_too(postgres_migrated: str) -> None:
+    async with opened(postgres_migrated, organization()) as clients:
         for line in _LINES:
             await play(clients[0], line)

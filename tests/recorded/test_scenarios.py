@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.infrastructure.postgres import create_database, drop_database
+from tests.infrastructure.schema import Lending
 from tests.recorded.replay import play
 from tests.scim.client import opened, organization
 
@@ -42,9 +42,9 @@ def played(
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path_factory.mktemp('recorded') / 'directory.db'}"
         else:
-            server = str(request.getfixturevalue("postgres_url"))
-            url = runner.run(create_database(server))
-            cleanup.callback(lambda: runner.run(drop_database(server, url)))
+            lending: Lending = request.getfixturevalue("postgres_lending")
+            url = runner.run(lending.borrow())
+            cleanup.callback(lambda: runner.run(lending.give_back(url)))
         door = opened(url, *configured.values())
         clients = dict(zip(configured, runner.run(door.__aenter__()), strict=True))
         cleanup.callback(lambda: runner.run(door.__aexit__(None, None, None)))

@@ -18,6 +18,7 @@ from service.directory import credentials, organizations, tables
 from service.directory.database import Database, open_database
 from service.organizations import Connection as Auth0Connection
 from service.organizations import Organization
+from tests.infrastructure.schema import migrated_where_new
 
 PEPPER = b"pepper of the tests"
 CORE_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -98,10 +99,9 @@ async def create_tables(database: Database) -> None:
 async def opened(
     url: str, *configured: Organization, clock: Clock | None = None
 ) -> AsyncGenerator[list[Scim]]:
-    """The door on a fresh database, and a client for each organization."""
-    database = open_database(url)
+    """The door on a database, and a client for each organization. An SQLite file is made anew."""
+    database = open_database(migrated_where_new(url))
     try:
-        await create_tables(database)
         door = create_app(database=database, clock=clock or SystemClock(), pepper=PEPPER)
         app = Starlette(routes=[Mount("/scim/v2", app=door)])
         clients: list[Scim] = []

@@ -14,7 +14,7 @@ from tests.scim.client import Scim, opened, organization
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'directory.db'}"
-    return request.getfixturevalue("postgres_database")
+    return request.getfixturevalue("postgres_migrated")
 
 
 @pytest.fixture

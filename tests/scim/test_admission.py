@@ -23,7 +23,8 @@ from service.directory.database import Database, Work, open_database
 from service.limiting import UNLIMITED, Limit
 from service.organizations import Organization, TokenScope
 from service.strangers import WRONG_TOKENS
-from tests.scim.client import CORE_USER, PATCH_OP, PEPPER, create_tables, organization
+from tests.infrastructure.schema import migrated_sqlite
+from tests.scim.client import CORE_USER, PATCH_OP, PEPPER, organization
 from tests.scim.issuer import Issuer, listening
 from tests.scim.test_protocol import assert_error
 
@@ -121,9 +122,8 @@ class Entrance:
 
 @asynccontextmanager
 async def entrance(path: Path, limit: Limit = UNLIMITED) -> AsyncGenerator[Entrance]:
-    database = Counting(open_database(f"sqlite:///{path / 'directory.db'}"))
+    database = Counting(open_database(migrated_sqlite(path / "directory.db")))
     try:
-        await create_tables(database)
         opened = Entrance(database=database, clock=MovedClock(), limit=limit)
         await opened.declare(organization())
         await opened.declare(organization("globex"))

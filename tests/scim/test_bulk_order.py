@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from scim.bulk_order import Agenda
 from scim.bulk_references import references, resolve, without
 from scim.bulk_request import BulkOperation, read_bulk
 from service.directory import inbox, tables
-from tests.infrastructure.postgres import create_database, drop_database
+from tests.infrastructure.schema import Lending
 from tests.scim.bulk import entries
 from tests.scim.client import PATCH_OP, Scim, opened, organization
 
@@ -35,16 +35,16 @@ def pair(
     """Two organizations that are alike: one is spoken to in Bulk, the other one by one."""
     with asyncio.Runner() as runner:
         if request.param == "sqlite":
-            url, server = f"sqlite:///{tmp_path_factory.mktemp('bulk') / 'directory.db'}", None
+            url, lending = f"sqlite:///{tmp_path_factory.mktemp('bulk') / 'directory.db'}", None
         else:
-            server = str(request.getfixturevalue("postgres_url"))
-            url = runner.run(create_database(server))
+            lending = cast("Lending", request.getfixturevalue("postgres_lending"))
+            url = runner.run(lending.borrow())
         context = opened(url, organization("bulk"), organization("single"))
         bulk, single = runner.run(context.__aenter__())
         yield runner.run, bulk, single
         runner.run(context.__aexit__(None, None, None))
-        if server is not None:
-            runner.run(drop_database(server, url))
+        if lending is not None:
+            runner.run(lending.give_back(url))
 
 
 names = st.integers(0, 3)

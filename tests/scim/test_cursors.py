@@ -162,10 +162,10 @@ async def test_a_walk_back_shows_the_pages_of_the_way_there(crowd: Scim) -> None
 
 
 async def test_sorted_walks_are_the_same_on_both_databases(
-    tmp_path: Path, postgres_database: str
+    tmp_path: Path, postgres_migrated: str
 ) -> None:
     orders: list[list[list[str]]] = []
-    for url in (f"sqlite:///{tmp_path / 'other.db'}", postgres_database):
+    for url in (f"sqlite:///{tmp_path / 'other.db'}", postgres_migrated):
         async with opened(url, organization()) as (scim,):
             await fill(scim, range(47))
             # Letters beyond ASCII, as titles have, are folded by Postgres alone.

@@ -10,13 +10,13 @@ from service.directory import organizations
 from service.directory.database import Database
 from service.organizations import Tenant
 from service.security_events.keys import SigningKeys
-from tests.directory.conftest import database, postgres_template, server
+from tests.directory.conftest import database, migrated_url
 from tests.directory.customer import Customer
 from tests.security_events.customer import listened_to
 from tests.security_events.pushing import new_keys
 from tests.security_events.receiver import Receiver, receiving
 
-__all__ = ["database", "postgres_template", "server"]
+__all__ = ["database", "migrated_url"]
 
 
 @pytest.fixture
