@@ -93,7 +93,16 @@ def _intake(rows: list[Taken], plain: Console) -> None:
     }
     (RESULTS / "intake.json").write_text(json.dumps(document, indent=2) + "\n")
     table = Table(title=f"Intake from {intake.PARTITIONS} partitions, one process: {intake.MIX}")
-    names = ("database", "events", "events/s", "events/CPU s", "CPU µs", "database µs", "others")
+    names = (
+        "database",
+        "events",
+        "events/s",
+        "events/CPU s",
+        "CPU µs",
+        "database µs",
+        "idle",
+        "others",
+    )
     for name in names:
         table.add_column(name, justify="left" if name == "database" else "right")
     for row in rows:
@@ -104,6 +113,7 @@ def _intake(rows: list[Taken], plain: Console) -> None:
             f"{row.per_cpu_second:,.0f}",
             _figure(row.cpu / row.events * 1e6),
             _figure(None if row.database_cpu is None else row.database_cpu / row.events * 1e6),
+            "" if row.idle is None else f"{row.idle:.0%}",
             "" if row.others is None else f"{row.others:.0%}",
         )
     plain.print(table)

@@ -58,6 +58,7 @@ _CORE: Final = 0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """What one run took. ``cpu``: seconds of the intake process, ``database_cpu`` of Postgres.
+    ``queued``: seconds in which the intake process was ready and others had its core.
 
     ``others``: what all else took of a core meanwhile, Kafka's broker included. ``wrong``: what was
     found lost, doubled or otherwise not right afterwards.
@@ -68,6 +69,7 @@ class Taken:
     seconds: float
     cpu: float
     database_cpu: float | None
+    queued: float | None
     others: float | None
     wrong: list[str]
 
@@ -79,8 +81,19 @@ class Taken:
     def per_cpu_second(self) -> float:
         return round(self.events / self.cpu, 1)
 
+    @property
+    def idle(self) -> float | None:
+        """The share of the time in which the intake process had nothing to do."""
+        if self.queued is None:
+            return None
+        return round(max(0.0, 1 - (self.cpu + self.queued) / self.seconds), 3)
+
     def as_row(self) -> dict[str, Any]:
-        figures = {"per_second": self.per_second, "per_cpu_second": self.per_cpu_second}
+        figures = {
+            "per_second": self.per_second,
+            "per_cpu_second": self.per_cpu_second,
+            "idle": self.idle,
+        }
         return asdict(self) | figures
 
 
@@ -126,6 +139,7 @@ def _measured(kafka: str, url: str, database: str, workers: int) -> Taken:
         seconds=told["seconds"],
         cpu=told["cpu"],
         database_cpu=told["database_cpu"],
+        queued=told["queued"],
         others=others,
         wrong=asyncio.run(_wrong(url, workers, sent)),
     )
@@ -290,16 +304,26 @@ async def _take_in(kafka: str, url: str, topic: str, count: int) -> dict[str, An
     async with _backend(url) as postmaster:
         await _until(lambda: intake.facts.taken > 0)
         first, began, cpu = intake.facts.taken, clock.monotonic(), time.process_time()
+        queued = usage.queued_seconds()
         database_cpu = usage.cpu_seconds([postmaster]) if postmaster else None
         await _until(lambda: intake.facts.taken >= count)
         seconds, used = clock.monotonic() - began, time.process_time() - cpu
+        waited = usage.queued_seconds()
         after = usage.cpu_seconds([postmaster]) if postmaster else None
     stop.set()
     await running
     await database.close()
     share = count / (count - first)
-    spent = after - database_cpu if after is not None and database_cpu is not None else None
-    return {"seconds": seconds * share, "cpu": used * share, "database_cpu": spent}
+    return {
+        "seconds": seconds * share,
+        "cpu": used * share,
+        "database_cpu": _between(database_cpu, after),
+        "queued": _between(queued, waited),
+    }
+
+
+def _between(before: float | None, after: float | None) -> float | None:
+    return after - before if after is not None and before is not None else None
 
 
 async def _until(reached: Callable[[], bool]) -> None:

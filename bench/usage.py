@@ -36,6 +36,15 @@ def machine_seconds() -> float | None:
     return None
 
 
+def queued_seconds() -> float | None:
+    """How long this process's first thread has been ready to run and had no core; see
+    ``Documentation/scheduler/sched-stats.rst`` of Linux.
+    """
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return int((_PROC / "self" / "schedstat").read_text().split()[1]) / 1e9
+    return None
+
+
 def peak_megabytes(pid: int) -> float | None:
     """The most physical memory that the process has held since it started."""
     with contextlib.suppress(OSError):

@@ -54,7 +54,11 @@ class Pauses:
         return self._away is not None
 
     def database_is_away(self, error: BaseException) -> None:
-        self._away = self._longer(self._away, 0.5)
+        """It is tried again after a while, longer each time; of transactions that failed together
+        only the first counts.
+        """
+        if self._away is None or self._clock.monotonic() >= self._away.until:
+            self._away = self._longer(self._away, 0.5)
         if self._progress.database_away_since is None:
             _log.warning("intake.database_away", error=type(error).__name__)
             self._progress.database_away_since = self._clock.now()

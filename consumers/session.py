@@ -14,26 +14,22 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumers.byhand import UNREADABLE, read_by_hand, why_unreadable
-from consumers.faults import place_of
+from consumers.inhand import InHand
 from consumers.kafka import IntakeSettings, Progress, as_record, open_consumer
 from consumers.lookout import Lookout, Reading
 from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.offsets import Offsets
 from consumers.pausing import Pauses
-from consumers.records import Record, Route, inputs
-from consumers.storing import Fuse, portions, store, whole_records
+from consumers.records import Record
 from service.clock import Clock, pause
-from service.directory import fuses
-from service.directory.database import Database, is_unavailable
-from service.directory.fuses import Blown
+from service.directory.database import Database
 from service.intake_metrics import IntakeMetrics
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_AT_ONCE: Final = 4
-"""Partitions whose transactions run side by side."""
-_BATCHES_OF_A_POLL: Final = 16
-"""A poll empties one partition before it turns to the next: so that it reaches several."""
+_BATCHES_OF_A_POLL: Final = 4
+_LOOK_AGAIN: Final = 0.02
+"""Seconds after which free partitions are polled again while others are being stored."""
 
 
 class Session(ConsumerRebalanceListener):
@@ -70,11 +66,17 @@ class Session(ConsumerRebalanceListener):
             settings=settings,
             progress=progress,
         )
-        self._routes: Mapping[str, Route] = {}
         self._offsets = Offsets(consumer=self._consumer, clock=clock, progress=progress)
-        self._generation = 0
-        self._between_batches = asyncio.Event()
-        self._between_batches.set()
+        self._in_hand = InHand(
+            database=database,
+            clock=clock,
+            settings=settings,
+            progress=progress,
+            metrics=metrics,
+            offsets=self._offsets,
+            pauses=self._pauses,
+            source_stopped=self._look_anew,
+        )
         self._next_look = self._next_commit = self._next_measure = 0.0
         self._looking: asyncio.Task[Reading | None] | None = None
         self._measuring: asyncio.Task[None] | None = None
@@ -86,31 +88,53 @@ class Session(ConsumerRebalanceListener):
             await asyncio.wait_for(self._consumer.start(), self._settings.start_within)
             while not stop.is_set():
                 await self._turn(stop)
+            await self._in_hand.all_ended()
         finally:
             await self._leave()
 
     async def _turn(self, stop: asyncio.Event) -> None:
         await self._look_now_and_then()
         self._measure_now_and_then()
-        self._progress.moved_at = self._clock.monotonic()
+        self._moves()
         if not self._consumer.subscription():
             await pause(stop, self._settings.poll_timeout)
             return
         if await self._pauses.resume_what_may_go_on():
             self._look_anew()
+        polled = {} if self._in_hand.is_full else await self._poll()
+        self._in_hand.take(polled, stop)
+        # Where something was polled there may be more; what is in hand has a turn in between.
+        await self._in_hand.one_ended(0 if polled else self._rest())
+        await self._commit_now_and_then()
+
+    def _moves(self) -> None:
+        """Notes that the loop turns, and since when the oldest transaction is under way."""
+        now, since = self._clock.monotonic(), self._in_hand.since
+        self._progress.moved_at = now if since is None else min(now, since)
+
+    def _rest(self) -> float:
+        return self._settings.poll_timeout if self._in_hand.is_full else _LOOK_AGAIN
+
+    async def _poll(self) -> Mapping[TopicPartition, Sequence[Record]]:
+        """A few batches, of partitions that are not in hand."""
+        busy = set(self._in_hand.partitions)
+        free = self._consumer.assignment() - busy
+        if busy and not free:
+            return {}
         try:
             # Never cancelled while the consumer lives: that would switch off its liveness check.
+            # Those in hand are left out rather than paused, which drops what was fetched of them.
             fetched = await self._consumer.getmany(
-                timeout_ms=int(self._settings.poll_timeout * 1000),
+                *(free if busy else ()),
+                timeout_ms=0 if busy else int(self._settings.poll_timeout * 1000),
                 max_records=self._settings.max_poll_records * _BATCHES_OF_A_POLL,
             )
             polled = {each: [as_record(one) for one in found] for each, found in fetched.items()}
         except UNREADABLE as error:
-            polled = await self._read_by_hand(error)
-        self._progress.moved_at = self._clock.monotonic()
+            polled = await self._read_by_hand(error, busy)
+        self._moves()
         self._progress.polled_at = self._clock.now()
-        await self._take_all(polled, stop)
-        await self._commit_now_and_then()
+        return polled
 
     # What to read
 
@@ -122,7 +146,7 @@ class Session(ConsumerRebalanceListener):
             return
         reading = self._looking.result()
         self._looking = None
-        known = bool(self._routes) or self._progress.idle
+        known = bool(self._in_hand.routes) or self._progress.idle
         self._next_look = now + (self._settings.refresh_sources_every if known else 1.0)
         if reading is not None:
             await self._follow(reading)
@@ -135,29 +159,30 @@ class Session(ConsumerRebalanceListener):
         self._next_look = 0.0
 
     async def _follow(self, reading: Reading) -> None:
-        self._routes = reading.routes
+        self._in_hand.routes = reading.routes
         self._progress.idle = not reading.topics
         self._pauses.stop_sources(reading.stopped)
         self._pauses.rest(reading.resting)
         if reading.topics == frozenset[str](self._consumer.subscription()):
             return
         _log.info("intake.subscribing", topics=sorted(reading.topics))
-        await self._offsets.commit(self._settings.request_within)
+        await self._let_go()
         if reading.topics:
             self._consumer.subscribe(topics=sorted(reading.topics), listener=self)
         else:
             self._consumer.unsubscribe()
-            self._forget()
 
     async def _read_by_hand(
-        self, error: BaseException
+        self, error: BaseException, busy: Collection[TopicPartition]
     ) -> Mapping[TopicPartition, Sequence[Record]]:
         """What the fetch raised over. What it had read of other partitions is lost with it, so all
-        of them go back to where they were. Raises ``error`` where it cannot be found.
+        of them go back to where they were, save for those in hand (``busy``), which it was not asked
+        for. Raises ``error`` where it cannot be found.
         """
         polled: dict[TopicPartition, Sequence[Record]] = {}
         found = False
-        for partition in sorted(self._consumer.assignment() - self._consumer.paused()):
+        asked = self._consumer.assignment() - self._consumer.paused()
+        for partition in sorted(asked.difference(busy)):
             async with asyncio.timeout(self._settings.request_within):
                 offset = await self._offsets.next_of(partition)
                 self._offsets.go_back_to(partition, offset)
@@ -175,115 +200,27 @@ class Session(ConsumerRebalanceListener):
             raise error
         return polled
 
-    # Taking in
-
-    async def _take_all(
-        self, polled: Mapping[TopicPartition, Sequence[Record]], stop: asyncio.Event
-    ) -> None:
-        generation, room = self._generation, asyncio.Semaphore(_AT_ONCE)
-
-        async def take(partition: TopicPartition, records: Sequence[Record]) -> None:
-            async with room:
-                await self._take_in_batches(partition, records, generation, stop)
-
-        self._between_batches.clear()
-        try:
-            # What the next transaction brings is read while the database is about the one before.
-            ended = await asyncio.gather(
-                *(take(partition, records) for partition, records in polled.items()),
-                return_exceptions=True,
-            )
-        finally:
-            self._between_batches.set()
-        for each in ended:
-            if isinstance(each, BaseException):
-                raise each
-
-    async def _take_in_batches(
-        self,
-        partition: TopicPartition,
-        records: Sequence[Record],
-        generation: int,
-        stop: asyncio.Event,
-    ) -> None:
-        size = self._settings.max_poll_records
-        for start in range(0, len(records), size):
-            if self._generation != generation or stop.is_set():
-                return  # whoever owns them next reads them again from the committed offset
-            if self._pauses.is_database_away:
-                self._offsets.go_back_to(partition, records[start].offset)
-                return
-            if not await self._take(partition, records[start : start + size]):
-                return
-
-    async def _take(self, partition: TopicPartition, records: Sequence[Record]) -> bool:
-        """Whether all of them are durable; else the partition goes back to the first that is not."""
-        route = self._routes.get(partition.topic)
-        if route is None:
-            self._offsets.go_back_to(partition, records[0].offset)
-            self._pauses.hold(partition, records[0].offset, "its source is gone")
-            return False
-        now, generation = self._clock.now(), self._generation
-        for portion in portions([inputs(record, route, now) for record in records]):
-            with self._metrics.batches.labels(partition.topic).time():
-                stored = await store(
-                    self._database,
-                    [each for of_record in portion for each in of_record],
-                    Fuse(source=route.source, limit=route.fuse),
-                )
-            whole = whole_records(portion, stored.count)
-            if whole:
-                self._taken(partition, records[whole - 1], whole)
-            if stored.stopped_by is not None:
-                self._stopped(partition, route, records[whole].offset, stored.stopped_by)
-                return False
-            records = records[whole:]
-            if self._generation != generation:
-                return False  # whoever owns it next reads the rest
-        return True
-
-    def _stopped(
-        self, partition: TopicPartition, route: Route, stopped_at: int, why: Exception
-    ) -> None:
-        """What is to be done about a record that could not be taken in, at this offset."""
-        self._offsets.go_back_to(partition, stopped_at)
-        if isinstance(why, Blown):
-            blown = fuses.Fuse(source=route.source, failures=route.fuse, blown_at=self._clock.now())
-            self._pauses.stop_sources(self._progress.stopped | {partition.topic: blown})
-            self._look_anew()  # which tells since when, and over what
-        elif is_unavailable(why):
-            self._pauses.database_is_away(why)
-        else:
-            self._pauses.hold(partition, stopped_at, place_of(why))
-
-    def _taken(self, partition: TopicPartition, last: Record, count: int) -> None:
-        self._offsets.note(partition, last.offset)
-        self._progress.timestamps[partition] = last.timestamp
-        self._progress.taken += count
-        self._metrics.events.labels(partition.topic).inc(count)
-        self._progress.taken_at = self._clock.now()
-        self._progress.moved_at = self._clock.monotonic()
-        self._pauses.release(partition)
-
     # Rebalances. aiokafka swallows what these raise, so they raise nothing that matters.
 
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited
         self, revoked: Collection[TopicPartition]
     ) -> None:
-        """Lets the transaction in flight end, commits, forgets. Perhaps they are lost already."""
-        self._generation += 1
-        try:
-            await asyncio.wait_for(self._between_batches.wait(), self._settings.drain_within)
-        except TimeoutError:
+        """Lets the transactions under way end, commits, forgets. Perhaps they are lost already."""
+        if not await self._let_go():
             _log.warning("intake.revoked_in_transaction", partitions=len(revoked))
+
+    async def _let_go(self) -> bool:
+        """Of all partitions, as a rebalance takes them all. Whether all transactions have ended."""
+        ended = await self._in_hand.let_go(self._settings.drain_within)
         await self._offsets.commit(self._settings.request_within)
         self._forget()
+        return ended
 
     async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - awaited
         self, assigned: Collection[TopicPartition]
     ) -> None:
         """A new assignment knows neither our positions nor what was paused."""
-        self._generation += 1
+        self._in_hand.disown()
         self._forget()
         self._progress.joined = True
         self._progress.assigned = tuple(sorted(assigned))
@@ -325,6 +262,7 @@ class Session(ConsumerRebalanceListener):
         for each in asked:
             each.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
+        await self._in_hand.abandon()
         await self._offsets.commit(self._settings.last_commit_within)
         try:
             await asyncio.wait_for(self._consumer.stop(), self._settings.stop_within)

@@ -28,7 +28,19 @@ class Arrival:
     user_id: str | None = None
 
 
-def admit_many(transaction: Transaction, arrivals: Sequence[Arrival]) -> list[Admission]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What became of inputs at the door, in order; and how those end that repeat an id.
+
+    The endings are the caller's to write, last of all: they are told under the organization's key, and
+    whoever tells something under a key keeps all others who do so waiting until the transaction ends.
+    """
+
+    admissions: Sequence[Admission]
+    endings: Sequence[Ending]
+
+
+def admit_many(transaction: Transaction, arrivals: Sequence[Arrival]) -> Admitted:
     """As ``inbox.admit``, of each of them in order. Duplicates are numbered after what is new."""
     ids = new_ids(arrivals[0].received.at, len(arrivals)) if arrivals else []
     rows = [
@@ -40,9 +52,10 @@ def admit_many(transaction: Transaction, arrivals: Sequence[Arrival]) -> list[Ad
         row["id"]: Admission(verdict="new", event_id=row["id"], number=row["number"])
         for row in stored
     }
+    endings: list[Ending] = []
     if len(admitted) < len(rows):
-        _admit_known(transaction, arrivals, rows, admitted)
-    return [admitted[row["id"]] for row in rows]
+        endings = _admit_known(transaction, arrivals, rows, admitted)
+    return Admitted(admissions=[admitted[row["id"]] for row in rows], endings=endings)
 
 
 def _admit_known(
@@ -50,7 +63,7 @@ def _admit_known(
     arrivals: Sequence[Arrival],
     rows: Sequence[_Row],
     admitted: dict[str, Admission],
-) -> None:
+) -> list[Ending]:
     """Adds what becomes of inputs whose offset or id is known, by the id that each would have had."""
     known: list[tuple[Received, _Row]] = [
         (each.received, {**row, "user_id": None})
@@ -58,10 +71,13 @@ def _admit_known(
         if row["id"] not in admitted
     ]
     _redelivered(transaction, [row for _, row in known], admitted)
-    _repeated(transaction, [row for _, row in known if row["id"] not in admitted], admitted)
+    unplaced = [row for _, row in known if row["id"] not in admitted]
+    endings = _repeated(transaction, unplaced, admitted)
     for received, row in known:
         if row["id"] not in admitted:
-            admitted[row["id"]] = inbox.admit_known(transaction, received, row)
+            admitted[row["id"]], ending = inbox.admit_known(transaction, received, row)
+            endings += [ending] if ending is not None else []
+    return endings
 
 
 def _redelivered(
@@ -74,7 +90,7 @@ def _redelivered(
 
 def _repeated(
     transaction: Transaction, rows: Sequence[_Row], admitted: dict[str, Admission]
-) -> None:
+) -> list[Ending]:
     """Duplicates. An id that came with another body is left to the way for one."""
     owned = [row for row in rows if row["organization"] and row["source_id"]]
     earlier = dict(_BY_SOURCE_ID.all(transaction, _values(owned, _ID)))
@@ -88,19 +104,16 @@ def _repeated(
     numbers = {row["id"]: row["number"] for row in stored}
     for event_id, number in numbers.items():
         admitted[event_id] = Admission(verdict="duplicate", event_id=event_id, number=number)
-    inbox.finish_many(
-        transaction,
-        [
-            Ending(
-                event_id=row["id"],
-                ended="duplicate",
-                now=row["accepted_at"],
-                by=row["causation_id"],
-            )
-            for row in same
-            if row["id"] in numbers
-        ],
-    )
+    return [
+        Ending(
+            event_id=row["id"],
+            ended="duplicate",
+            now=row["accepted_at"],
+            by=row["causation_id"],
+        )
+        for row in same
+        if row["id"] in numbers
+    ]
 
 
 def _values(rows: Sequence[_Row], names: Sequence[str]) -> list[list[Any]]:

@@ -196,31 +196,38 @@ def admit(
     number = _insert(transaction, row)
     if number is not None:
         return Admission(verdict="new", event_id=event_id, number=number)
-    return admit_known(transaction, received, row)
+    admission, ending = admit_known(transaction, received, row)
+    if ending is not None:
+        finish_many(transaction, [ending])
+    return admission
 
 
-def admit_known(transaction: Transaction, received: Received, row: Mapping[str, Any]) -> Admission:
-    """Takes an input in whose row did not go in: its offset or its producer's id is known."""
+def admit_known(
+    transaction: Transaction, received: Received, row: Mapping[str, Any]
+) -> tuple[Admission, Ending | None]:
+    """Takes an input in whose row did not go in: its offset or its producer's id is known. Returns
+    also how it is to be ended, where it is an input of its own.
+    """
     event_id: str = row["id"]
     if (known := _at_offset(transaction, row)) is not None:
-        return Admission(verdict="redelivery", event_id=known)
+        return Admission(verdict="redelivery", event_id=known), None
     earlier = _same_source_id(transaction, row)
     row = {**row, "source_id": None, "causation_id": earlier.id}
     number = _insert(transaction, row)
     if number is None:  # another process was quicker with this very offset
         known = _at_offset(transaction, row)
         assert known is not None
-        return Admission(verdict="redelivery", event_id=known)
+        return Admission(verdict="redelivery", event_id=known), None
     if (earlier.type, earlier.body_hash) == (row["type"], row["body_hash"]):
-        finish(transaction, event_id, "duplicate", now=received.at, by=earlier.id)
-        return Admission(verdict="duplicate", event_id=event_id, number=number)
+        repeat = Ending(event_id=event_id, ended="duplicate", now=received.at, by=earlier.id)
+        return Admission(verdict="duplicate", event_id=event_id, number=number), repeat
     problem = Problem(
         kind="input",
         code="id_reuse_conflict",
         message="This event id was used before with another body: send the change under a new id.",
     )
-    finish(transaction, event_id, "rejected", now=received.at, problem=problem)
-    return Admission(verdict="conflict", event_id=event_id, number=number)
+    refusal = Ending(event_id=event_id, ended="rejected", now=received.at, problem=problem)
+    return Admission(verdict="conflict", event_id=event_id, number=number), refusal
 
 
 def row_of(

@@ -121,7 +121,7 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     refused: list[Ending] = []
     completions: list[tuple[Delivery, Admission]] = []
     lines: list[Line] = []
-    for each, admission in zip(inputs, admitted, strict=True):
+    for each, admission in zip(inputs, admitted.admissions, strict=True):
         if admission.verdict != "new":
             continue
         if isinstance(each, Delivery) and each.is_of_one and each.event.snapshot is not None:
@@ -152,7 +152,8 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
         snapshots.complete(
             transaction, each.organization, each.event, admission.event_id, each.received.at
         )
-    return admitted
+    inbox.finish_many(transaction, admitted.endings)
+    return list(admitted.admissions)
 
 
 def _may_leave(each: Heard) -> bool:
