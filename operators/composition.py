@@ -46,10 +46,10 @@ from service.mail import FolderMailer, Mailer, SmtpMailer
 from service.metrics import Metrics
 from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
-from service.provisioning.effects import Effect
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
 from service.provisioning.perform import Performer
+from service.provisioning.setup.work import SetUps
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.security_events.keys import SigningKeys
 from service.security_events.transmitter import Transmitter
@@ -345,7 +345,7 @@ def _tenancy(
         http=http_client(),
     )
 
-    def count(kind: str, effect: Effect) -> None:
+    def count(kind: str, effect: object) -> None:
         metrics.auth0_calls.labels(tenant.name, kind, type(effect).__name__).inc()
 
     lanes = Lanes(
@@ -355,11 +355,12 @@ def _tenancy(
         clock=clock,
         on_call=count,
     )
+    set_ups = SetUps(database=database, client=client, clock=clock, on_call=count)
     return Tenancy(
         tenant.name,
         database=database,
         client=client,
-        works=(lanes,),
+        works=(lanes, set_ups),
         clock=clock,
         owner=owner,
         settings=TenancySettings(lease=settings.lease_seconds),

@@ -10,17 +10,33 @@ import orjson
 
 from operators import declaration, sources
 from operators.declaration import Change, Stored
-from service.directory import audit, credentials, inbox, locks, mappings, organizations
+from service.directory import (
+    audit,
+    credentials,
+    inbox,
+    locks,
+    mappings,
+    organizations,
+    setups,
+)
 from service.directory.credentials import TokenDoor
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.errors import NotFound, Refused
-from service.organizations import Installation, TokenScope
+from service.organizations import Installation, Organization, TokenScope
 
 DECLARED: Final = "operator.declare"
 _ONLY_FOR_PEOPLE: Final = frozenset(
-    {"display_name", "scim_profile", "scim_oauth", "scim_schemas", "security_events"}
+    {
+        "display_name",
+        "application",
+        "set_up",
+        "scim_profile",
+        "scim_oauth",
+        "scim_schemas",
+        "security_events",
+    }
 )
 """Keys that say nothing about accounts."""
 
@@ -81,6 +97,7 @@ def apply(
         change = todo["organization", organization.name]
         if change.verdict != "unchanged":
             organizations.apply(transaction, organization, now)
+        _ask_for_set_up(transaction, organization, now)
         if {key.partition(".")[0] for key in change.keys} - _ONLY_FOR_PEOPLE:
             _look_again(transaction, organization.name, now)
     for source in declared.sources:
@@ -102,6 +119,17 @@ def apply(
                 detail={"verdict": change.verdict, "keys": list(change.keys)},
             )
     return changes
+
+
+def _ask_for_set_up(transaction: Transaction, organization: Organization, now: datetime) -> None:
+    """Also where nothing was declared anew: Auth0 may have been changed by others since."""
+    registered = organizations.find(transaction, organization.name)
+    if registered is None or registered.decommissioned:
+        return
+    if organization.set_up.enabled:
+        setups.ask(transaction, organization.name, organization.tenant, now)
+    else:
+        setups.forget(transaction, organization.name)
 
 
 def create_token(

@@ -44,6 +44,14 @@ class Connection(Configured):
     strategy: str = "auth0"
     domains: tuple[str, ...] = ()
     """Addresses in these domains go here; a connection without domains takes what is left."""
+    create: bool | None = None
+    """Whether ``org apply`` makes it where there is none. Unset: a database of an isolated
+    organization, which is its own, is made; what others share is not, since a misspelt name would
+    part their people."""
+    assign_membership_on_login: bool = False
+    """Whether Auth0 makes a member of whoever logs in through it (just in time)."""
+    show_as_button: bool = True
+    """Whether the Organization's login page offers it."""
 
     @property
     def is_database(self) -> bool:
@@ -99,6 +107,30 @@ class ScimOauth(Configured):
     """A name in that claim to what it allows. Empty: a token of these clients may read and write."""
 
 
+class SetUp(Configured):
+    """How far ``org apply`` goes in Auth0 itself."""
+
+    enabled: bool = True
+    """Off: nothing is read or written there but accounts."""
+    adopt: bool = False
+    """Whether an Organization, or an isolated database, that was there before us is kept as declared,
+    too. Off: it is used as it is, and what it lacks is told."""
+    create_roles: bool = False
+    """Whether roles that are named here and do not exist are made."""
+
+
+class Administrator(Configured):
+    """The first person of an organization: made once, an ordinary user from then on."""
+
+    email: Annotated[str, AfterValidator(lambda address: address.strip().lower())] = Field(
+        pattern=r"^[^@\s]+@[^@\s]+$", max_length=254
+    )
+    given_name: str = ""
+    family_name: str = ""
+    role: str = ""
+    """The Auth0 role that the person has in the Organization, whatever groups say."""
+
+
 class Organization(Configured):
     """One customer: a SCIM base URL, credentials, an Auth0 tenant and Organization, policies."""
 
@@ -107,6 +139,10 @@ class Organization(Configured):
     model: Model = "isolated"
     tenant: str = Field(default="main", pattern=SLUG)
     auth0_organization: str = ""
+    application: str = Field(default="", max_length=100)
+    """The ``client_id`` of the Application that people log in to, and invitations lead to."""
+    set_up: SetUp = SetUp()
+    administrator: Administrator | None = None
     connections: tuple[Connection, ...] = Field(min_length=1)
     verified_domains: tuple[str, ...] = ()
     join: JoinKey = "externalId"

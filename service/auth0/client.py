@@ -262,6 +262,16 @@ class Auth0Client:
             mark_email_as_verified=True,
         )
 
+    async def call(
+        self,
+        group: Group,
+        choose: Callable[[AsyncAuth0], Callable[..., Awaitable[Any]]],
+        *arguments: Any,
+        **named: Any,
+    ) -> Answer:
+        """A call that few make and that has no method here: ``choose`` picks the SDK's raw one."""
+        return await self._call(group, choose(self._api), *arguments, **named)
+
     async def _call(
         self,
         group: Group,

@@ -24,6 +24,8 @@ class Registered:
     organization: Organization
     version: int
     decommissioned_at: datetime | None = None
+    deleting_at: datetime | None = None
+    """When deletion began of an organization that ended: from there on nothing comes back."""
 
     @property
     def decommissioned(self) -> bool:
@@ -35,6 +37,7 @@ _EVERY: Final = select(
     cast(t.organizations.c.document, Text).label("text"),
     t.organizations.c.version,
     t.organizations.c.decommissioned_at,
+    t.organizations.c.deleting_at,
 ).order_by(t.organizations.c.name)
 _ONE: Final = Prepared(_EVERY.where(t.organizations.c.name == bindparam("of")))
 
@@ -53,6 +56,7 @@ def _registered(row: Mapping[Any, Any]) -> Registered:
         organization=_organization(row["text"]),
         version=row["version"],
         decommissioned_at=row["decommissioned_at"],
+        deleting_at=row["deleting_at"],
     )
 
 

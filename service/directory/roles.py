@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import func, select
 
+from service.directory import setups
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.organizations import Organization
@@ -15,8 +16,20 @@ from service.people import User, withheld_of, worker_attribute
 def of_user(transaction: Transaction, user: User, organization: Organization) -> frozenset[str]:
     """Role names: a group maps by id or ``externalId``, by ``displayName`` only where unique.
 
-    The groups of both sources count, unless the organization names the one that does.
+    The groups of both sources count, unless the organization names the one that does. The first
+    administrator has the declared role beside them.
     """
+    granted = _from_groups(transaction, user, organization)
+    first = organization.administrator
+    if first is None or not first.role:
+        return granted
+    is_first = setups.administrator_of(transaction, organization.name) == user.id
+    return granted | {first.role} if is_first else granted
+
+
+def _from_groups(
+    transaction: Transaction, user: User, organization: Organization
+) -> frozenset[str]:
     mapping = organization.roles
     if not mapping:
         return frozenset()

@@ -66,7 +66,52 @@ organizations = Table(
     Column("document", Document, nullable=False),
     Column("version", Integer, nullable=False),
     Column("decommissioned_at", Instant),
+    Column(
+        "deleting_at", Instant
+    ),  # from here on an ended one's accounts go, and nothing comes back
     Column("created_at", Instant, nullable=False),
+    Column("modified_at", Instant, nullable=False),
+)
+
+# How an organization is to be set up in Auth0, how far that is, and what was seen there last.
+setups = Table(
+    "setups",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("tenant", String(50), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("applied_revision", Integer, nullable=False, server_default=text("0")),
+    Column("observed", Document),
+    Column("observed_at", Instant),
+    Column("plan", Document),  # what is left to do
+    Column("doubt", Document),  # the operation we were about to do, recorded before the call
+    Column("changed", Boolean, nullable=False, server_default=text("false")),
+    Column("error", Document),
+    Column("administrator", Document),  # the first one: address, and whom it is
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", Instant),
+    Column("modified_at", Instant, nullable=False),
+    Index(
+        "ix_setups_due",
+        "tenant",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+)
+
+# How far the end of an organization is.
+decommissions = Table(
+    "decommissions",
+    metadata,
+    Column("organization", String(50), primary_key=True),
+    Column("stage", String(12), nullable=False),
+    Column("accounts", Integer, nullable=False),
+    Column("event_id", String(36), nullable=False),  # locks everybody out
+    Column("deletion_event_id", String(36)),  # deletes the accounts
+    Column("hold_until", Instant),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant),
     Column("modified_at", Instant, nullable=False),
 )
 

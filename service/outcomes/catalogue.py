@@ -23,6 +23,9 @@ Effect = Literal[
     "drift.corrected",
     "tenant.paused",
     "tenant.resumed",
+    "organization.changed",
+    "organization.refused",
+    "organization.decommissioned",
 ]
 Ending = Literal[
     "event.succeeded",

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from service.outcomes.catalogue import OutcomeType
 
-About = Literal["user", "event", "tenant"]
+About = Literal["user", "event", "tenant", "organization"]
 """Whom an outcome is about: that decides on its key."""
 
 
@@ -43,7 +43,7 @@ class Part:
             if isinstance(value, Part):
                 value = value.document()
             elif isinstance(value, tuple):
-                value = list(value)
+                value = [each.document() if isinstance(each, Part) else each for each in value]
             document[name] = value
         return document
 
@@ -272,3 +272,39 @@ class TenantResumed(Data):
     type: ClassVar[OutcomeType] = "tenant.resumed"
     about: ClassVar[About] = "tenant"
     tenant: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationChanged(Data):
+    """Something of the organization's set-up in Auth0 was made, changed or deleted as declared."""
+
+    type: ClassVar[OutcomeType] = "organization.changed"
+    about: ClassVar[About] = "organization"
+    operation: str
+    """Such as `create-organization`, `create-connection`, `enable-connection`; more may come."""
+    subject: str
+    """The name in Auth0 of the Organization, connection or role."""
+    auth0_request_id: str | None = None
+    """Auth0's own id of the request that did it, where it gave one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationRefused(Data):
+    """The organization cannot be set up in Auth0 as declared: an operator must act, then apply again."""
+
+    type: ClassVar[OutcomeType] = "organization.refused"
+    about: ClassVar[About] = "organization"
+    errors: tuple[Error, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationDecommissioned(Data):
+    """The end of the organization has come to its next stage, or was taken back."""
+
+    type: ClassVar[OutcomeType] = "organization.decommissioned"
+    about: ClassVar[About] = "organization"
+    stage: Literal["locking", "held", "kept", "deleting", "dismantling", "ended", "undone"]
+    accounts: int
+    """How many accounts the organization had when it began."""
+    hold_until: str | None = None
+    """When deletion begins (RFC 3339), where it is held until then."""

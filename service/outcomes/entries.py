@@ -15,6 +15,7 @@ KEYS: Final[Mapping[d.About, str]] = {
     "user": "`organization:user`",
     "event": "`organization:user`, else `organization`, else the source",
     "tenant": "`tenant:name`",
+    "organization": "`organization`",
 }
 
 
@@ -70,6 +71,7 @@ _IDS: Final[Mapping[d.About, Mapping[str, str | None]]] = {
         "eventId": "019abf0e-4a52-7c31-8d20-5b1f3e9a6c04",
     },
     "tenant": {"organization": None, "userId": None, "eventId": None},
+    "organization": {"organization": "hoekstra", "userId": None, "eventId": None},
 }
 _OTHER: Final = "019abf0d-77f0-7d02-b1a4-6c2e90d4f3b8"
 _KAFKA: Final = d.Input(
@@ -122,6 +124,24 @@ _EXAMPLES: Final[tuple[d.Data, ...]] = (
         tenant="main", reason="Auth0 refused the token", resume_at="2026-11-23T09:00:15+00:00"
     ),
     d.TenantResumed(tenant="main"),
+    d.OrganizationChanged(
+        operation="enable-connection",
+        subject="hoekstra-users",
+        auth0_request_id="c0ffee17a5b2d9e4f681",
+    ),
+    d.OrganizationRefused(
+        errors=(
+            d.Error(
+                kind="operator",
+                code="unknown_connection",
+                message="There is no connection hoekstra-users in this tenant.",
+                http_status=None,
+            ),
+        )
+    ),
+    d.OrganizationDecommissioned(
+        stage="held", accounts=214, hold_until="2026-12-23T09:00:15+00:00"
+    ),
     e.EventSucceeded(**_TAKEN, state="applied"),
     e.EventSuperseded(**_TAKEN, superseded_by=_OTHER),
     e.EventRejected(

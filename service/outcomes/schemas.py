@@ -28,6 +28,7 @@ _ALWAYS: Final[Mapping[About, tuple[str, ...]]] = {
     "user": ("organization", "userId"),
     "event": ("eventId",),
     "tenant": (),
+    "organization": ("organization",),
 }
 
 

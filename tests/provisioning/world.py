@@ -32,6 +32,7 @@ from service.organizations import Organization, Tenant
 from service.people import User
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
+from service.provisioning.setup.work import SetUps
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.workers import WorkerEvent
 from tests.contract.whole_run import exchange_log
@@ -97,11 +98,18 @@ class World:
             settings=settings or LaneSettings(poll=0.02),
             wait=lambda attempts: 0.05 * attempts,
         )
+        set_ups = SetUps(
+            database=self.database,
+            client=client,
+            clock=self.clock,
+            poll=0.05,
+            wait=lambda attempts: 0.05 * attempts,
+        )
         return Tenancy(
             tenant,
             database=self.database,
             client=client,
-            works=(lanes,),
+            works=(lanes, set_ups),
             clock=self.clock,
             owner=owner or f"test#{secrets.token_hex(4)}",
             settings=TenancySettings(look=0.05, probe=0.3),

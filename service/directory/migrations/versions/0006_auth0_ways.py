@@ -1,14 +1,18 @@
-"""Auth0 in more ways: what was sent to whom, and until when it is open."""
+"""Auth0 in more ways: what was sent to whom, how organizations are set up there, and how they end."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0006"
 down_revision = "0005"
 
 _INSTANT = sa.DateTime(timezone=True)
+_DOCUMENT = sa.JSON(none_as_null=True).with_variant(
+    postgresql.JSONB(none_as_null=True), "postgresql"
+)
 
 
 def upgrade() -> None:
@@ -19,3 +23,44 @@ def upgrade() -> None:
     op.add_column("effects", sa.Column("expires_at", _INSTANT))
     op.add_column("effects", sa.Column("ended", sa.String(10)))
     op.execute("UPDATE effects SET kind = 'ticket' WHERE kind = 'invitation'")
+    _set_ups()
+
+
+def _set_ups() -> None:
+    op.add_column("organizations", sa.Column("deleting_at", _INSTANT))
+    op.create_table(
+        "setups",
+        sa.Column("organization", sa.String(50), primary_key=True),
+        sa.Column("tenant", sa.String(50), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("applied_revision", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("observed", _DOCUMENT),
+        sa.Column("observed_at", _INSTANT),
+        sa.Column("plan", _DOCUMENT),
+        sa.Column("doubt", _DOCUMENT),
+        sa.Column("changed", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("error", _DOCUMENT),
+        sa.Column("administrator", _DOCUMENT),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("due_at", _INSTANT),
+        sa.Column("modified_at", _INSTANT, nullable=False),
+    )
+    op.create_index(
+        "ix_setups_due",
+        "setups",
+        ["tenant", "due_at"],
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_table(
+        "decommissions",
+        sa.Column("organization", sa.String(50), primary_key=True),
+        sa.Column("stage", sa.String(12), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("event_id", sa.String(36), nullable=False),
+        sa.Column("deletion_event_id", sa.String(36)),
+        sa.Column("hold_until", _INSTANT),
+        sa.Column("began_at", _INSTANT, nullable=False),
+        sa.Column("ended_at", _INSTANT),
+        sa.Column("modified_at", _INSTANT, nullable=False),
+    )

@@ -1,0 +1,1 @@
+"""An organization in Auth0: as declared, as seen, the plan between the two, and its performing."""
