@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 import httpx
-import uvicorn
 from sqlalchemy import select
 
 from operators.sample.organizations import CLIENT_SECRET, sample_installation
@@ -36,6 +35,7 @@ from service.provisioning.setup.work import SetUps
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.workers import WorkerEvent
 from tests.contract.whole_run import exchange_log
+from tests.infrastructure.serving import served
 
 
 @dataclass(slots=True)
@@ -283,22 +283,13 @@ class Simulator:
             observe=exchange_log(),
             **options,
         )
-        self._server = uvicorn.Server(
-            uvicorn.Config(application, port=0, log_config=None, access_log=False)
-        )
-        self._task: asyncio.Task[None] | None = None
+        self._served = served(application)
 
     async def start(self) -> str:
-        self._task = asyncio.create_task(self._server.serve())
-        while not self._server.started:  # noqa: ASYNC110 - uvicorn tells no event
-            await asyncio.sleep(0.01)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
+        return await self._served.__aenter__()
 
     async def stop(self) -> None:
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        await self._served.__aexit__(None, None, None)
 
 
 def tenant_of(world: World, name: str = "main") -> Tenant:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from operators.composition import Server, listen, url_of
+from tests.infrastructure.serving import served
 
 ACCEPTED = Response(status_code=202)
 
@@ -95,18 +95,10 @@ def always(response: Response) -> Answer:
 @asynccontextmanager
 async def receiving() -> AsyncGenerator[Receiver]:
     """Answers until it is left."""
-    listening = listen("127.0.0.1", 0)
-    receiver = Receiver(url=url_of(listening))
+    receiver = Receiver(url="")
     app = Starlette(routes=[Route("/{rest:path}", receiver.take, methods=["POST"])])
-    server = Server(app, grace=1)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    await server.until_started(serving)
-    try:
+    async with served(app, lifespan="off", grace=1) as receiver.url:
         yield receiver
-    finally:
-        server.should_exit = True
-        await serving
-        listening.close()
 
 
 async def key_set(routes: Sequence[BaseRoute]) -> KeySet:
