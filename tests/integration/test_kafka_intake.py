@@ -724,6 +724,7 @@ async def test_brokers_that_are_away_are_waited_for_and_the_end_is_prompt(
     assert loop.time() - began < timedelta(seconds=5).total_seconds()
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("how", ["shut", "fall_silent"])
 async def test_brokers_that_go_away_and_come_back_cost_nothing(
     database: Database,
@@ -762,6 +763,7 @@ async def test_brokers_that_go_away_and_come_back_cost_nothing(
     assert [each.source_id for each in events] == ["e-1", "e-2"]
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("how", ["shut", "fall_silent"])
 async def test_end_is_prompt_when_brokers_have_gone_away(
     database: Database,

@@ -304,6 +304,7 @@ async def test_topics_are_created_where_that_is_asked_for(
         await delete_topic(settings.connection.bootstrap_servers, topic)
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("how", ["shut", "fall_silent"])
 async def test_brokers_that_go_away_get_everything_when_they_are_back(
     database: Database, settings: PublisherSettings, monkeypatch: pytest.MonkeyPatch, how: str
@@ -331,6 +332,7 @@ async def test_brokers_that_go_away_get_everything_when_they_are_back(
     assert_in_order_per_key(records)
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("how", ["shut", "fall_silent"])
 async def test_end_is_prompt_with_outcomes_on_the_way(
     database: Database, settings: PublisherSettings, monkeypatch: pytest.MonkeyPatch, how: str
