@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from operators.commands.selecting import Chosen
     from service.directory.inbox import Event
     from service.directory.results import Result
+    from service.directory.struggles import Struggle
 
 app = typer.Typer(help="Events: list, show, replay, discard; their sources.", no_args_is_help=True)
 
@@ -40,6 +41,12 @@ Trouble = Annotated[
         "--trouble", help="Only what was dead-lettered or rejected and waits for an operator."
     ),
 ]
+Retrying = Annotated[
+    bool,
+    typer.Option(
+        "--retrying", help="Only what is open, and was tried in vain or may not be tried now."
+    ),
+]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
 
@@ -52,6 +59,7 @@ def list_(
     user: User = None,
     since: Since = None,
     trouble: Trouble = False,
+    retrying: Retrying = False,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -62,12 +70,13 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List events in the order in which they were accepted."""
-    chosen = _chosen(organization, state, error, user, since, trouble)
+    chosen = _chosen(organization, state, error, user, since, trouble, retrying)
     run(lambda: _list(chosen, limit, data_dir, as_json))
 
 
 async def _list(chosen: Chosen, limit: int | None, data_dir: Path | None, as_json: bool) -> None:
     from operators.commands import selecting
+    from service.directory import struggles
 
     async with opened(data_dir) as here:
         if as_json and limit is None:
@@ -75,6 +84,8 @@ async def _list(chosen: Chosen, limit: int | None, data_dir: Path | None, as_jso
                 json_line(_brief(event))
             return
         found = await selecting.newest(here.database, chosen, limit or 50)
+        ids = [event.id for event in found]
+        struggling = await here.database.read(lambda tx: struggles.of_events(tx, ids))
     if as_json:
         for event in found:
             json_line(_brief(event))
@@ -89,7 +100,7 @@ async def _list(chosen: Chosen, limit: int | None, data_dir: Path | None, as_jso
                 event.door,
                 event.type,
                 f"{event.state} ({event.result})" if event.result else event.state,
-                (event.error or {}).get("code"),
+                _wrong(event, struggling.get(event.id)),
                 event.user_id,
             )
             for event in found
@@ -371,6 +382,7 @@ def _chosen(
     user: str | None,
     since: str | None,
     trouble: bool,
+    retrying: bool = False,
 ) -> Chosen:
     from typing import get_args
 
@@ -392,6 +404,7 @@ def _chosen(
         user=user,
         since=begun,
         trouble=trouble,
+        retrying=retrying,
     )
 
 
@@ -419,6 +432,11 @@ def _report(results: list[Result], *, named: bool, as_json: bool, dry_run: bool)
     said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     note(("would be: " if dry_run else "") + (said or "no event matches"))
     return bool(counts.get("failed") or (named and counts.get("skipped")))
+
+
+def _wrong(event: Event, struggle: Struggle | None) -> str | None:
+    """The code of how it failed; of what is still open, what is in its way."""
+    return str(struggle) if struggle is not None else (event.error or {}).get("code")
 
 
 def _brief(event: Event) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Chosen:
     user: str | None = None
     since: datetime | None = None
     trouble: bool = False
+    retrying: bool = False
 
     @property
     def narrows(self) -> bool:
@@ -45,7 +46,7 @@ class Chosen:
 
 async def every(database: Database, chosen: Chosen) -> AsyncIterator[Event]:
     """All events of a choice, in order, page by page."""
-    if chosen.trouble or chosen.user is not None:
+    if chosen.trouble or chosen.retrying or chosen.user is not None:
         for event_id in await ids(database, chosen):
             event = await database.read(lambda tx, known=event_id: inbox.get(tx, known))
             if event is not None:
@@ -70,7 +71,11 @@ async def newest(database: Database, chosen: Chosen, limit: int) -> list[Event]:
         found: dict[int, Event] = {}
         for user_id in _people(transaction, chosen):
             for event in overview.latest_events(
-                transaction, chosen.filter(user_id), trouble=chosen.trouble, limit=limit
+                transaction,
+                chosen.filter(user_id),
+                trouble=chosen.trouble,
+                retrying=chosen.retrying,
+                limit=limit,
             ):
                 found[event.number] = event
         return [found[number] for number in sorted(found)][-limit:]
@@ -85,7 +90,9 @@ async def ids(database: Database, chosen: Chosen) -> list[str]:
         found: dict[str, int] = {}
         for user_id in _people(transaction, chosen):
             wanted = chosen.filter(user_id)
-            found |= overview.event_ids(transaction, wanted, trouble=chosen.trouble)
+            found |= overview.event_ids(
+                transaction, wanted, trouble=chosen.trouble, retrying=chosen.retrying
+            )
         return sorted(found, key=lambda event_id: found[event_id])
 
     return await database.read(work)

@@ -20,7 +20,7 @@ from operators.commands.printing import moment
 from operators.console import deciding
 from operators.console.access import Guarded, actor_of
 from service.clock import Clock
-from service.directory import audit, organizations, outbox, overview, people, staging
+from service.directory import audit, organizations, outbox, overview, people, staging, struggles
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Event, EventState, Filter
 from service.errors import NotFound
@@ -91,6 +91,7 @@ class Console:
     async def events(self, request: Request) -> Response:
         asked = _asked(request, ("organization", "state", "error", "user", "since", "before"))
         trouble = request.query_params.get("trouble") == "1"
+        retrying = request.query_params.get("retrying") == "1"
         problem, since = None, None
         if asked["since"]:
             try:
@@ -99,8 +100,12 @@ class Console:
                 problem = str(mistake)
 
         def work(tx: Transaction) -> dict[str, Any]:
+            events = (
+                [] if problem else _events(tx, asked, since, trouble=trouble, retrying=retrying)
+            )
             return {
-                "events": [] if problem else _events(tx, asked, since, trouble=trouble),
+                "events": events,
+                "struggling": struggles.of_events(tx, [event.id for event in events]),
                 "organizations": [each.organization.name for each in organizations.every(tx)],
             }
 
@@ -109,6 +114,7 @@ class Console:
         if len(found["events"]) == _PAGE:
             query = {name: value for name, value in asked.items() if value and name != "before"}
             query |= {"trouble": "1"} if trouble else {}
+            query |= {"retrying": "1"} if retrying else {}
             older = urlencode(query | {"before": str(found["events"][-1].number)})
         return self._page(
             request,
@@ -116,6 +122,7 @@ class Console:
             found,
             asked=asked,
             trouble=trouble,
+            retrying=retrying,
             problem=problem,
             older=older,
             states=get_args(EventState),
@@ -223,7 +230,12 @@ def _storable(text: str) -> str:
 
 
 def _events(
-    tx: Transaction, asked: Mapping[str, str], since: datetime | None, *, trouble: bool
+    tx: Transaction,
+    asked: Mapping[str, str],
+    since: datetime | None,
+    *,
+    trouble: bool,
+    retrying: bool,
 ) -> list[Event]:
     before = int(asked["before"][:18]) if asked["before"].isdecimal() else None
     ids: list[str | None] = [None]
@@ -239,7 +251,7 @@ def _events(
             since=since,
         )
         for event in overview.latest_events(
-            tx, wanted, trouble=trouble, before=before, limit=_PAGE
+            tx, wanted, trouble=trouble, retrying=retrying, before=before, limit=_PAGE
         ):
             found[event.number] = event
     return [found[number] for number in sorted(found, reverse=True)][:_PAGE]

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import func, or_, select
 
-from service.directory import fanouts, inbox, people, replays
+from service.directory import fanouts, inbox, people, replays, struggles
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Event, Filter
@@ -107,24 +107,33 @@ def latest_events(
     wanted: Filter,
     *,
     trouble: bool = False,
+    retrying: bool = False,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Event]:
-    """The newest events of a filter, newest first; ``trouble``: only what waits for an operator."""
+    """The newest events of a filter, newest first. ``trouble``: only what waits for an operator;
+    ``retrying``: only what is open and was tried in vain.
+    """
     query = inbox.matching(wanted)
     if trouble:
         query = query.where(replays.unattended())
+    if retrying:
+        query = query.where(struggles.struggling())
     if before is not None:
         query = query.where(t.events.c.number < before)
     rows = transaction.execute(query.order_by(t.events.c.number.desc()).limit(limit))
     return [inbox.as_event(row) for row in rows]
 
 
-def event_ids(transaction: Transaction, wanted: Filter, *, trouble: bool = False) -> dict[str, int]:
-    """Event id to number of everything in a filter; ``trouble``: as in ``latest_events``."""
+def event_ids(
+    transaction: Transaction, wanted: Filter, *, trouble: bool = False, retrying: bool = False
+) -> dict[str, int]:
+    """Event id to number of everything in a filter, which is as in ``latest_events``."""
     query = inbox.matching(wanted)
     if trouble:
         query = query.where(replays.unattended())
+    if retrying:
+        query = query.where(struggles.struggling())
     rows = transaction.execute(query.with_only_columns(t.events.c.id, t.events.c.number))
     return {row.id: row.number for row in rows}
 

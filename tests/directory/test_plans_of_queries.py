@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from service.directory import accounts, depths, fanouts, outbox, overview, replays, streams, tables
+from service.directory import (
+    accounts,
+    depths,
+    fanouts,
+    outbox,
+    overview,
+    replays,
+    streams,
+    struggles,
+    tables,
+)
 from service.directory.inbox import Filter
 from service.directory.sqlite import sqlite_engine
 
@@ -30,6 +40,7 @@ ASKED: dict[str, Callable[[Connection], object]] = {
     "what an event waits for": lambda tx: overview.waits_for(tx, "e"),
     "outcomes to publish": lambda tx: outbox.unpublished(tx, range(16), 500),
     "what is in trouble": lambda tx: overview.latest_events(tx, Filter(), trouble=True),
+    "what is tried in vain": lambda tx: struggles.of_events(tx, ["e"]),
     "what is open": lambda tx: overview.latest_events(tx, Filter(state="accepted")),
     "events of an organization": lambda tx: overview.latest_events(tx, Filter(organization="a")),
     "events of a user": lambda tx: overview.latest_events(tx, Filter(user="u")),

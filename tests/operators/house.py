@@ -24,7 +24,7 @@ from service.directory.inbox import Event, Filter, Problem, Received
 from service.organizations import Connection, EventSource, Organization, Tenant
 from service.people import User
 from service.provisioning import turn
-from service.provisioning.effects import Refused
+from service.provisioning.effects import Later, Refused
 from service.provisioning.turn import Owner, Step
 from service.workers import WorkerEvent
 from tests.infrastructure.schema import migrated_where_new
@@ -152,6 +152,17 @@ class House:
                 )
                 is None
             )
+
+        self.transact(work)
+
+    def put_off(self, user: User, reason: str) -> None:
+        """Auth0 could not be asked for what the user's account needs next."""
+
+        def work(tx: Transaction) -> None:
+            step = self._begin(tx, user)
+            assert step is not None
+            later = Later(reason=reason)
+            turn.postpone(tx, step, later, _owner(tx), self.at, self.at)
 
         self.transact(work)
 

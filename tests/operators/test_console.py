@@ -107,6 +107,19 @@ def test_links_of_a_page_lead_somewhere(house: House, console: Browser) -> None:
     assert "/console/events?trouble=1&error=unmapped_type" in seen
 
 
+def test_events_that_are_tried_in_vain_can_be_looked_for(house: House, console: Browser) -> None:
+    ada = house.create("ada@acme.example")
+    house.create("bob@acme.example")
+    house.put_off(ada, "no clear answer from Auth0 (502)")
+    tried, untried = (event.id for event in house.events())
+
+    text = console.get("/console/events", params={"retrying": "1"}).text
+
+    assert "1 try: no clear answer from Auth0 (502)" in text
+    assert tried in text
+    assert untried not in text
+
+
 def test_text_from_outside_stays_text(house: House, console: Browser) -> None:
     house.create("<b>x</b>@acme.example", displayName="<script>alert(1)</script>")
     event_id = house.events()[0].id

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from operators.commands.moments import since
-from service.directory import workers
+from service.directory import leases, workers
 from service.directory.inbox import Problem
 from service.workers import WorkerEvent
 from tests.operators.house import House, hired
@@ -37,6 +37,32 @@ def test_list_narrows_by_every_filter(house: House) -> None:
     for name in (ada.id, "ADA@acme.example"):
         assert ids(house, "--user", name) == [first]
     assert ids(house, "--user", bob.id, "--organization", "globex") == [second]
+
+
+def test_what_is_tried_in_vain_is_seen_before_it_ends(house: House) -> None:
+    ada, bob = house.create("ada@acme.example"), house.create("bob@acme.example")
+    tried, untried = (event.id for event in house.events())
+    house.put_off(ada, "not reached: no route to host")
+    house.put_off(ada, "no clear answer from Auth0 (502)")
+
+    assert ids(house, "--retrying") == [tried]
+    shown = " ".join(house.run("events", "list").out.split())
+    assert "2 tries: no clear answer from Auth0 (502)" in shown
+    assert ids(house, "--retrying", "--user", bob.id) == []
+
+    house.refuse(ada)
+    assert ids(house, "--retrying") == []
+    assert ids(house, "--trouble") == [tried]
+    assert ids(house, "--state", "accepted") == [untried]
+
+
+def test_what_waits_for_a_paused_tenant_says_so(house: House) -> None:
+    house.create("ada@acme.example")
+    house.transact(lambda tx: leases.pause_tenant(tx, "main", "unauthorized", house.at, None))
+
+    (event,) = house.events()
+    assert ids(house, "--retrying") == [event.id]
+    assert "tenant main is paused" in " ".join(house.run("events", "list").out.split())
 
 
 def test_list_pages_through_everything(house: House) -> None:
