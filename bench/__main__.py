@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for reason in [*results.left_out, *_busy(results.rows)]:
             plain.print(reason, soft_wrap=True)
     if asked.only in (None, "leavers"):
-        console.print("Leavers while 2,000 joiners wait, about 30 s")
-        leavers.main()
+        console.print("Leavers while 100,000 joiners wait, about 2 min")
+        leavers.main([])
     if asked.only in (None, "intake"):
         workers = 2_000 if asked.quick else 20_000
         _intake(intake.run(console.print, workers=workers), plain)

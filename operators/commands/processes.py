@@ -108,11 +108,15 @@ def simulator(
             "--data-dir", metavar="D", help="Where its state is kept; without, in memory."
         ),
     ] = None,
+    rate_headers: Annotated[
+        Literal["group", "global"],
+        typer.Option(help="Whose bucket the rate headers tell of, where a call has two."),
+    ] = "group",
     exchanges: Exchanges = None,
 ) -> None:
     """Run the stand-in for Auth0 alone."""
     end_when_asked()
-    asyncio.run(_simulator(host, port, plan, data_dir, exchanges))
+    asyncio.run(_simulator(host, port, plan, data_dir, rate_headers, exchanges))
 
 
 async def _simulator(
@@ -120,18 +124,26 @@ async def _simulator(
     port: int,
     plan: Literal["free", "professional", "enterprise"],
     data_dir: Path | None,
+    rate_headers: Literal["group", "global"],
     exchanges: Path | None,
 ) -> None:
+    from dataclasses import replace
+
     import orjson
 
     from operators.composition import Server, listen, url_of
     from service.auth0.simulator.app import create_simulator
     from service.auth0.simulator.exchanges import ExchangeLog
+    from service.auth0.simulator.limits import LIMITS
 
     observe = ExchangeLog(exchanges) if exchanges is not None else None
     listening = listen(host, port)
     url = url_of(listening)  # now: a server that is asked to end closes its socket
-    server = Server(create_simulator(data_dir=data_dir, plan=plan, observe=observe), lifespan="on")
+    limits = replace(LIMITS[plan], headers=rate_headers)
+    simulating_auth0 = create_simulator(
+        data_dir=data_dir, plan=plan, limits=limits, observe=observe
+    )
+    server = Server(simulating_auth0, lifespan="on")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, setattr, server, "should_exit", True)

@@ -69,7 +69,7 @@ class _Attempt:
 
 
 class Pacer:
-    """Hands out turns to call. In each bucket two fifths are kept for leavers.
+    """Hands out turns to call. Half of each bucket is kept for leavers.
 
     A task keeps the place in line that it took with its first call: who began earlier ends earlier,
     and narrow buckets are fed while wide ones are full of beginners. ``share``: of each rate, what
@@ -77,7 +77,7 @@ class Pacer:
     is told the share of its configured rate at which a bucket is used, whenever it changes.
     """
 
-    RESERVE: Final = 0.4
+    RESERVE: Final = 0.5
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import smtplib
 import string
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
@@ -28,17 +29,23 @@ def unknowable_password() -> str:
 
 
 class Names:
-    """Organization and role names of one tenant to their ids, looked up once and remembered."""
+    """Organization and role names of one tenant to their ids, looked up once and remembered.
+
+    Whoever asks while the answer is on its way waits for that one.
+    """
 
     def __init__(self, client: Auth0Client) -> None:
         self._client = client
         self._organizations: dict[str, str] = {}
         self._roles: dict[str, str] = {}
+        self._under_way: dict[str, asyncio.Task[Answer]] = {}
 
     async def organization(self, name: str, *, leaver: bool) -> str | Answer:
         """The id, or the answer that says why there is none."""
         if name not in self._organizations:
-            answer = await self._client.organization_by_name(name, leaver=leaver)
+            # A leaver does not wait for a call that has a joiner's rank.
+            look = self._look_up(name, leaver=leaver)
+            answer = await (look if leaver else self._together(f"organization {name}", look))
             if answer.verdict != "ok":
                 return answer
             self._organizations[name] = answer.data["id"]
@@ -50,17 +57,45 @@ class Names:
     async def roles(self, names: tuple[str, ...]) -> list[str] | Answer:
         """The ids of all of them, or the answer that says why not."""
         if not set(names) <= set(self._roles):
-            for page in range(10):
-                answer = await self._client.roles(page)
-                if answer.verdict != "ok":
-                    return answer
-                self._roles |= {role["name"]: role["id"] for role in answer.data}
-                if len(answer.data) < 100:
-                    break
+            answer = await self._together("roles", self._list_roles())
+            if answer.verdict != "ok":
+                return answer
         missing = [name for name in names if name not in self._roles]
         if missing:
             return Answer(verdict="not-found", status=404, message=f"no role named {missing[0]}")
         return [self._roles[name] for name in names]
+
+    async def give_up(self) -> None:
+        """Ends what is still being looked up: nobody waits for it any more."""
+        asked = list(self._under_way.values())
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _look_up(self, name: str, *, leaver: bool) -> Answer:
+        return await self._client.organization_by_name(name, leaver=leaver)
+
+    async def _list_roles(self) -> Answer:
+        answer = Answer(verdict="ok")
+        for page in range(10):
+            answer = await self._client.roles(page)
+            if answer.verdict != "ok":
+                break
+            self._roles |= {role["name"]: role["id"] for role in answer.data}
+            if len(answer.data) < 100:
+                break
+        return answer
+
+    async def _together(self, what: str, ask: Coroutine[Any, Any, Answer]) -> Answer:
+        task = self._under_way.get(what)
+        if task is not None:
+            ask.close()
+        else:
+            task = self._under_way[what] = asyncio.create_task(ask)
+            task.add_done_callback(lambda _: self._under_way.pop(what, None))
+            if (asker := asyncio.current_task()) is not None:
+                self._client.stand_for(task, asker)
+        return await asyncio.shield(task)
 
 
 class MailRecord(Protocol):
@@ -100,6 +135,7 @@ class Performer:
     async def give_up(self) -> None:
         """Ends requests for which nobody waits any more."""
         await self._memberships.close()
+        await self._names.give_up()
 
     async def perform(self, step: Step, record: MailRecord, *, leaver: bool) -> Answer:
         """Makes the call. ``record``: where a mail is written down before it goes out."""

@@ -84,7 +84,7 @@ async def test_one_alone_waits_for_nobody() -> None:
 
 async def test_those_who_wait_for_a_turn_share_a_request() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     asked = [door.add(f"u{n}") for n in range(23)]
     answers = await asyncio.gather(*asked)
     await door.close()
@@ -95,7 +95,7 @@ async def test_those_who_wait_for_a_turn_share_a_request() -> None:
 
 async def test_organizations_and_verbs_do_not_share_requests() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     await asyncio.gather(door.add("u1"), door.add("u2", "org_2"), door.remove("u3"))
     await door.close()
     assert sorted(door.requests) == [["u1"], ["u2"], ["u3"]]
@@ -103,7 +103,7 @@ async def test_organizations_and_verbs_do_not_share_requests() -> None:
 
 async def test_a_refused_request_is_repeated_for_each_by_itself() -> None:
     door = Door(refusing("u1"))
-    await door.drain(left=9)
+    await door.drain(left=11)
     asked = [door.add(f"u{n}") for n in range(3)]
     answers = await asyncio.gather(*asked)
     await door.close()
@@ -122,7 +122,7 @@ async def test_one_alone_that_is_refused_is_not_repeated(status: int) -> None:
 
 async def test_a_refused_request_holds_nobody_up_who_waited_before() -> None:
     door = Door(refusing("bad"))
-    await door.drain(left=9)
+    await door.drain(left=11)
     bad = [door.add(name) for name in ("bad", "b1")]
     await asyncio.sleep(0)
     good = [door.add(f"g{n}", "org_2") for n in range(3)]
@@ -136,7 +136,7 @@ async def test_a_refused_request_holds_nobody_up_who_waited_before() -> None:
 )
 async def test_doubt_limits_and_missing_rights_are_everybodys(status: int, verdict: str) -> None:
     door = Door(always(status, BAD))
-    await door.drain(left=8)
+    await door.drain(left=10)
     answers = await asyncio.gather(*(door.add(f"u{n}") for n in range(4)))
     await door.close()
     assert {answer.verdict for answer in answers} == {verdict}
@@ -145,7 +145,7 @@ async def test_doubt_limits_and_missing_rights_are_everybodys(status: int, verdi
 
 async def test_a_leaver_goes_before_joiners_of_the_same_organization() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     waiting = [door.remove(f"u{n}") for n in range(15)]
     await asyncio.sleep(0)
     leaver = await asyncio.wait_for(door.remove("leaver", leaver=True), 0.2)
@@ -158,7 +158,7 @@ async def test_a_leaver_goes_before_joiners_of_the_same_organization() -> None:
 
 async def test_a_crowd_of_leavers_all_have_a_leavers_rank() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     answers = await asyncio.wait_for(
         asyncio.gather(*(door.remove(f"u{n}", leaver=True) for n in range(50))), 0.5
     )
@@ -209,7 +209,7 @@ async def test_a_leaver_never_waits_for_company() -> None:
 
 async def test_one_who_is_cancelled_before_the_turn_is_left_out() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     asked = [door.add(f"u{n}") for n in range(3)]
     await asyncio.sleep(0.05)
     asked[1].cancel()
@@ -220,7 +220,7 @@ async def test_one_who_is_cancelled_before_the_turn_is_left_out() -> None:
 
 async def test_one_who_is_cancelled_during_the_call_takes_nobody_along() -> None:
     door = Door(always(204), delay=0.2)
-    await door.drain(left=8)
+    await door.drain(left=10)
     asked = [door.add(f"u{n}") for n in range(3)]
     await door.wire.called.wait()
     asked[0].cancel()
@@ -232,7 +232,7 @@ async def test_one_who_is_cancelled_during_the_call_takes_nobody_along() -> None
 
 async def test_where_all_are_cancelled_no_call_is_made() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     asked = [door.add(f"u{n}") for n in range(12)]
     await asyncio.sleep(0.05)
     for task in asked:
@@ -246,7 +246,7 @@ async def test_where_all_are_cancelled_no_call_is_made() -> None:
 
 async def test_one_who_is_recalled_has_no_call_made_for_them() -> None:
     door = Door(always(204))
-    await door.drain(left=8)
+    await door.drain(left=10)
     asked = [door.add(f"u{n}") for n in range(3)]
     await asyncio.sleep(0.05)
     door.client.recall(asked[1])
@@ -260,7 +260,7 @@ async def test_one_who_is_recalled_has_no_call_made_for_them() -> None:
 async def test_a_client_that_stops_withholds_them_all() -> None:
     door = Door(always(204))
     door.memberships.crowded = True
-    await door.drain(left=8)
+    await door.drain(left=10)
     lingering = [door.add("u1", "org_2")]
     door.memberships.crowded = True
     waiting = [door.remove(f"u{n}") for n in range(10)]
@@ -285,7 +285,7 @@ async def test_a_request_given_up_half_way_is_doubtful() -> None:
 async def test_a_token_that_was_rotated_away_repeats_the_request_as_it_was() -> None:
     replies = iter([httpx.Response(401, json=BAD), httpx.Response(204)])
     door = Door(lambda _: next(replies))
-    await door.drain(left=8)
+    await door.drain(left=10)
     asked = [door.add(f"u{n}") for n in range(3)]
     await door.wire.called.wait()
     asked.append(door.add("later"))

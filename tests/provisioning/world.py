@@ -77,13 +77,14 @@ class World:
         settings: LaneSettings | None = None,
         owner: str = "",
         http: httpx.AsyncClient | None = None,
+        pacer: Pacer | None = None,
     ) -> Tenancy:
         described = next(t for t in sample_installation(self.url).tenants if t.name == tenant)
         client = Auth0Client(
             described,
             secret,
             clock=self.clock,
-            pacer=Pacer(described.plan, self.clock),
+            pacer=pacer or Pacer(described.plan, self.clock),
             http=http or http_client(),
         )
         lanes = Lanes(
@@ -212,6 +213,15 @@ class World:
         found = await self.database.read(lambda tx: people.get(tx, user.id))
         assert found is not None
         return found
+
+    async def in_doubt(self) -> list[str]:
+        """The accounts for which a call is recorded: about to be made, or its answer lost."""
+
+        def find(tx: Any) -> list[str]:
+            rows = tx.execute(select(t.accounts.c.id, t.accounts.c.doubt))
+            return [row.id for row in rows if row.doubt is not None]
+
+        return await self.database.read(find)
 
     async def events(self) -> list[Event]:
         return await self.database.read(lambda tx: inbox.listing(tx, Filter()))
