@@ -8,16 +8,18 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from operators import ending, security_events
+from operators.mailing import mailer_of
 from scim import issuers
 from service.auth0.client import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
-from service.clock import Clock
+from service.clock import Clock, SystemClock
 from service.configuration import PREFIX, Settings, read_secret
 from service.directory import (
     credentials,
@@ -135,6 +137,9 @@ def _mail(settings: Settings, declared: Sequence[Organization]) -> Iterable[Find
     inviting = [each.name for each in declared if each.policies.invite == "ticket"]
     if not inviting:
         return
+    if settings.mail_webhook_url and not settings.mail_folder:
+        yield _mail_webhook(settings)
+        return
     if settings.mail_folder or settings.smtp_host:
         through = settings.mail_folder or f"{settings.smtp_host}:{settings.smtp_port}"
         yield Finding(check="mail", verdict="ok", detail=f"through {through}")
@@ -145,6 +150,15 @@ def _mail(settings: Settings, declared: Sequence[Organization]) -> Iterable[Find
         detail=f"no mail server for the invitations of {', '.join(inviting)}",
         advice='Set PROVISIONER_SMTP_HOST, or declare policies.invite as "none".',
     )
+
+
+def _mail_webhook(settings: Settings) -> Finding:
+    try:
+        mailer_of(settings, SystemClock())
+    except ConfigurationError as error:
+        return Finding(check="mail", verdict="failed", detail=str(error), advice="Set it.")
+    host = urlsplit(settings.mail_webhook_url).hostname
+    return Finding(check="mail", verdict="ok", detail=f"through the webhook at {host}")
 
 
 async def _database(url: str) -> AsyncIterator[Finding]:

@@ -9,7 +9,6 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import structlog
@@ -29,6 +28,7 @@ from operators import reading, security_events
 from operators.console import routes as console_routes
 from operators.entrance import Entrance
 from operators.health import Health, health_routes
+from operators.mailing import mailer_of
 from operators.measuring import Measured
 from scim.app import ScimApp
 from scim.app import create_app as create_scim
@@ -42,7 +42,7 @@ from service.directory.uses import Uses
 from service.errors import ConfigurationError
 from service.kafka import connection_of
 from service.limiting import Limit
-from service.mail import FolderMailer, Mailer, SmtpMailer
+from service.mail import Mailer
 from service.metrics import Metrics
 from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
@@ -92,7 +92,7 @@ def assemble(
         workers["enrichment"] = enricher.run
     if "lanes" in roles:
         owner = _new_owner(settings)
-        mailer = _mailer(settings)
+        mailer = mailer_of(settings, clock)
         pacers = Pacers(
             clock,
             share=settings.auth0_background_share,
@@ -411,16 +411,4 @@ def _transmitter(
         issuer=security_events.issuer(settings),
         owner=_new_owner(settings),
         on_push=lambda result: metrics.security_events_pushed.labels(result).inc(),
-    )
-
-
-def _mailer(settings: Settings) -> Mailer:
-    if settings.mail_folder:
-        return FolderMailer(Path(settings.mail_folder))
-    return SmtpMailer(
-        host=settings.smtp_host,
-        port=settings.smtp_port,
-        user=settings.smtp_user,
-        password=settings.smtp_password.get_secret_value(),
-        starttls=settings.smtp_starttls,
     )

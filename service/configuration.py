@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     mail_sender: str = "no-reply@auth0-provisioner.invalid"
     mail_folder: str = ""
     """A Maildir instead of SMTP, for development."""
+    mail_webhook_url: str = ""
+    """A service of the installation's own that mails, instead of SMTP."""
+    mail_webhook_credential: SecretStr = SecretStr("")
+    """Sent to it as a bearer token. Empty: none."""
+    mail_webhook_signing_key: SecretStr = SecretStr("")
+    """Signs what is sent to it: ``whsec_`` and base64 of 24 bytes or more."""
 
     scim_rate: float = Field(default=100.0, ge=0.0, le=1_000_000.0)
     """SCIM requests a second that each organization may send to this process, on and on; 0: any."""

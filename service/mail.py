@@ -1,4 +1,5 @@
-"""How a person gets the link that they need: by SMTP, or into a folder while developing.
+"""How a person gets the link that they need: by SMTP, or into a folder while developing. Through a
+webhook: service.mail_webhook.
 
 The link is a credential: it goes into the mail and nowhere else.
 """
@@ -9,7 +10,8 @@ import asyncio
 import mailbox
 import os
 import smtplib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import make_msgid
 from pathlib import Path
@@ -25,11 +27,46 @@ class NotTaken(Exception):
         self.for_good = for_good
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """What brings a person the link to set a password. Shows no link where it is printed."""
+
+    id: str
+    """Of what the mail is for: the same one again where it is tried again."""
+    sender: str
+    to: str
+    organization: str
+    """The customer's name, for people."""
+    link: str = field(repr=False)
+    expires_at: datetime
+
+    @property
+    def subject(self) -> str:
+        return f"Your access to {self.organization}"
+
+    @property
+    def text(self) -> str:
+        until = self.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return (
+            f"You have been given access to {self.organization}.\n\n"
+            f"Choose a password here; the link works once, until {until}:\n{self.link}\n"
+        )
+
+    def as_message(self) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = self.sender
+        message["To"] = self.to
+        message["Subject"] = self.subject
+        message["Message-ID"] = make_msgid(domain="auth0-provisioner.invalid")
+        message.set_content(self.text)
+        return message
+
+
 class Mailer(Protocol):
     """Hands a mail over. Raises NotTaken where it was certainly not taken; OSError or
     smtplib.SMTPException where it may have been."""
 
-    async def send(self, message: EmailMessage) -> None: ...
+    async def send(self, mail: Mail) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +81,8 @@ class SmtpMailer:
     timeout: float = 7.0
     """Seconds for one answer. A process that stops waits for it, and has 15 in all."""
 
-    async def send(self, message: EmailMessage) -> None:
-        await asyncio.to_thread(self._send, message)
+    async def send(self, mail: Mail) -> None:
+        await asyncio.to_thread(self._send, mail.as_message())
 
     def _send(self, message: EmailMessage) -> None:
         server = self._connect()
@@ -82,19 +119,5 @@ class FolderMailer:
         self._maildir = mailbox.Maildir(folder, create=True)
         os.chmod(folder, 0o700)
 
-    async def send(self, message: EmailMessage) -> None:
-        await asyncio.to_thread(self._maildir.add, message)
-
-
-def invitation(*, sender: str, to: str, organization: str, link: str) -> EmailMessage:
-    """The mail that brings a new user the link to set a password."""
-    message = EmailMessage()
-    message["From"] = sender
-    message["To"] = to
-    message["Subject"] = f"Your access to {organization}"
-    message["Message-ID"] = make_msgid(domain="auth0-provisioner.invalid")
-    message.set_content(
-        f"You have been given access to {organization}.\n\n"
-        f"Choose a password here; the link works once and for five days:\n{link}\n"
-    )
-    return message
+    async def send(self, mail: Mail) -> None:
+        await asyncio.to_thread(self._maildir.add, mail.as_message())

@@ -21,6 +21,7 @@ from service.security_events.declaration import SecurityEvents
 from service.urls import is_trustworthy_url
 
 Model = Literal["isolated", "shared", "enterprise"]
+Invite = Literal["none", "ticket", "auth0-mail", "invitation"]
 Source = Literal["scim", "hr"]
 JoinKey = Literal["externalId", "userName", "employeeNumber"]
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
@@ -72,7 +73,11 @@ class MassLeavers(Configured):
 class Policies(Configured):
     """What the customer decided where good practice allows more than one answer."""
 
-    invite: Literal["none", "ticket"] = "none"
+    invite: Invite = "none"
+    invite_lifetime: timedelta | None = Field(
+        default=None, ge=timedelta(hours=1), le=timedelta(days=30)
+    )
+    """How long the link of a ticket or an invitation lives; by default as long as Auth0's."""
     deletion: Literal["keep", "delete"] = "keep"
     deletion_hold: timedelta = timedelta(days=30)
     adoption: Literal["never", "verified-email"] = "never"
@@ -168,6 +173,21 @@ class Organization(Configured):
             raise ValueError("an enterprise organization needs connections that are not databases")
         if self.model != "enterprise" and False in database:
             raise ValueError(f"a {self.model} organization needs database connections")
+        return self
+
+    @model_validator(mode="after")
+    def _invitations_lead_somewhere(self) -> Self:
+        invite = self.policies.invite
+        if invite in ("auth0-mail", "invitation") and not self.application:
+            raise ValueError(
+                f'policies.invite = "{invite}" needs application: the client_id of the Application'
+                " that the link leads to"
+            )
+        if invite == "auth0-mail" and self.model == "enterprise":
+            raise ValueError(
+                "an enterprise organization's users have no password in Auth0: let policies.invite"
+                ' be "invitation" or "none"'
+            )
         return self
 
     @model_validator(mode="after")

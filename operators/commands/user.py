@@ -156,6 +156,26 @@ def release(
     run(lambda: _decide(organization, user, data_dir, decide, lambda _: said, as_json))
 
 
+@app.command()
+def resend(
+    organization: Organization,
+    user: Key,
+    data_dir: DataDir = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a user's invitation once more, as the organization's policy says, to today's address."""
+
+    def decide(transaction: Transaction, user_id: str) -> Locked:
+        from service.directory import resends
+
+        return resends.resend(transaction, user_id, actor=acting(actor), now=now())
+
+    run(
+        lambda: _decide(organization, user, data_dir, decide, lambda _: "is invited again", as_json)
+    )
+
+
 async def _decide(
     organization: str,
     key: str,

@@ -20,10 +20,19 @@ from operators.commands.printing import moment
 from operators.console import deciding
 from operators.console.access import Guarded, actor_of
 from service.clock import Clock
-from service.directory import audit, organizations, outbox, overview, people, staging, struggles
+from service.directory import (
+    audit,
+    organizations,
+    outbox,
+    overview,
+    people,
+    resends,
+    staging,
+    struggles,
+)
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Event, EventState, Filter
-from service.errors import NotFound
+from service.errors import NotFound, Refused
 
 _PAGE: Final = 50
 _MOST_LEAVERS: Final = 200
@@ -52,6 +61,7 @@ def routes(
     }
     return [
         Route("/leavers", pages.decide, methods=["POST"], middleware=guard),
+        Route("/users/{id}/resend", pages.resend, methods=["POST"], middleware=guard),
         *(Route(path, page, methods=["GET"], middleware=guard) for path, page in shown.items()),
     ]
 
@@ -150,14 +160,28 @@ class Console:
     async def user(self, request: Request) -> Response:
         user_id, now = _storable(request.path_params["id"]), self._clock.now()
 
-        def work(tx: Transaction) -> showing.ShownUser | None:
-            found = people.get(tx, user_id)
-            return showing.user(tx, found, now) if found is not None else None
-
-        shown = await self._database.read(work)
+        shown = await self._database.read(lambda tx: _shown(tx, user_id, now))
         if shown is None:
             return self._missing(request, f"There is no user {user_id}.")
-        return self._page(request, "user.html", shown=shown)
+        return self._page(request, "user.html", shown=shown, said=None)
+
+    async def resend(self, request: Request) -> Response:
+        """A form without fields: who is invited again stands in its address."""
+        user_id, now = _storable(request.path_params["id"]), self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            resends.resend(tx, user_id, actor=actor_of(request), now=now)
+
+        try:
+            await self._database.transact(work)
+        except NotFound as error:
+            return self._missing(request, str(error))
+        except Refused as refusal:
+            shown = await self._database.read(lambda tx: _shown(tx, user_id, now))
+            page = self._page(request, "user.html", shown=shown, said=str(refusal))
+            page.status_code = 409
+            return page
+        return RedirectResponse(f"{_base(request)}/users/{user_id}", status_code=303)
 
     async def leavers(self, request: Request) -> Response:
         asked = _asked(request, ("organization", "done"))
@@ -213,6 +237,11 @@ class Console:
             **(found or {}), **more, base=_base(request), now=self._clock.now()
         )
         return HTMLResponse(body)
+
+
+def _shown(tx: Transaction, user_id: str, now: datetime) -> showing.ShownUser | None:
+    found = people.get(tx, user_id)
+    return showing.user(tx, found, now) if found is not None else None
 
 
 def _base(request: Request) -> str:

@@ -17,6 +17,7 @@ from auth0.management import AsyncAuth0
 from auth0.management.core.pagination import AsyncPager
 
 from service.auth0.answers import Answer, failed, ok
+from service.auth0.authentication import Before, change_password
 from service.auth0.pacing import Group, Pacer, PacerClosed, Recalled
 from service.auth0.token import Token, TokenRefused
 from service.clock import Clock
@@ -253,14 +254,87 @@ class Auth0Client:
             leaver=leaver,
         )
 
-    async def password_ticket(self, user_id: str) -> Answer:
+    async def password_ticket(self, user_id: str, *, seconds: int) -> Answer:
         """A link with which the person sets a password. It is a credential: never log it."""
         return await self._call(
             "other",
             self._api.tickets.with_raw_response.change_password,
             user_id=user_id,
+            ttl_sec=seconds,
             mark_email_as_verified=True,
         )
+
+    async def reset_mail(
+        self,
+        *,
+        application: str,
+        email: str,
+        connection: str,
+        organization_id: str,
+        before: Before,
+    ) -> Answer:
+        """Auth0 mails a link for choosing a password, whoever the address belongs to. Of the
+        Authentication API: no token, none of our budget."""
+        if self._going.stopped or not self._going.may_call():
+            return Answer(verdict="withheld", message="the lease is too short for a call")
+        return await change_password(
+            self._http,
+            self.tenant.url,
+            {
+                "client_id": application,
+                "email": email,
+                "connection": connection,
+                "organization": organization_id,
+            },
+            before=before,
+        )
+
+    async def connection_by_name(self, name: str) -> Answer:
+        """A list of at most one."""
+        return await self._call("other", self._api.connections.with_raw_response.list, name=name)
+
+    async def create_invitation(
+        self, organization_id: str, *, before: Before, **fields: Any
+    ) -> Answer:
+        """Mails, each time. ``before``: see ``_call``."""
+        return await self._call(
+            "invitations-write",
+            self._api.organizations.invitations.with_raw_response.create,
+            organization_id,
+            before=before,
+            **fields,
+        )
+
+    async def delete_invitation(
+        self, organization_id: str, invitation_id: str, *, leaver: bool = False
+    ) -> Answer:
+        return await self._call(
+            "invitations-write",
+            self._api.organizations.invitations.with_raw_response.delete,
+            organization_id,
+            invitation_id,
+            leaver=leaver,
+        )
+
+    async def invitations(self, organization_id: str, *, leaver: bool = False) -> Answer:
+        """Open invitations, the newest 2,000, as a list."""
+        found: list[dict[str, Any]] = []
+        for page in range(20):
+            answer = await self._call(
+                "other",
+                self._api.organizations.invitations.with_raw_response.list,
+                organization_id,
+                page=page,
+                per_page=100,
+                sort="created_at:-1",
+                leaver=leaver,
+            )
+            if answer.verdict != "ok":
+                return answer
+            found += answer.data
+            if len(answer.data) < 100:
+                break
+        return Answer(verdict="ok", status=200, data=found)
 
     async def call(
         self,
@@ -278,12 +352,14 @@ class Auth0Client:
         method: Callable[..., Awaitable[Any]],
         *arguments: Any,
         leaver: bool = False,
+        before: Before | None = None,
         **named: Any,
     ) -> Answer:
-        answer = await self._once(group, method, leaver, arguments, named)
+        """``before``: awaited when the call's turn has come; where it is False, none is made."""
+        answer = await self._once(group, method, leaver, arguments, named, before)
         if answer.verdict == "unauthorized" and answer.code != "token":
             # A token may have been rotated away: one fresh one, then it is a refusal.
-            answer = await self._once(group, method, leaver, arguments, named)
+            answer = await self._once(group, method, leaver, arguments, named, before)
         return answer
 
     async def _once(
@@ -293,6 +369,7 @@ class Auth0Client:
         leaver: bool,
         arguments: Sequence[Any],
         named: Mapping[str, Any],
+        before: Before | None = None,
     ) -> Answer:
         try:
             # Before the turn: a call whose token is late must not hold a place in the bucket.
@@ -303,6 +380,8 @@ class Auth0Client:
             return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
         if (withheld := await self._turn(group, leaver=leaver)) is not None:
             return Answer(verdict="withheld", message=withheld)
+        if before is not None and not await before():
+            return Answer(verdict="doubtful", message="this was intended before")
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = _success(await method(*arguments, **named))

@@ -32,6 +32,12 @@ SCOPES: Final = (
 )
 """What lanes and this inspection call for. With app_metadata Auth0 asks for two more."""
 METADATA_SCOPES: Final = ("update:users_app_metadata", "create:users_app_metadata")
+INVITATION_SCOPES: Final = (
+    "read:organization_invitations",
+    "create:organization_invitations",
+    "delete:organization_invitations",
+)
+"""Where an organization invites by ``invitation``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class Inspector(Auth0Client):
             yield _failed(f"tenant {name}", answer, _advice_for_tenant(answer, self.tenant.url))
             return
         yield Finding(check=f"tenant {name}", verdict="ok", detail=f"{self.tenant.url} accepts us")
-        yield self._scopes()
+        yield self._scopes(organizations)
         checked: set[str] = set()
         for organization in organizations:
             for connection in organization.connections:
@@ -66,12 +72,15 @@ class Inspector(Auth0Client):
         async for finding in self._roles(organizations):
             yield finding
 
-    def _scopes(self) -> Finding:
+    def _scopes(self, organizations: Sequence[Organization]) -> Finding:
         check = f"scopes of {self.tenant.name}"
         granted = self._token.scope
         if granted is None:
             return Finding(check=check, verdict="skipped", detail="the tenant does not tell them")
-        missing = [s for s in (*SCOPES, *METADATA_SCOPES) if s not in granted.split()]
+        needed = (*SCOPES, *METADATA_SCOPES)
+        if any(each.policies.invite == "invitation" for each in organizations):
+            needed += INVITATION_SCOPES
+        missing = [scope for scope in needed if scope not in granted.split()]
         if not missing:
             return Finding(check=check, verdict="ok", detail="all that are needed")
         return Finding(

@@ -194,6 +194,21 @@ _TOUCH: Final = Prepared(
 )
 
 
+def look(transaction: Transaction, account_id: str, now: datetime) -> None:
+    """Makes an account due for being read in Auth0, with nothing new wanted of it, as when something
+    was seen to happen there. What is not as it should be is put right.
+    """
+    transaction.execute(
+        update(t.accounts)
+        .where(
+            t.accounts.c.id == account_id,
+            t.accounts.c.closed_at.is_(None),
+            or_(t.accounts.c.due_at.is_(None), t.accounts.c.due_at > now),
+        )
+        .values(due_at=now)
+    )
+
+
 def due(
     transaction: Transaction,
     tenant: str,

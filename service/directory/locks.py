@@ -58,13 +58,13 @@ def block(
 
     Raises NotFound.
     """
-    user, registered = _held(transaction, user_id)
+    user, registered = held(transaction, user_id)
     changes = {
         "locked_at": user.locked_at or now,
         "lock_reason": reason if reason is not None else user.lock_reason,
     }
     detail = {"reason": reason}
-    return _decide(transaction, BLOCK, user, registered, changes, actor, now, detail)
+    return decide(transaction, BLOCK, user, registered, changes, actor, now, detail)
 
 
 def unblock(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
@@ -72,11 +72,11 @@ def unblock(transaction: Transaction, user_id: str, *, actor: str, now: datetime
 
     Raises NotFound.
     """
-    user, registered = _held(transaction, user_id)
+    user, registered = held(transaction, user_id)
     if user.locked_at is None:
         return _locked(user, registered, None)
     changes = {"locked_at": None, "lock_reason": None}
-    return _decide(transaction, UNBLOCK, user, registered, changes, actor, now)
+    return decide(transaction, UNBLOCK, user, registered, changes, actor, now)
 
 
 def release(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
@@ -85,14 +85,14 @@ def release(transaction: Transaction, user_id: str, *, actor: str, now: datetime
     Whoever waits for the address is provisioned by a replay afterwards. Raises NotFound; Refused
     for a user who is not deleted, whom HR still has, or who lives in a shared or enterprise account.
     """
-    user, registered = _held(transaction, user_id)
+    user, registered = held(transaction, user_id)
     if user.deleted_at is None:
         raise Refused(f"{user.id} is not deleted: only a former user can be released.")
     if user.employment in ("active", "on_leave"):
         raise Refused(f"HR still has {user.id}: it must say first that the person has left.")
     if registered.organization.model != "isolated":
         raise Refused("Only an account of an isolated organization is its own to delete.")
-    return _decide(transaction, RELEASE, user, registered, {"released_at": now}, actor, now)
+    return decide(transaction, RELEASE, user, registered, {"released_at": now}, actor, now)
 
 
 def decommission(
@@ -154,7 +154,8 @@ def accounts_of(transaction: Transaction, name: str) -> int:
     ).scalar_one()
 
 
-def _held(transaction: Transaction, user_id: str) -> tuple[User, Registered]:
+def held(transaction: Transaction, user_id: str) -> tuple[User, Registered]:
+    """A user, held, and their organization. Raises NotFound."""
     user = people.lock(transaction, user_id)
     registered = organizations.find(transaction, user.organization) if user is not None else None
     if user is None or registered is None:
@@ -162,7 +163,7 @@ def _held(transaction: Transaction, user_id: str) -> tuple[User, Registered]:
     return user, registered
 
 
-def _decide(
+def decide(
     transaction: Transaction,
     kind: str,
     user: User,

@@ -18,6 +18,8 @@ Effect = Literal[
     "membership.removed",
     "roles.changed",
     "invitation.sent",
+    "invitation.expired",
+    "invitation.withdrawn",
     "access.revoked",
     "drift.detected",
     "drift.corrected",

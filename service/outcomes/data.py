@@ -210,12 +210,28 @@ class RolesChanged(_Membership):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvitationSent(Effect):
-    """A mail with a link to choose a password went out, once; or may have gone out."""
+    """A mail with a link to choose a password, or an invitation, went out, once; or may have."""
 
     type: ClassVar[OutcomeType] = "invitation.sent"
-    by: Literal["ticket"]
+    by: str
+    """`ticket`: our mail; `auth0-mail`: Auth0's own; `invitation`: into the Organization; more may
+    come."""
     delivery: Literal["sent", "doubtful"]
     """`doubtful`: it may or may not have gone out, and is not repeated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationExpired(Effect):
+    """Nobody accepted an invitation in time: an operator may send a new one."""
+
+    type: ClassVar[OutcomeType] = "invitation.expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationWithdrawn(Effect):
+    """An open invitation was deleted: its person has left, or its address is no longer theirs."""
+
+    type: ClassVar[OutcomeType] = "invitation.withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

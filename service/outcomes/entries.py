@@ -117,6 +117,8 @@ _EXAMPLES: Final[tuple[d.Data, ...]] = (
     d.MembershipRemoved(**_DONE, auth0_organization="hoekstra"),
     d.RolesChanged(**_DONE, auth0_organization="hoekstra", added=("editor",), removed=()),
     d.InvitationSent(**_DONE, by="ticket", delivery="sent"),
+    d.InvitationExpired(**_DONE),
+    d.InvitationWithdrawn(**_DONE),
     d.AccessRevoked(**_DONE, revoked=True, remaining="issued access tokens live until they expire"),
     d.DriftDetected(**_DONE, blocked=False),
     d.DriftCorrected(**_DONE, blocked=True),

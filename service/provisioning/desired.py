@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.directory.ledger import Sent
 from service.organizations import Connection, Model, Organization
 from service.people import Profile, User, identifier_of, is_wanted, profile_of
+from service.provisioning import inviting
+from service.provisioning.inviting import Candidate, Invite, Post
 from service.provisioning.operations import Subject
 
 
@@ -19,8 +22,8 @@ class Resident:
     organization: Organization
     decommissioned: bool = False
     roles: frozenset[str] = frozenset()
-    invited: bool = False
-    """Whether an invitation has gone out, or may have."""
+    post: Post = field(default_factory=Post)
+    """What went out for the account, to whichever resident."""
 
     @property
     def wanted(self) -> bool:
@@ -29,6 +32,13 @@ class Resident:
     @property
     def subject(self) -> Subject:
         return Subject(organization=self.user.organization, user_id=self.user.id)
+
+    @property
+    def asked(self) -> bool:
+        """Whether an operator wants an invitation sent that has not gone out yet."""
+        return any(
+            each.state == "wanted" and each.user_id == self.user.id for each in self.post.sent
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,20 @@ class Desired:
     leavers: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
     """Organizations that someone has left, for telling whose membership went."""
     may_adopt: bool = False
-    invite: Subject | None = None
+    invite: Invite | None = None
+    by_invitation: bool = False
+    """Whether the account comes into being when an invitation is accepted, and not before."""
+    invited_to: frozenset[str] = frozenset()
+    """Organizations that this address was invited to, or may have been: who appears with it has
+    accepted."""
+    invitations: tuple[Sent, ...] = ()
+    """Those that are open, as far as is known."""
+    withdraw: tuple[Sent, ...] = ()
+    """Those among them that nobody may accept any more."""
+    watch_until: datetime | None = None
+    """Until when a link that went out may let a former user back in."""
+    changed_at: datetime | None = None
+    """When a resident changed last."""
     delete: bool = False
     delete_at: datetime | None = None
     """When a held deletion is due, where policy deletes."""
@@ -75,6 +98,11 @@ def desire(
         Connection(name=connection_name),
     )
     delete_at = _delete_at(residents) if connection.is_database and not staying else None
+    post = residents[0].post
+    candidates = [
+        Candidate(subject=each.subject, organization=each.organization, roles=each.roles)
+        for each in staying
+    ]
     return Desired(
         model=organization.model,
         principal=principal.subject,
@@ -93,7 +121,16 @@ def desire(
             if not resident.wanted
         },
         may_adopt=any(_may_adopt(resident, identifier) for resident in staying),
-        invite=_invitee(staying, residents),
+        invite=inviting.invite_of(candidates, post, address=identifier, now=now),
+        by_invitation=bool(staying)
+        and all(each.organization.policies.invite == "invitation" for each in staying),
+        invited_to=inviting.invited_to(post, identifier),
+        invitations=inviting.open_invitations(post),
+        withdraw=inviting.to_withdraw(
+            post, frozenset(each.user.id for each in staying), identifier
+        ),
+        watch_until=None if staying else inviting.watch_until(post, now),
+        changed_at=principal.user.modified_at,
         delete=delete_at is not None and delete_at <= now,
         delete_at=delete_at,
     )
@@ -106,14 +143,6 @@ def _may_adopt(resident: Resident, identifier: str) -> bool:
         and resident.organization.owns_domain_of(identifier)
         and identifier_of(resident.user, resident.organization) == identifier
     )
-
-
-def _invitee(staying: Sequence[Resident], residents: Sequence[Resident]) -> Subject | None:
-    """Who asks for an invitation: one for an account, whoever else joins it later."""
-    if any(resident.invited for resident in residents):
-        return None
-    asking = [resident for resident in staying if resident.organization.policies.invite == "ticket"]
-    return asking[0].subject if asking else None
 
 
 def _delete_at(residents: Sequence[Resident]) -> datetime | None:

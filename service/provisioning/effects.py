@@ -6,14 +6,23 @@ Every trait of an operation that needs a decision is decided here, beside its re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from service.auth0.answers import Answer
+from service.directory.ledger import Ended
 from service.outcomes import data as told
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
-from service.provisioning.observed import Observed, after, gone, marker, seen
+from service.provisioning.observed import (
+    Observed,
+    after,
+    gone,
+    invitation_of,
+    invited_roles,
+    marker,
+    seen,
+)
 from service.provisioning.operations import READS, Operation
 
 Problem = tuple[str, str, str, int | None]
@@ -29,6 +38,12 @@ class Done:
     """Outcomes to publish, without what telling adds: who it is, and what caused it."""
     user_id: str | None = None
     """Auth0's id, where it turned out to be another than the one we chose."""
+    reference: str | None = None
+    """Auth0's id of the invitation that was just sent."""
+    found: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Auth0's ids of invitations whose answers were lost, by our ids."""
+    ended: Mapping[str, Ended] = field(default_factory=dict[str, Ended])
+    """Invitations that are open no more, by our ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +138,20 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
             # A removal takes 5 to 10 s to show: what we have just left does not count.
             foreign = tuple(sorted(set(answer.data) - ours))
             return Done(observed=replace(setting.observed, foreign=foreign))
+        case op.FindInvitations():
+            return _found_invitations(operation, answer.data, setting)
+        case op.WithdrawInvitation():
+            return _withdrawn(operation, answer, setting)
+        case op.SendInvitation():
+            return Done(
+                observed=setting.observed,
+                told=_told(operation, answer),
+                reference=str(answer.data["id"]),
+            )
+        case op.Block() if setting.observed.lifted:
+            # Somebody had lifted our block, or a password reset did.
+            told_of = (*_told(operation, answer), told.DriftCorrected(blocked=True))
+            return Done(observed=after(setting.observed, operation), told=told_of)
         case _:
             observed = after(setting.observed, operation)
             return Done(observed=observed, told=_told(operation, answer))
@@ -169,12 +198,37 @@ def _told(operation: Operation, answer: Answer) -> tuple[told.Effect, ...]:
                     auth0_request_id=request,
                 ),
             )
-        case op.SendTicket():
-            return (told.InvitationSent(by="ticket", delivery="sent", auth0_request_id=request),)
+        case op.SendTicket() | op.SendResetMail() | op.SendInvitation():
+            sent = told.InvitationSent(by=operation.by, delivery="sent", auth0_request_id=request)
+            return (sent,)
+        case op.WithdrawInvitation():
+            return (told.InvitationWithdrawn(auth0_request_id=request),)
         case op.DeleteUser():
             return (told.UserDeleted(auth0_request_id=request),)
-        case op.ReadUser() | op.FindByEmail() | op.ReadMemberships():
+        case op.ReadUser() | op.FindByEmail() | op.ReadMemberships() | op.FindInvitations():
             return ()
+
+
+def _found_invitations(
+    operation: op.FindInvitations, invitations: Sequence[Mapping[str, Any]], setting: Setting
+) -> Done:
+    """Which of our invitations are there; those that are not were never made, or are gone."""
+    found = {
+        ours: str(each["id"])
+        for each in invitations
+        if (ours := invitation_of(each)) is not None and ours in operation.sent
+    }
+    ended: dict[str, Ended] = {each: "withdrawn" for each in operation.sent if each not in found}
+    return Done(observed=setting.observed, found=found, ended=ended)
+
+
+def _withdrawn(operation: op.WithdrawInvitation, answer: Answer, setting: Setting) -> Done:
+    """Gone by our hand, or already: accepted, consumed, expired or deleted by somebody else."""
+    return Done(
+        observed=setting.observed,
+        told=_told(operation, answer) if answer.verdict == "ok" else (),
+        ended={operation.sent: "withdrawn"},
+    )
 
 
 def _read(user: Mapping[str, Any], setting: Setting) -> Effect:
@@ -213,6 +267,8 @@ def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[t
             yield told.UserUnblocked()
         else:
             yield told.DriftDetected(blocked=False)
+    elif "block" in doubted and now.blocked and before.lifted:
+        yield told.DriftCorrected(blocked=True)
 
 
 def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
@@ -220,21 +276,13 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     here = [user for user in users if _in_connection(user, setting.connection)]
     if here and _is_ours(here[0], setting):
         return _read(here[0], replace(setting, doubted=setting.doubted | {"create-user"}))
+    if here and _has_accepted(here[0], setting):
+        return _accepted(here[0], setting)
     if not setting.desired.wanted:
         # Whoever it is was never ours, and we want nobody any more.
-        return Done(observed=gone(setting.observed))
+        return Done(observed=replace(gone(setting.observed), fresh=True))
     if not here:
-        if setting.desired.connection.is_database:
-            return Refused(
-                problem=(
-                    "conflict",
-                    "conflict_without_user",
-                    "Auth0 says that the user exists, and shows none with this address in this"
-                    " connection: look at the connection's custom database or import mode.",
-                    409,
-                )
-            )
-        return NotThereYet()
+        return _not_there(setting)
     user = here[0]
     mark, user_id = marker(user), str(user.get("user_id"))
     enterprise = not setting.desired.connection.is_database
@@ -258,6 +306,51 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     observed = seen(before, user, account_id=setting.account_id, origin=origin)
     # The marker is written again: it must name this account.
     return Done(observed=replace(observed, marked=False, foreign=None), user_id=user_id)
+
+
+def _not_there(setting: Setting) -> Effect:
+    desired = setting.desired
+    if desired.connection.is_database and not desired.by_invitation:
+        return Refused(
+            problem=(
+                "conflict",
+                "conflict_without_user",
+                "Auth0 says that the user exists, and shows none with this address in this"
+                " connection: look at the connection's custom database or import mode.",
+                409,
+            )
+        )
+    if desired.invite is None:
+        return NotThereYet()
+    return Done(observed=replace(setting.observed, presence="absent", fresh=True))
+
+
+def _has_accepted(user: Mapping[str, Any], setting: Setting) -> bool:
+    """Whether this user came by our invitation: it bears our mark, or, unmarked, its address is the
+    one that was invited and proved to be its own, which accepting does."""
+    if not setting.desired.invited_to:
+        return False
+    mark = marker(user)
+    return mark == setting.account_id or (mark is None and bool(user.get("email_verified")))
+
+
+def _accepted(user: Mapping[str, Any], setting: Setting) -> Done:
+    """The account is bound: its id is Auth0's from now on."""
+    before = replace(setting.observed, origin=None)
+    observed = seen(before, user, account_id=setting.account_id, origin="invited")
+    by = invitation_of(user)
+    # Accepting makes a member, with the invitation's roles: both may be there.
+    return Done(
+        observed=replace(
+            observed,
+            foreign=None,
+            unsure_members=tuple(sorted(setting.desired.invited_to)),
+            unsure_roles=invited_roles(user),
+        ),
+        told=(told.UserCreated(),),
+        user_id=str(user.get("user_id")),
+        ended={by: "accepted"} if by is not None else {},
+    )
 
 
 def _is_ours(user: Mapping[str, Any], setting: Setting) -> bool:
@@ -302,9 +395,12 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         | op.ReadMemberships
         | op.SendTicket,
     )
+    if isinstance(operation, op.WithdrawInvitation):
+        return _withdrawn(operation, answer, setting)
     if not about_user:
         return _refused(operation, answer, "unknown_organization_or_role")
-    if setting.observed.presence == "present":
+    looked = setting.observed.presence == "unknown" and not setting.doubted
+    if setting.observed.presence == "present" or (looked and setting.observed.origin is not None):
         # Somebody deleted the user in Auth0 behind our back.
         drift = told.DriftDetected(deleted=True, auth0_request_id=answer.request_id)
         return Done(observed=gone(setting.observed), told=(drift,))

@@ -15,7 +15,8 @@ from service.provisioning.operations import Operation
 
 Presence = Literal["absent", "present", "unknown", "conflicting"]
 """``unknown``: an answer was lost, read first. ``conflicting``: a create met someone else's user."""
-Origin = Literal["created", "adopted", "joined"]
+Origin = Literal["created", "invited", "adopted", "joined"]
+"""``invited``: it came into being when somebody accepted our invitation."""
 Sessions = Literal["possible", "owed", "revoked"]
 """``owed``: access was taken away and sessions still have to be ended, whatever comes next."""
 
@@ -44,6 +45,12 @@ class Observed:
     """Roles that may have been granted or not, by Organization."""
     foreign: tuple[str, ...] | None = None
     """Organizations that others made the person a member of; None where not read."""
+    lifted: bool = False
+    """Whether a block of ours was found lifted by somebody else, and is not back yet."""
+    fresh: bool = False
+    """Whether this was read, or made, in the present turn: what must not go by an old picture."""
+    in_use: bool = False
+    """Whether the person has logged in or chosen a password, when it was last read."""
     refused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Problems that stop work for now: under an Organization's name, or ``""`` for all of it."""
 
@@ -83,6 +90,8 @@ def after(observed: Observed, operation: Operation) -> Observed:
                 unsure_members=(),
                 unsure_roles={},
                 foreign=(),
+                fresh=True,
+                in_use=False,
             )
         case op.MarkAccount():
             return replace(observed, marked=True)
@@ -93,7 +102,9 @@ def after(observed: Observed, operation: Operation) -> Observed:
             return replace(observed, email=operation.email, email_verified=operation.email_verified)
         case op.Block():
             # Whoever was in may still hold sessions: ending them is owed from here on.
-            return replace(observed, blocked=True, blocked_by_us=True, sessions="owed")
+            return replace(
+                observed, blocked=True, blocked_by_us=True, lifted=False, sessions="owed"
+            )
         case op.Unblock():
             return replace(observed, blocked=False, blocked_by_us=False, sessions="possible")
         case op.RevokeAccess():
@@ -119,7 +130,16 @@ def after(observed: Observed, operation: Operation) -> Observed:
             return _with_roles(observed, operation.organization, remove=operation.roles)
         case op.DeleteUser():
             return Observed()
-        case op.SendTicket() | op.ReadUser() | op.FindByEmail() | op.ReadMemberships():
+        case op.ReadUser() | op.FindByEmail():
+            return replace(observed, fresh=True)
+        case (
+            op.SendTicket()
+            | op.SendResetMail()
+            | op.SendInvitation()
+            | op.WithdrawInvitation()
+            | op.FindInvitations()
+            | op.ReadMemberships()
+        ):
             return observed
 
 
@@ -161,7 +181,12 @@ def seen(
         marked=marker(user) == account_id,
         blocked=blocked,
         blocked_by_us=ours,
+        lifted=not blocked
+        and "unblock" not in doubted
+        and (observed.lifted or observed.blocked_by_us),
         sessions=sessions,
+        fresh=True,
+        in_use=bool(user.get("last_password_reset") or user.get("logins_count")),
     )
 
 
@@ -169,6 +194,20 @@ def marker(user: Mapping[str, Any]) -> str | None:
     """The id of the account that a user in Auth0 is marked as, None where it is not ours."""
     mark = (user.get("app_metadata") or {}).get(MARKER)
     return mark.get("account") if isinstance(mark, Mapping) else None
+
+
+def invitation_of(user: Mapping[str, Any]) -> str | None:
+    """Our id of the invitation that a user in Auth0 came by, None where none is noted."""
+    mark = (user.get("app_metadata") or {}).get(MARKER)
+    return mark.get("invitation") if isinstance(mark, Mapping) else None
+
+
+def invited_roles(user: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The roles that the invitation carried by which a user in Auth0 came, by Organization."""
+    mark = (user.get("app_metadata") or {}).get(MARKER)
+    if not isinstance(mark, Mapping) or not mark.get("roles"):
+        return {}
+    return {str(mark.get("organization")): tuple(map(str, mark["roles"]))}
 
 
 def unsure(observed: Observed, doubts: Iterable[Mapping[str, Any]]) -> Observed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any, ClassVar
 
+from service.directory.ledger import Way
 from service.people import Profile
 
 
@@ -34,7 +36,7 @@ class _Operation:
         shown = [
             f"{field.name}={getattr(self, field.name)}"
             for field in fields(self)
-            if field.name in ("organization", "roles", "changes")
+            if field.name in ("organization", "roles", "changes", "reference")
         ]
         return " ".join([self.kind, *shown])
 
@@ -137,12 +139,64 @@ class RemoveRoles(_Operation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendTicket(_Operation):
-    """A password-change ticket, mailed as the invitation. At most once for an account."""
+class _Sending(_Operation):
+    """Something that mails: at most once for an intent (service.directory.ledger)."""
 
-    kind: ClassVar[str] = "send-ticket"
+    by: ClassVar[Way]
     organization: str
     email: str
+    intent: str
+    lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendTicket(_Sending):
+    """A password-change ticket, mailed by us."""
+
+    kind: ClassVar[str] = "send-ticket"
+    by: ClassVar[Way] = "ticket"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendResetMail(_Sending):
+    """Auth0's own mail for choosing a password."""
+
+    kind: ClassVar[str] = "send-reset-mail"
+    by: ClassVar[Way] = "auth0-mail"
+    application: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendInvitation(_Sending):
+    """An invitation into the Organization, mailed by Auth0: whoever accepts it gets an account."""
+
+    kind: ClassVar[str] = "send-invitation"
+    by: ClassVar[Way] = "invitation"
+    application: str
+    inviter: str
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindInvitations(_Operation):
+    """See whether invitations whose answers were lost are there, before they are withdrawn."""
+
+    kind: ClassVar[str] = "find-invitations"
+    organization: str
+    sent: tuple[str, ...]
+    """Our ids of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawInvitation(_Operation):
+    """Nobody may accept it any more."""
+
+    kind: ClassVar[str] = "withdraw-invitation"
+    organization: str
+    sent: str
+    """Our id of it."""
+    reference: str
+    """Auth0's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +220,11 @@ Operation = (
     | AddRoles
     | RemoveRoles
     | SendTicket
+    | SendResetMail
+    | SendInvitation
+    | FindInvitations
+    | WithdrawInvitation
     | DeleteUser
 )
-READS = (ReadUser, FindByEmail, ReadMemberships)
+Sending = SendTicket | SendResetMail | SendInvitation
+READS = (ReadUser, FindByEmail, ReadMemberships, FindInvitations)

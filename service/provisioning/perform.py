@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import smtplib
 import string
-from collections.abc import Coroutine
 from dataclasses import asdict
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
 from service.auth0.memberships import Memberships
-from service.mail import Mailer, NotTaken, invitation
+from service.mail import Mailer
 from service.provisioning import operations as op
+from service.provisioning.courier import Courier, MailRecord
+from service.provisioning.names import Names
 from service.provisioning.observed import MARKER
 from service.provisioning.turn import Step
 
@@ -28,88 +28,6 @@ def unknowable_password() -> str:
     return fixed + "".join(secrets.choice(_ALPHABET) for _ in range(60))
 
 
-class Names:
-    """Organization and role names of one tenant to their ids, looked up once and remembered.
-
-    Whoever asks while the answer is on its way waits for that one.
-    """
-
-    def __init__(self, client: Auth0Client) -> None:
-        self._client = client
-        self._organizations: dict[str, str] = {}
-        self._roles: dict[str, str] = {}
-        self._under_way: dict[str, asyncio.Task[Answer]] = {}
-
-    async def organization(self, name: str, *, leaver: bool) -> str | Answer:
-        """The id, or the answer that says why there is none."""
-        if name not in self._organizations:
-            # A leaver does not wait for a call that has a joiner's rank.
-            look = self._look_up(name, leaver=leaver)
-            answer = await (look if leaver else self._together(f"organization {name}", look))
-            if answer.verdict != "ok":
-                return answer
-            self._organizations[name] = answer.data["id"]
-        return self._organizations[name]
-
-    def forget_organization(self, name: str) -> None:
-        self._organizations.pop(name, None)
-
-    async def roles(self, names: tuple[str, ...]) -> list[str] | Answer:
-        """The ids of all of them, or the answer that says why not."""
-        if not set(names) <= set(self._roles):
-            answer = await self._together("roles", self._list_roles())
-            if answer.verdict != "ok":
-                return answer
-        missing = [name for name in names if name not in self._roles]
-        if missing:
-            return Answer(verdict="not-found", status=404, message=f"no role named {missing[0]}")
-        return [self._roles[name] for name in names]
-
-    async def give_up(self) -> None:
-        """Ends what is still being looked up: nobody waits for it any more."""
-        asked = list(self._under_way.values())
-        for task in asked:
-            task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-
-    async def _look_up(self, name: str, *, leaver: bool) -> Answer:
-        return await self._client.organization_by_name(name, leaver=leaver)
-
-    async def _list_roles(self) -> Answer:
-        answer = Answer(verdict="ok")
-        for page in range(10):
-            answer = await self._client.roles(page)
-            if answer.verdict != "ok":
-                break
-            self._roles |= {role["name"]: role["id"] for role in answer.data}
-            if len(answer.data) < 100:
-                break
-        return answer
-
-    async def _together(self, what: str, ask: Coroutine[Any, Any, Answer]) -> Answer:
-        task = self._under_way.get(what)
-        if task is not None:
-            ask.close()
-        else:
-            task = self._under_way[what] = asyncio.create_task(ask)
-            task.add_done_callback(lambda _: self._under_way.pop(what, None))
-            if (asker := asyncio.current_task()) is not None:
-                self._client.stand_for(task, asker)
-        return await asyncio.shield(task)
-
-
-class MailRecord(Protocol):
-    """Keeps durably that a mail is about to go out."""
-
-    async def intend(self) -> bool:
-        """False: it was intended before, do not send it."""
-        ...
-
-    async def withdraw(self) -> None:
-        """It has certainly not gone out."""
-        ...
-
-
 class Performer:
     """Carries out operations in one tenant."""
 
@@ -117,8 +35,7 @@ class Performer:
         self.client = client
         self._names = Names(client)
         self._memberships = Memberships(client)
-        self._mailer = mailer
-        self._sender = sender
+        self._courier = Courier(client, self._names, mailer=mailer, sender=sender)
 
     def crowd(self, crowded: bool, *, at_work: int) -> None:
         """Says whether more accounts wait than are worked: then requests wait to be full.
@@ -172,8 +89,10 @@ class Performer:
                 return await client.revoke_access(user_id, leaver=leaver)
             case op.DeleteUser():
                 return await client.delete_user(user_id, leaver=leaver)
-            case op.SendTicket():
-                return await self._send_ticket(step, operation, record)
+            case op.SendTicket() | op.SendResetMail() | op.SendInvitation():
+                return await self._courier.send(step, operation, record)
+            case op.FindInvitations() | op.WithdrawInvitation():
+                return await self._invitations(operation, leaver=leaver)
             case op.AddMember() | op.RemoveMember() | op.AddRoles() | op.RemoveRoles():
                 return await self._membership(operation, user_id, leaver=leaver)
 
@@ -188,6 +107,16 @@ class Performer:
             "password": unknowable_password(),
             "app_metadata": {MARKER: {"account": step.account.id}},
         }
+
+    async def _invitations(
+        self, operation: op.FindInvitations | op.WithdrawInvitation, *, leaver: bool
+    ) -> Answer:
+        organization = await self._names.organization(operation.organization, leaver=leaver)
+        if isinstance(organization, Answer):
+            return organization
+        if isinstance(operation, op.FindInvitations):
+            return await self.client.invitations(organization, leaver=leaver)
+        return await self.client.delete_invitation(organization, operation.reference, leaver=leaver)
 
     async def _membership(
         self,
@@ -218,33 +147,3 @@ class Performer:
             # The Organization may have been made anew under its name.
             self._names.forget_organization(operation.organization)
         return answer
-
-    async def _send_ticket(
-        self, step: Step, operation: op.SendTicket, record: MailRecord
-    ) -> Answer:
-        """Gets the link, records that a mail is about to go out, hands it over.
-
-        A ticket that nobody mails harms nobody, so everything before the record may be repeated.
-        """
-        answer = await self.client.password_ticket(step.account.user_id)
-        if answer.verdict != "ok":
-            return answer
-        message = invitation(
-            sender=self._sender,
-            to=operation.email,
-            organization=step.organization,
-            link=answer.data["ticket"],
-        )
-        if not await record.intend():
-            return Answer(verdict="doubtful", message="this mail was intended before")
-        try:
-            await self._mailer.send(message)
-        except NotTaken as error:
-            await record.withdraw()
-            if error.for_good:
-                return Answer(verdict="refused", code="mail_refused", message=str(error))
-            return Answer(verdict="unreachable", message=f"mail server: {error}")
-        except (OSError, smtplib.SMTPException) as error:
-            # Recorded as intended: the next turn flags it and never repeats it.
-            return Answer(verdict="doubtful", message=f"mail server: {type(error).__name__}")
-        return Answer(verdict="ok", status=201)

@@ -6,11 +6,13 @@ and plans again, so a wish that changes half-way is followed at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from service.directory.ledger import Sent
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
+from service.provisioning.inviting import Invite
 from service.provisioning.observed import Observed, after
 from service.provisioning.operations import Operation, Subject
 
@@ -38,10 +40,9 @@ def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
 
 def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
     if not desired.wanted:
-        return ()
-    if not desired.connection.is_database:
-        # Enterprise profiles appear at the first login: look whether it has happened.
-        return (op.FindByEmail(subject=desired.principal, email=desired.email),)
+        return tuple(_leave_unborn(desired, observed))
+    if desired.by_invitation or not desired.connection.is_database:
+        return tuple(_await(desired, observed))
     create = op.CreateUser(
         subject=desired.principal,
         email=desired.email,
@@ -49,6 +50,40 @@ def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
         email_verified=desired.email_verified,
     )
     return (create, *_stay(desired, after(observed, create)))
+
+
+def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """The profile appears by itself, at a first login or when an invitation is accepted: look
+    whether it has, and invite whoever is not there."""
+    yield from _withdrawals(desired, desired.withdraw)
+    if not observed.fresh:
+        yield op.FindByEmail(subject=desired.principal, email=desired.email)
+    elif desired.invite is not None and desired.invite.by == "invitation":
+        yield _invitation(desired.invite, desired.email)
+
+
+def _leave_unborn(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Nobody is in and there is no account: nobody may come by an invitation any more, and whoever
+    came just before is looked for."""
+    yield from _withdrawals(desired, desired.withdraw)
+    if desired.watch_until is not None and not observed.fresh:
+        yield op.FindByEmail(subject=desired.principal, email=desired.email)
+
+
+def _withdrawals(desired: Desired, sent: Sequence[Sent]) -> Iterator[Operation]:
+    """Each by Auth0's id; those whose ids are not known are looked for first."""
+    lost = [each for each in sent if each.reference is None]
+    for name in sorted({each.auth0_organization or "" for each in lost}):
+        ids = tuple(each.id for each in lost if (each.auth0_organization or "") == name)
+        yield op.FindInvitations(subject=desired.principal, organization=name, sent=ids)
+    for each in sent:
+        if each.reference is not None:
+            yield op.WithdrawInvitation(
+                subject=Subject(organization=each.organization, user_id=each.user_id),
+                organization=each.auth0_organization or "",
+                sent=each.id,
+                reference=each.reference,
+            )
 
 
 def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
@@ -63,29 +98,76 @@ def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.blocked and observed.blocked_by_us:
         yield op.Unblock(subject=desired.principal)
     yield from _memberships(desired, observed)
-    if desired.invite is not None and observed.origin == "created" and not observed.blocked:
-        wish = next(
-            (name for name, wish in desired.memberships.items() if wish.subject == desired.invite),
-            None,
+    yield from _link(desired, observed)
+    # Who came by an invitation needs no second one; elsewhere an open one gives what is wanted.
+    came = observed.origin == "invited"
+    yield from _withdrawals(desired, desired.invitations if came else desired.withdraw)
+
+
+def _link(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """A link to choose a password, never for somebody who is blocked: it would lift the block."""
+    invite = desired.invite
+    if invite is None or invite.by == "invitation" or observed.blocked:
+        return
+    mine = observed.origin == "created" or (invite.asked and observed.origin == "invited")
+    if not mine or invite.organization in observed.refused:
+        return
+    if desired.memberships[invite.organization].subject != invite.subject:
+        return
+    if not observed.fresh:
+        yield op.ReadUser(subject=desired.principal)
+    elif invite.asked or not observed.in_use:
+        yield _mail(invite, desired.email)
+
+
+def _mail(invite: Invite, address: str) -> Operation:
+    if invite.by == "auth0-mail":
+        return op.SendResetMail(
+            subject=invite.subject,
+            organization=invite.organization,
+            email=address,
+            intent=invite.intent,
+            lifetime=invite.lifetime,
+            application=invite.application,
         )
-        if wish is not None and wish not in observed.refused:
-            yield op.SendTicket(subject=desired.invite, organization=wish, email=desired.email)
+    return op.SendTicket(
+        subject=invite.subject,
+        organization=invite.organization,
+        email=address,
+        intent=invite.intent,
+        lifetime=invite.lifetime,
+    )
+
+
+def _invitation(invite: Invite, address: str) -> Operation:
+    return op.SendInvitation(
+        subject=invite.subject,
+        organization=invite.organization,
+        email=address,
+        intent=invite.intent,
+        lifetime=invite.lifetime,
+        application=invite.application,
+        inviter=invite.inviter,
+        roles=invite.roles,
+    )
 
 
 def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
     if desired.model == "shared":
+        yield from _withdrawals(desired, desired.withdraw)
         yield from _lost_memberships(desired, observed)
         if observed.sessions == "owed" or _will_lose(desired, observed):
             yield op.RevokeAccess(subject=principal)
-        if observed.origin == "created" and not observed.blocked:
+        if observed.origin in ("created", "invited") and not observed.blocked:
             if observed.foreign is None or _will_lose(desired, observed):
                 yield op.ReadMemberships(subject=principal)
             elif not observed.foreign:
                 yield op.Block(subject=principal)
         return
     if desired.delete:
+        yield from _withdrawals(desired, desired.withdraw)
         yield op.DeleteUser(subject=principal)
         return
     if not observed.blocked:
@@ -93,6 +175,7 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.sessions != "revoked":
         yield op.RevokeAccess(subject=principal)
     yield from _lost_memberships(desired, observed)
+    yield from _withdrawals(desired, desired.withdraw)
 
 
 def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:

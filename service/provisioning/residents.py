@@ -7,12 +7,12 @@ from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.people import is_wanted
 from service.provisioning.desired import Resident
+from service.provisioning.inviting import Post
 
 
 def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
     """Everyone who lives in an account, with what decides on their being in."""
-    # A user who is made anew has a password that nobody knows, and needs a link of their own.
-    invited = ledger.intended(transaction, account.id, account.user_id)
+    post = Post(key=account.user_id, sent=ledger.of_account(transaction, account.id))
     found: list[Resident] = []
     for user in people.of_account(transaction, account.id):
         registered = organizations.find(transaction, user.organization)
@@ -26,7 +26,7 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
                 organization=organization,
                 decommissioned=registered.decommissioned,
                 roles=roles.of_user(transaction, user, organization) if wanted else frozenset(),
-                invited=invited,
+                post=post,
             )
         )
     return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from service.directory import accounts, inbox, leavers, people
+from service.directory import accounts, inbox, leavers, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.inbox import Problem, Tries
@@ -18,7 +19,11 @@ from service.provisioning.observed import Observed
 from service.provisioning.residents import residents_of
 
 LOOK_AGAIN: Final = timedelta(minutes=5)
-"""How long until an enterprise profile that has not appeared is looked for again."""
+"""How long until a profile that has not appeared is looked for again."""
+_FIRST_LOOK: Final = timedelta(minutes=1)
+_LAST_LOOKS: Final = timedelta(minutes=15)
+"""How often a former user is looked at whom an open link might let back in: soon after they left,
+then each quarter of the time that has passed, at last so often."""
 
 
 def settle(
@@ -33,6 +38,9 @@ def settle(
     doubts: Sequence[Doubt] = (),
 ) -> None:
     """The account is as it should be, or as near as it gets: everyone who waits for it is told."""
+    if desired is not None and desired.wanted and observed.presence == "absent":
+        waiting = waiting or "" not in observed.refused
+    observed = replace(observed, lifted=False)
     held = desired is not None and desired.delete_at is not None and not desired.delete
     accounts.store(
         transaction,
@@ -59,7 +67,8 @@ def settle(
         problem = failed.get(resident.user.id)
         if problem is None and resident.user.state == "failed":
             continue  # the door refused the user's own wish, such as an address that is in use
-        _status(transaction, resident.user, problem, observed, now, waiting=waiting)
+        detail = _awaited(desired, now) if waiting and desired is not None else None
+        _status(transaction, resident.user, problem, observed, now, awaited=detail)
 
 
 def close(transaction: Transaction, account: Account, observed: Observed, now: datetime) -> None:
@@ -74,13 +83,41 @@ def close(transaction: Transaction, account: Account, observed: Observed, now: d
 def _due_again(
     desired: Desired | None, observed: Observed, now: datetime, *, waiting: bool
 ) -> datetime | None:
-    if "" in observed.refused:
+    if "" in observed.refused or desired is None:
         return None
     if waiting:
-        return now + LOOK_AGAIN
-    if desired is not None and observed.presence == "present":
-        return desired.delete_at
-    return None
+        is_open = any(each.open_until > now for each in desired.invitations)
+        # Into a database nobody comes by themselves.
+        return now + LOOK_AGAIN if is_open or not desired.connection.is_database else None
+    moments = [desired.delete_at] if observed.presence == "present" else []
+    if desired.watch_until is not None:
+        moments.append(_next_look(desired, desired.watch_until, now))
+    return min((each for each in moments if each is not None), default=None)
+
+
+def _next_look(desired: Desired, until: datetime, now: datetime) -> datetime:
+    """When to see again whether a former user is still out, the last time when nothing is open."""
+    since = now - desired.changed_at if desired.changed_at is not None else _LAST_LOOKS
+    after = min(max(since / 4, _FIRST_LOOK), _LAST_LOOKS)
+    return min(now + after, until + timedelta(seconds=1))
+
+
+def give_up_resend(
+    transaction: Transaction, account: Account, desired: Desired, observed: Observed
+) -> None:
+    """What an operator wanted sent and cannot be, with nothing else left to do: it is said why."""
+    invite = desired.invite
+    if invite is None or invite.asked is None or observed.refused:
+        return
+    problem = Problem(
+        kind="operator",
+        code="not_resent",
+        message="The account is blocked in Auth0, and a reset would lift the block."
+        if observed.blocked
+        else "The account is one that needs no such mail: it was there before us, or is in use.",
+    )
+    accounts.note_failure(transaction, invite.asked, problem.as_document())
+    ledger.forget_wanted(transaction, account.id, invite.subject.user_id)
 
 
 def _finish(
@@ -115,9 +152,10 @@ def _status(
     observed: Observed,
     now: datetime,
     *,
-    waiting: bool,
+    awaited: str | None,
 ) -> None:
-    state: State = "failed" if problem else "waiting" if waiting else "applied"
+    """``awaited``: what a user waits for who is not in Auth0 yet."""
+    state: State = "failed" if problem else "waiting" if awaited else "applied"
     detail = problem.message if problem else None
     withheld = withheld_of(user)
     if problem is None and withheld.staged:
@@ -126,9 +164,25 @@ def _status(
         detail = leavers.REFUSED
     if problem is None and observed.blocked and not observed.blocked_by_us:
         detail = "Blocked in Auth0 by somebody else; that block is left alone."
-    if waiting:
-        detail = "Waiting for the first login: enterprise profiles cannot be created beforehand."
+    if awaited is not None:
+        detail = awaited
     values: dict[str, Any] = {"state": state, "detail": detail}
     if problem is None:
         values["last_applied_at"] = now
     people.store(transaction, user.id, **values)
+
+
+def _awaited(desired: Desired, now: datetime) -> str:
+    """What somebody waits for who is in and has no account."""
+    last = max(desired.invitations, key=lambda each: each.at, default=None)
+    if last is not None and last.open_until > now:
+        until = last.open_until.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        sure = (
+            "" if last.state == "done" else " It may not have gone out: 'provisioner user resend'."
+        )
+        return f"Invited: the invitation can be accepted until {until}.{sure}"
+    if desired.by_invitation and desired.invited_to:
+        return "The invitation has expired: 'provisioner user resend' sends a new one."
+    if not desired.connection.is_database:
+        return "Waiting for the first login: enterprise profiles cannot be created beforehand."
+    return "Waiting to be invited."

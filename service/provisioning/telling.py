@@ -14,10 +14,12 @@ from typing import Final
 from service.directory import inbox, ledger, organizations, outbox, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
+from service.directory.ledger import Sent
 from service.directory.told import by_column, input_of, latency_of
 from service.organizations import Organization
 from service.outcomes.data import (
     Effect,
+    InvitationExpired,
     InvitationSent,
     MembershipAdded,
     MembershipRemoved,
@@ -115,7 +117,18 @@ def person_of(user: User, organization: Organization, auth0_user_id: str) -> Per
 
 def flag_doubtful_mails(transaction: Transaction, account: Account, now: datetime) -> None:
     """A mail that may or may not have gone out is not repeated: an operator is told."""
-    for organization, user_id in ledger.doubt(transaction, account.id, now):
-        doubtful = InvitationSent(by="ticket", delivery="doubtful")
+    for organization, user_id, way in ledger.doubt(transaction, account.id, now):
+        doubtful = InvitationSent(by=way, delivery="doubtful")
         subject = Subject(organization=organization, user_id=user_id)
         _emit(transaction, subject, account, doubtful, now)
+
+
+def tell_expired(
+    transaction: Transaction, account: Account, invitations: Sequence[Sent], now: datetime
+) -> None:
+    """Invitations that nobody accepted in time, each told of once."""
+    expired = [each for each in invitations if each.open_until <= now]
+    ledger.end(transaction, {each.id: "expired" for each in expired}, now)
+    for each in expired:
+        subject = Subject(organization=each.organization, user_id=each.user_id)
+        _emit(transaction, subject, account, InvitationExpired(), now)

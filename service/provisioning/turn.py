@@ -13,16 +13,17 @@ from service.directory import accounts, leases, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.inbox import Problem
+from service.directory.ledger import Intent
 from service.ids import account_key
 from service.provisioning.desired import Desired, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
 from service.provisioning.observed import Observed, unsure
-from service.provisioning.operations import Operation
+from service.provisioning.operations import Operation, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
-from service.provisioning.settling import close, settle
-from service.provisioning.telling import flag_doubtful_mails, tell
+from service.provisioning.settling import close, give_up_resend, settle
+from service.provisioning.telling import flag_doubtful_mails, tell, tell_expired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,23 @@ class Step:
     """Kinds of operations whose answers were lost; not empty where this step reads because of it."""
     organization: str
     """Display name of the customer, for mails."""
+    at: datetime
+    """When it was planned."""
+
+    def intent(self) -> Intent:
+        """The mail that this step sends, as it is recorded before it goes out."""
+        operation = self.operation
+        assert isinstance(operation, Sending)
+        return Intent(
+            account_id=self.account.id,
+            organization=operation.subject.organization,
+            user_id=operation.subject.user_id,
+            kind=operation.by,
+            intent=operation.intent,
+            address=operation.email,
+            auth0_organization=operation.organization,
+            expires_at=self.at + operation.lifetime,
+        )
 
     def setting(self, live_accounts: frozenset[str] = frozenset()) -> Setting:
         return Setting(
@@ -65,11 +83,15 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
     if account is None or account.due_at is None or account.due_at > now:
         return None
     observed = Observed.from_document(account.observed)
+    if account.applied_revision > 0:  # else it is still being made
+        observed = replace(observed, fresh=False)
     doubts: list[Doubt] = []
     if account.doubt is not None:
         doubts = doubts_in(account.doubt)
         flag_doubtful_mails(transaction, account, now)
-    return _next(transaction, account, observed, doubts, now)
+    # Nothing new is wanted: it is due for being looked at.
+    looking = account.applied_revision == account.revision and not doubts
+    return _next(transaction, account, observed, doubts, now, looking=looking)
 
 
 def advance(
@@ -96,6 +118,7 @@ def advance(
                 step.observed,
                 residents_of(transaction, account),
                 now,
+                desired=step.desired,
                 waiting=True,
             )
         case Refused():
@@ -107,13 +130,19 @@ def advance(
             if effect.user_id is not None and effect.user_id != account.user_id:
                 accounts.store(transaction, account.id, now, user_id=effect.user_id)
                 account = replace(account, user_id=effect.user_id)
-            if step.operation.kind == "send-ticket":
-                ledger.done(transaction, account.id, now)
+            _record_mails(transaction, step, effect, now)
             if effect.observed.presence == "absent" and step.observed.origin is not None:
                 account = _gone(transaction, step, account, now)
             if account.closed_at is not None:
                 return close(transaction, account, effect.observed, now)
             return _next(transaction, account, effect.observed, doubts, now)
+
+
+def _record_mails(transaction: Transaction, step: Step, effect: Done, now: datetime) -> None:
+    if isinstance(step.operation, Sending):
+        ledger.done(transaction, step.account.id, now, reference=effect.reference)
+    ledger.refer(transaction, effect.found)
+    ledger.end(transaction, effect.ended, now)
 
 
 def _refused(step: Step, effect: Refused) -> Observed:
@@ -177,21 +206,13 @@ def abandon(transaction: Transaction, step: Step, owner: Owner, now: datetime) -
 def intend_mail(transaction: Transaction, step: Step, owner: Owner, now: datetime) -> bool:
     """Records that the step's mail is about to go out; False where one has, or may have."""
     leases.require(transaction, owner.tenant, owner.fence)
-    return ledger.intend(
-        transaction,
-        account_id=step.account.id,
-        organization=step.operation.subject.organization,
-        user_id=step.operation.subject.user_id,
-        kind="invitation",
-        intent=step.account.user_id,
-        now=now,
-    )
+    return ledger.intend(transaction, step.intent(), now)
 
 
 def withdraw_mail(transaction: Transaction, step: Step, owner: Owner) -> None:
     """The step's mail has certainly not gone out: it may be tried again."""
     leases.require(transaction, owner.tenant, owner.fence)
-    ledger.withdraw(transaction, step.account.id, step.account.user_id)
+    ledger.withdraw(transaction, step.account.id, step.intent().intent)
 
 
 def doubt_late(transaction: Transaction, step: Step, now: datetime) -> None:
@@ -244,8 +265,13 @@ def _next(
     observed: Observed,
     doubts: Sequence[Doubt],
     now: datetime,
+    *,
+    looking: bool = False,
 ) -> Step | None:
-    """Plans on today's wishes and records the first call; where there is none, the turn ends."""
+    """Plans on today's wishes and records the first call; where there is none, the turn ends.
+
+    ``looking``: what is there is read before anything is decided.
+    """
     observed = replace(observed, refused=_current(observed, account.revision))
     if doubts:
         observed = unsure(observed, doubts)
@@ -261,14 +287,21 @@ def _next(
             doubt=recorded(doubts),
         )
         return None
+    for resident in residents:
+        if not resident.wanted and resident.asked:
+            ledger.forget_wanted(transaction, account.id, resident.user.id)
     desired = desire(
         residents,
         identifier=account.identifier,
         connection_name=account.connection,
         now=now,
     )
+    if looking and observed.presence == "present" and not desired.delete:
+        observed = replace(observed, presence="unknown")
+    tell_expired(transaction, account, desired.invitations, now)
     operations = plan(desired, observed)
     if not operations:
+        give_up_resend(transaction, account, desired, observed)
         return settle(
             transaction, account, observed, residents, now, desired=desired, doubts=doubts
         )
@@ -290,6 +323,7 @@ def _next(
         observed=observed,
         doubted=frozenset(str(doubt["kind"]) for doubt in doubts),
         organization=display.get(named) or named,
+        at=now,
     )
 
 

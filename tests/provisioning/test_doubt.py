@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from email.message import EmailMessage
 
 import pytest
 
-from service.mail import SmtpMailer
+from service.mail import Mail, SmtpMailer
 from service.organizations import Policies
 from service.provisioning.lanes import LaneSettings, backoff
 from tests.infrastructure.processes import free_ports
@@ -109,10 +108,10 @@ class _BrokenMailer:
     """Takes the mail and loses the connection: it may have gone out."""
 
     def __init__(self) -> None:
-        self.taken: list[EmailMessage] = []
+        self.taken: list[Mail] = []
 
-    async def send(self, message: EmailMessage) -> None:
-        self.taken.append(message)
+    async def send(self, mail: Mail) -> None:
+        self.taken.append(mail)
         raise ConnectionResetError
 
 

@@ -20,6 +20,7 @@ from service.auth0.simulator import (
 )
 from service.auth0.simulator.errors import Refusal
 from service.auth0.simulator.operation import NO_CONTENT, Answer, Call, Operation, World
+from service.auth0.simulator.profiles import Identity, Profile
 from service.auth0.simulator.shapes import FLAG, OBJECT, Property, paged, selected, text
 from service.auth0.simulator.store import new_id, timestamp
 
@@ -128,27 +129,73 @@ def open_ones(world: World, organization_id: str | None = None) -> list[dict[str
     ]
 
 
+def sign_up(
+    world: World, invitation: str, organization_id: str, connection: sqlite3.Row, email: str
+) -> Profile | None:
+    """Let a person without an account open an invitation: in a database they choose a password, and
+    the account is made, whether the connection allows signing up or not. None where it does not fit.
+    """
+    document = _open_one(world, invitation, organization_id)
+    if document is None or connection["strategy"] != connections.DATABASE:
+        return None
+    wanted = document.get("connection_id")
+    if wanted not in {None, connection["id"]}:
+        return None
+    if document["invitee"]["email"].lower() != email.lower():
+        return None
+    identity = Identity(
+        provider=connection["strategy"],
+        id=new_id("", 24),
+        connection=connection["name"],
+        email_key=email.lower(),
+        username_key=None,
+    )
+    nickname = email.lower().partition("@")[0]
+    said: Profile = {"email": email.lower(), "name": email.lower(), "nickname": nickname}
+    return profiles.insert(world, identity, {**said, "email_verified": False})
+
+
 def accept(world: World, invitation: str, organization_id: str, user_id: str) -> bool:
     """Let a person who logged in accept an invitation, named by id, ticket or link.
 
-    It verifies the address, makes a member and grants roles. False where it does not fit.
+    It verifies the address, makes a member and grants roles. Its metadata go to an account that
+    comes into being by it. False where it does not fit.
     """
     profile = profiles.load(world, user_id)
+    document = _open_one(world, invitation, organization_id)
+    if document is None or profile is None or not _is_of_connection(world, document, profile):
+        return False
+    world.run("DELETE FROM invitations WHERE tenant = ? AND id = ?", document["id"])
+    if document["invitee"]["email"].lower() != str(profile.get("email")).lower():
+        # Opened while logged in as somebody else: it is consumed all the same.
+        return False
+    profile["email_verified"] = True
+    if not profile.get("logins_count"):
+        for name in ("app_metadata", "user_metadata"):
+            if document.get(name):
+                profile[name] = {**profile.get(name, {}), **document[name]}
+    profiles.save(world, profile)
+    membership.join(world, organization_id, user_id)
+    known = [r for r in document.get("roles", []) if _role_exists(world, r)]
+    members.assign(world, organization_id, user_id, known)
+    return True
+
+
+def _open_one(world: World, invitation: str, organization_id: str) -> dict[str, Any] | None:
     secret = invitation.rpartition("invitation=")[2].partition("&")[0]
     for document in open_ones(world, organization_id):
-        if secret not in {document["id"], document["ticket_id"]} or profile is None:
-            continue
-        world.run("DELETE FROM invitations WHERE tenant = ? AND id = ?", document["id"])
-        if document["invitee"]["email"].lower() != str(profile.get("email")).lower():
-            # Opened while logged in as somebody else: it is consumed all the same.
-            return False
-        profile["email_verified"] = True
-        profiles.save(world, profile)
-        membership.join(world, organization_id, user_id)
-        known = [r for r in document.get("roles", []) if _role_exists(world, r)]
-        members.assign(world, organization_id, user_id, known)
+        if secret in {document["id"], document["ticket_id"]}:
+            return document
+    return None
+
+
+def _is_of_connection(world: World, document: Mapping[str, Any], profile: Profile) -> bool:
+    """Whether the person came through the connection that the invitation names."""
+    wanted = document.get("connection_id")
+    connection = None if wanted is None else connections.by_id(world, wanted)
+    if connection is None:
         return True
-    return False
+    return any(each["connection"] == connection["name"] for each in profile["identities"])
 
 
 def _role_exists(world: World, role_id: str) -> bool:

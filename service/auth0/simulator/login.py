@@ -68,6 +68,10 @@ def attempt(world: World, wish: Attempt) -> Outcome:
             return Outcome(allowed=False, reason="connection_not_enabled")
         assigns = bool(enabled["assign_membership_on_login"])
     profile = _profile(world, connection["strategy"], wish)
+    if profile is None and wish.invitation is not None and organization_id is not None:
+        profile = invitations.sign_up(
+            world, wish.invitation, organization_id, connection, wish.email
+        )
     if profile is None:
         return Outcome(allowed=False, reason="unknown_user")
     refusal = _refusal(world, profile, wish, organization_id, assigns=assigns)

@@ -130,12 +130,16 @@ def use(world: World, ticket: str, password: str | None) -> str | None:
 
 def change_password(world: World, body: Mapping[str, Any], *, base_url: str) -> Answer:
     """The Authentication API's `/dbconnections/change_password`: the same answer for everyone."""
-    email, connection = body.get("email"), body.get("connection")
-    if not isinstance(email, str) or not isinstance(connection, str):
-        return Answer(status=400, body={"error": "email and connection are required"})
+    client_id, email, connection = (body.get(name) for name in ("client_id", "email", "connection"))
+    if not (isinstance(client_id, str) and isinstance(email, str) and isinstance(connection, str)):
+        return Answer(status=400, body={"error": "client_id, email and connection are required"})
+    known = world.row("SELECT 1 FROM clients WHERE tenant = ? AND client_id = ?", client_id)
+    if known is None:
+        return Answer(status=400, body={"error": f"unknown client: {client_id}"})
     user_id = profiles.owner(world, connection, email.lower())
     if user_id is not None:
-        issue(world, user_id, {}, base_url=base_url)
+        wish = {"client_id": client_id, "organization_id": body.get("organization")}
+        issue(world, user_id, wish, base_url=base_url)
         mails.send(world, kind="change_password", recipient=email.lower(), subject=user_id)
     return Answer(body="A mail for changing the password is on its way.")
 

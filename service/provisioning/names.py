@@ -1,0 +1,99 @@
+"""Names of one Auth0 tenant to their ids, looked up once and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from service.auth0.answers import Answer
+from service.auth0.client import Auth0Client
+
+
+class Names:
+    """Organizations, roles and connections by name.
+
+    Whoever asks while the answer is on its way waits for that one.
+    """
+
+    def __init__(self, client: Auth0Client) -> None:
+        self._client = client
+        self._organizations: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
+        self._connections: dict[str, str] = {}
+        self._under_way: dict[str, asyncio.Task[Answer]] = {}
+
+    async def organization(self, name: str, *, leaver: bool) -> str | Answer:
+        """The id, or the answer that says why there is none."""
+        if name not in self._organizations:
+            # A leaver does not wait for a call that has a joiner's rank.
+            look = self._look_up(name, leaver=leaver)
+            answer = await (look if leaver else self._together(f"organization {name}", look))
+            if answer.verdict != "ok":
+                return answer
+            self._organizations[name] = answer.data["id"]
+        return self._organizations[name]
+
+    def forget_organization(self, name: str) -> None:
+        self._organizations.pop(name, None)
+
+    async def connection(self, name: str) -> str | Answer:
+        """The id, or the answer that says why there is none."""
+        if name not in self._connections:
+            look = self._look_up_connection(name)
+            answer = await self._together(f"connection {name}", look)
+            if answer.verdict != "ok":
+                return answer
+            found = [each["id"] for each in answer.data if each.get("name") == name]
+            if not found:
+                return Answer(
+                    verdict="not-found", status=404, message=f"no connection named {name}"
+                )
+            self._connections[name] = found[0]
+        return self._connections[name]
+
+    async def roles(self, names: tuple[str, ...]) -> list[str] | Answer:
+        """The ids of all of them, or the answer that says why not."""
+        if not set(names) <= set(self._roles):
+            answer = await self._together("roles", self._list_roles())
+            if answer.verdict != "ok":
+                return answer
+        missing = [name for name in names if name not in self._roles]
+        if missing:
+            return Answer(verdict="not-found", status=404, message=f"no role named {missing[0]}")
+        return [self._roles[name] for name in names]
+
+    async def give_up(self) -> None:
+        """Ends what is still being looked up: nobody waits for it any more."""
+        asked = list(self._under_way.values())
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _look_up(self, name: str, *, leaver: bool) -> Answer:
+        return await self._client.organization_by_name(name, leaver=leaver)
+
+    async def _look_up_connection(self, name: str) -> Answer:
+        return await self._client.connection_by_name(name)
+
+    async def _list_roles(self) -> Answer:
+        answer = Answer(verdict="ok")
+        for page in range(10):
+            answer = await self._client.roles(page)
+            if answer.verdict != "ok":
+                break
+            self._roles |= {role["name"]: role["id"] for role in answer.data}
+            if len(answer.data) < 100:
+                break
+        return answer
+
+    async def _together(self, what: str, ask: Coroutine[Any, Any, Answer]) -> Answer:
+        task = self._under_way.get(what)
+        if task is not None:
+            ask.close()
+        else:
+            task = self._under_way[what] = asyncio.create_task(ask)
+            task.add_done_callback(lambda _: self._under_way.pop(what, None))
+            if (asker := asyncio.current_task()) is not None:
+                self._client.stand_for(task, asker)
+        return await asyncio.shield(task)
