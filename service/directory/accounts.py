@@ -139,21 +139,24 @@ def open_many(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touch:
-    """An account that changes for so many events at once. ``revision``: what it is afterwards."""
+    """An account that changes for so many events at once. ``revision``: what it is afterwards.
+    ``leaver``: whether somebody leaves.
+    """
 
     account: Account
     revision: int
     now: datetime
+    leaver: bool = False
 
 
 def touch_many(transaction: Transaction, touches: Sequence[Touch]) -> None:
-    """As ``touch``, of accounts that are held, for people who stay."""
+    """As ``touch``, of accounts that are held."""
     rows = [
         {
             "id": each.account.id,
             "revision": each.revision,
             "due_at": min(each.account.due_at or each.now, each.now),
-            "leaver": each.account.leaver and each.account.due_at is not None,
+            "leaver": each.leaver or (each.account.leaver and each.account.due_at is not None),
             "attempts": 0,
             "error": None,
             "modified_at": each.now,

@@ -1,4 +1,4 @@
-"""Many worker events at once: whoever simply stays, or joins, in a few statements for all of them.
+"""Many worker events at once: whoever simply stays, joins or leaves, in a few statements for all.
 
 Says first, without writing, whose events take this usual course from the first to the last; all
 others are left to the way for one (service.directory.workers). The two have no user, address and
@@ -8,16 +8,18 @@ account in common, so it does not matter which goes first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from service.directory import accounts, intent, many, people, plans
+from service.directory import accounts, departing, inbox, intent, leavers, many, people, plans
 from service.directory import tables as t
 from service.directory.accounts import Account, Opening, Touch
 from service.directory.database import Transaction
+from service.directory.departing import Leaver
 from service.directory.organizations import Registered
+from service.outcomes.endings import Exceeded
 from service.people import User, identifier_of, is_wanted, worker_key
 from service.workers import Order, WorkerEvent
 
@@ -50,19 +52,27 @@ class Heard:
         """Whether it is to take effect later."""
         return self.event.effective_at is not None and self.event.effective_at > self.now
 
+    @property
+    def may_leave(self) -> bool:
+        """Whether it may take somebody out now."""
+        return self.event.status not in (None, "active") and not self.is_ahead
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Course:
     """What a worker's events make of a user, if nothing speaks against it.
 
     ``addresses``: all that the user has or had on the way. ``account``: the user's, held.
+    ``exceeded``: why somebody who leaves waits for an operator.
     """
 
     heard: Sequence[Heard]
     user: User
     usual: bool
+    leaves: bool = False
     addresses: frozenset[str]
     account: Account | None = None
+    exceeded: Exceeded | None = None
 
     @property
     def registered(self) -> Registered:
@@ -91,14 +101,25 @@ def new_user(heard: Heard) -> User:
     )
 
 
-def settle(transaction: Transaction, heard: Sequence[Heard]) -> list[Heard]:
-    """Settles what takes the usual course; returns the rest, in order, with nothing written of it."""
+def settle(
+    transaction: Transaction, heard: Sequence[Heard], *, due: Collection[str] = ()
+) -> list[Heard]:
+    """Settles what takes the usual course; returns the rest, in order, with nothing written of it.
+
+    For one who holds the departures of organizations that somebody may leave. ``due``: events that
+    are still on the calendar themselves.
+    """
     courses = [_followed(chain) for chain in _by_person(heard)]
-    usual = _without_planned(transaction, _apart(courses))
+    usual = _without_planned(transaction, _apart(courses), due)
     joining = _opened(transaction, [course for course in usual if course.joins])
-    staying = _held(transaction, [course for course in usual if not course.joins])
-    _store(transaction, joining, staying)
-    done = {each.event_id for course in (*joining, *staying) for each in course.heard}
+    held = _held(transaction, [course for course in usual if not course.joins])
+    leaving = _judged(transaction, [course for course in held if course.leaves], heard)
+    going = [course for course in leaving if course.exceeded is None]
+    waiting = [course for course in leaving if course.exceeded is not None]
+    staying = [course for course in held if not course.leaves]
+    _store(transaction, joining, staying, going)
+    _stage(transaction, waiting)
+    done = {each.event_id for course in (*joining, *staying, *leaving) for each in course.heard}
     return [each for each in heard if each.event_id not in done]
 
 
@@ -110,11 +131,14 @@ def _by_person(heard: Iterable[Heard]) -> list[list[Heard]]:
 
 
 def _followed(chain: Sequence[Heard]) -> _Course:
-    """Usual is to be in before and after each event, under the one address. Pure."""
+    """Usual is to be in before and after each event, under the one address; or to go out by the only
+    one. Pure.
+    """
     first = chain[0]
     registered = first.registered
     user = first.user or new_user(first)
     usual = first.user is None or (user.account_id is not None and _is_in(user, registered))
+    leaves = False
     found: set[str | None] = set()
     for each in chain:
         changes, late = people.changes_by(user, each.event, each.order, each.now)
@@ -122,17 +146,24 @@ def _followed(chain: Sequence[Heard]) -> _Course:
             usual = False
             continue
         user = replace(user, **changes)
-        usual = usual and _is_in(user, registered) and user.withheld is None
+        leaves = not _is_in(user, registered)
+        usual = usual and user.withheld is None and (not leaves or _is_last_of(first, chain))
         found.add(identifier_of(user, registered.organization))
     address = next(iter(found)) if len(found) == 1 else None
+    first_address = first.user and first.user.identifier
     return _Course(
         heard=chain,
         user=user if user.identifier == address else replace(user, identifier=address),
-        usual=usual and address is not None,
+        usual=usual and address is not None and not (leaves and address != first_address),
+        leaves=leaves,
         addresses=frozenset(
             one for one in found | {first.user and first.user.identifier} if one is not None
         ),
     )
+
+
+def _is_last_of(first: Heard, chain: Sequence[Heard]) -> bool:
+    return first.user is not None and len(chain) == 1
 
 
 def _is_in(user: User, registered: Registered) -> bool:
@@ -158,8 +189,10 @@ def _had(course: _Course) -> set[tuple[str, str, str]]:
     return theirs if account_id is None else theirs | {("account", "", account_id)}
 
 
-def _without_planned(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]:
-    """Those that displace nothing from the calendar."""
+def _without_planned(
+    transaction: Transaction, courses: Sequence[_Course], due: Collection[str]
+) -> list[_Course]:
+    """Those that displace nothing from the calendar, save for what is due itself."""
     kinds = {
         (*each.person, each.event.kind)
         for course in courses
@@ -167,7 +200,8 @@ def _without_planned(transaction: Transaction, courses: Sequence[_Course]) -> li
         if each.event.kind != "attributes"
     }
     persons = sorted({(organization, worker_id) for organization, worker_id, _ in kinds})
-    busy = {each[:2] for each in plans.planned(transaction, persons) & kinds}
+    planned = plans.planned(transaction, persons, but=due)
+    busy = {each[:2] for each in planned & kinds}
     return [course for course in courses if course.heard[0].person not in busy]
 
 
@@ -220,17 +254,68 @@ def _held(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]
     ]
 
 
+def _judged(
+    transaction: Transaction, courses: Sequence[_Course], heard: Sequence[Heard]
+) -> list[_Course]:
+    """Those who leave and of whom it can be said at once whether they go or wait."""
+    most = Counter(each.person[0] for each in heard if each.may_leave)
+    verdicts = departing.judge_many(transaction, [_leaver(course) for course in courses], most)
+    return [
+        replace(course, exceeded=verdicts[course.heard[0].event_id])
+        for course in courses
+        if course.heard[0].event_id in verdicts
+    ]
+
+
+def _leaver(course: _Course) -> Leaver:
+    heard = course.heard[0]
+    return Leaver(
+        event_id=heard.event_id,
+        user=course.user,
+        registered=heard.registered,
+        now=heard.now,
+        immediate=heard.event.immediate,
+    )
+
+
 def _store(
-    transaction: Transaction, joining: Sequence[_Course], staying: Sequence[_Course]
+    transaction: Transaction,
+    joining: Sequence[_Course],
+    staying: Sequence[_Course],
+    going: Sequence[_Course],
 ) -> None:
+    known = (*staying, *going)
     many.insert(transaction, t.users, [_row(course, _NEW) for course in joining])
-    many.write(transaction, t.users, [_row(course, _CHANGED) for course in staying])
-    accounts.touch_many(transaction, [_touch(course) for course in staying])
+    many.write(transaction, t.users, [_row(course, _CHANGED) for course in known])
+    if going:
+        moot = {each.user.id: (each.heard[0].event_id, each.now) for each in going}
+        intent.supersede_open_of_many(transaction, moot)
+    accounts.touch_many(transaction, [_touch(course) for course in known])
     many.insert(
         transaction,
         t.waits,
-        [wait for course in (*joining, *staying) for wait in _waits(course)],
+        [wait for course in (*joining, *known) for wait in _waits(course)],
     )
+
+
+def _stage(transaction: Transaction, waiting: Sequence[_Course]) -> None:
+    """What else their events say of them goes to Auth0 at once: see intent.settle."""
+    rows = [
+        _row(course, _CHANGED)
+        | {"state": "staged", "detail": leavers.STAGED}
+        | {"withheld": departing.withheld_from(_leaver(course))}
+        for course in waiting
+    ]
+    many.write(transaction, t.users, rows)
+    stay = [replace(_touch(course), leaver=False) for course in waiting]
+    accounts.touch_many(transaction, stay)
+    for now in sorted({course.now for course in waiting}):
+        thresholds = {
+            course.heard[0].event_id: course.exceeded
+            for course in waiting
+            if course.exceeded is not None and course.now == now
+        }
+        inbox.stage_many(transaction, thresholds, now=now)
 
 
 def _row(course: _Course, names: Sequence[str]) -> dict[str, Any]:
@@ -245,7 +330,7 @@ def _row(course: _Course, names: Sequence[str]) -> dict[str, Any]:
 def _touch(course: _Course) -> Touch:
     assert course.account is not None
     revision = course.account.revision + len(course.heard)
-    return Touch(account=course.account, revision=revision, now=course.now)
+    return Touch(account=course.account, revision=revision, now=course.now, leaver=course.leaves)
 
 
 def _waits(course: _Course) -> list[dict[str, Any]]:

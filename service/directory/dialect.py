@@ -146,6 +146,25 @@ def hold_if_free(transaction: Connection, *name: str) -> bool:
     return bool(transaction.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
 
 
+def hold_those_free(
+    transaction: Connection, names: Collection[tuple[str, ...]]
+) -> set[tuple[str, ...]]:
+    """As ``hold``, of many names without waiting; returns those that are held now."""
+    if transaction.dialect.name != "postgresql":
+        return set(names)
+    joined = {"\x1f".join(name): name for name in names}
+    found = _HOLD_THOSE_FREE.all(transaction, {"names": sorted(joined)})
+    return {joined[row["name"]] for row in found}
+
+
+_HOLD_THOSE_FREE: Final = Prepared(
+    text(
+        "SELECT name FROM unnest(CAST(:names AS text[])) AS held(name)"
+        " WHERE pg_try_advisory_xact_lock(hashtextextended(name, 0))"
+    ).columns(named("name", Text))
+)
+
+
 def favour_indexes(transaction: Connection) -> None:
     """For a transaction of many look-ups by key: Postgres keeps a plan that it made while a table
     was small, and reads all of it each time until its statistics follow.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from service.directory import many, outbox, responses
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, insert_unless_known
+from service.directory.dialect import among, columns, insert_unless_known
 from service.directory.outbox import Draft
 from service.directory.prepared import Prepared
 from service.directory.responses import Response
@@ -508,6 +508,26 @@ def pass_through(
         outbox.emit_many(transaction, [_draft(columns(row), event_id, now, told)])
 
 
+def stage_many(
+    transaction: Transaction, thresholds: Mapping[str, Exceeded], *, now: datetime
+) -> None:
+    """As ``pass_through`` of what is staged, of many events, told in this order."""
+    rows = transaction.execute(
+        update(t.events)
+        .where(among(transaction, t.events.c.id, list(thresholds)), t.events.c.state.in_(OPEN))
+        .values(state="staged")
+        .returning(t.events.c.id, *TOLD)
+    )
+    staged = {row.id: columns(row) for row in rows}
+    drafts = [
+        _draft(row, event_id, now, EventStaged(**facts_of(row, now), threshold=threshold))
+        for event_id, threshold in thresholds.items()
+        if (row := staged.get(event_id)) is not None
+    ]
+    if drafts:
+        outbox.emit_many(transaction, drafts)
+
+
 def resume(
     transaction: Transaction, event_id: str, state: Literal["scheduled", "staged"] = "scheduled"
 ) -> bool:
@@ -520,6 +540,29 @@ def resume(
             .returning(t.events.c.id)
         ).scalar_one_or_none()
         is not None
+    )
+
+
+def are_scheduled(transaction: Transaction, event_ids: Collection[str]) -> set[str]:
+    """Which of these events wait for their time."""
+    found = transaction.execute(
+        select(t.events.c.id).where(
+            among(transaction, t.events.c.id, sorted(event_ids)), t.events.c.state == "scheduled"
+        )
+    )
+    return set(found.scalars())
+
+
+def resume_many(transaction: Transaction, users: Mapping[str, str]) -> None:
+    """As ``resume``, of events by id, each with the user that it turned out to be about. What has
+    been staged meanwhile stays so.
+    """
+    rows = [{"id": event_id, "user_id": user_id} for event_id, user_id in users.items()]
+    many.write(transaction, t.events, rows)
+    transaction.execute(
+        update(t.events)
+        .where(among(transaction, t.events.c.id, sorted(users)), t.events.c.state == "scheduled")
+        .values(state="accepted")
     )
 
 

@@ -376,6 +376,28 @@ def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: date
     )
 
 
+def supersede_open_of_many(
+    transaction: Transaction, by: Mapping[str, tuple[str, datetime]]
+) -> None:
+    """As ``supersede_open``, of many users: by the event that makes them moot, and when."""
+    users = sorted(by)
+    waiting = {
+        (users[at], row["event_id"])
+        for at, row in _WAITING.all(transaction, [(each,) for each in users])
+    }
+    asked = sorted((event_id, user) for user, event_id in waiting if by[user][0] != event_id)
+    older = [(row["number"], *asked[at]) for at, row in _ACCEPTED.all(transaction, asked)]
+    inbox.finish_many(
+        transaction,
+        [
+            Ending(event_id=event_id, ended="superseded", now=by[user][1], by=by[user][0])
+            for _, event_id, user in sorted(older)
+        ],
+    )
+
+
+_WAITING: Final = LookUp(t.waits, ("user_id",), ("event_id",))
+_ACCEPTED: Final = LookUp(t.events, ("id", "user_id"), ("number",), where="state = 'accepted'")
 _OPEN_OF_USER: Final = (
     select(t.events.c.id)
     .where(

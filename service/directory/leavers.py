@@ -179,7 +179,7 @@ def _let_out(
 
 _ORGANIZATION: Final = bindparam("organization", type_=t.departures.c.organization.type)
 _SINCE: Final = bindparam("since", type_=t.departures.c.at.type)
-_NEWEST: Final = (
+NEWEST: Final = (
     select(func.max(t.departures.c.ordinal))
     .where(t.departures.c.organization == _ORGANIZATION)
     .scalar_subquery()
@@ -192,8 +192,8 @@ _FIRST: Final = (
     .scalar_subquery()
 )
 # By ordinals: two look-ups, however many have left.
-_DEPARTED: Final = func.coalesce(_NEWEST - _FIRST + 1, 0)
-_WINDOW: Final = Prepared(select(_DEPARTED.label("departed")))
+DEPARTED: Final = func.coalesce(NEWEST - _FIRST + 1, 0)
+_WINDOW: Final = Prepared(select(DEPARTED.label("departed")))
 _DEPART_WITHIN: Final = Prepared(
     insert(t.departures)
     .from_select(
@@ -202,8 +202,8 @@ _DEPART_WITHIN: Final = Prepared(
             _ORGANIZATION,
             bindparam("user_id", type_=t.departures.c.user_id.type),
             bindparam("at", type_=t.departures.c.at.type),
-            func.coalesce(_NEWEST, 0) + 1,
-        ).where(bindparam("most", type_=t.departures.c.ordinal.type) > _DEPARTED),
+            func.coalesce(NEWEST, 0) + 1,
+        ).where(bindparam("most", type_=t.departures.c.ordinal.type) > DEPARTED),
     )
     .returning(t.departures.c.ordinal)
 )

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, hold, hold_all, hold_if_free, paired
+from service.directory.dialect import columns, hold, hold_all, hold_if_free, hold_those_free, paired
 from service.directory.prepared import Prepared
 from service.organizations import JoinKey
 from service.people import User
@@ -120,6 +120,15 @@ def hold_keys(transaction: Transaction, keys: Collection[tuple[str, str]]) -> No
 def hold_key_if_free(transaction: Transaction, organization: str, key: str) -> bool:
     """As ``hold_key``, but without waiting: False where another transaction holds it."""
     return hold_if_free(transaction, "person", organization, key.casefold())
+
+
+def hold_keys_if_free(
+    transaction: Transaction, keys: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """As ``hold_keys``, but without waiting: those of them that are held now."""
+    names = {("person", name, key.casefold()) for name, key in keys}
+    free = hold_those_free(transaction, names)
+    return {key for key in keys if ("person", key[0], key[1].casefold()) in free}
 
 
 def joined_by(join: JoinKey) -> Column[Any]:

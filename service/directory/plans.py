@@ -5,7 +5,7 @@ Whoever changes a worker's calendar holds the worker's key (people.hold_key).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from sqlalchemy import Row, select
 from service.directory import inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import among
 from service.directory.many import LookUp
 from service.people import User
 from service.workers import Order, WorkerEvent, displaces, is_newer, rescinds
@@ -111,13 +112,17 @@ def _scheduled(
 
 
 def planned(
-    transaction: Transaction, workers: Sequence[tuple[str, str]]
+    transaction: Transaction, workers: Sequence[tuple[str, str]], *, but: Collection[str] = ()
 ) -> set[tuple[str, str, str]]:
-    """Of which kinds something is planned: organization, worker id and kind."""
-    return {(*workers[at], found["kind"]) for at, found in _PLANNED.all(transaction, workers)}
+    """Of which kinds something is planned ``but`` these events: organization, worker id and kind."""
+    return {
+        (*workers[at], found["kind"])
+        for at, found in _PLANNED.all(transaction, workers)
+        if found["event_id"] not in but
+    }
 
 
-_PLANNED: Final = LookUp(t.schedule, ("organization", "worker_id"), ("kind",))
+_PLANNED: Final = LookUp(t.schedule, ("organization", "worker_id"), ("kind", "event_id"))
 
 
 def remove(transaction: Transaction, event_id: str) -> bool:
@@ -136,6 +141,16 @@ def _to_document(event: WorkerEvent) -> dict[str, Any]:
         "immediate": event.immediate,
         "employment_id": event.employment_id,
     }
+
+
+def remove_many(transaction: Transaction, event_ids: Collection[str]) -> set[str]:
+    """As ``remove``; returns those that were still there."""
+    gone = transaction.execute(
+        t.schedule.delete()
+        .where(among(transaction, t.schedule.c.event_id, sorted(event_ids)))
+        .returning(t.schedule.c.event_id)
+    )
+    return set(gone.scalars())
 
 
 def event_of(row: Row[Any]) -> WorkerEvent:

@@ -5,8 +5,9 @@ Status and each attribute are ordered separately, so an older event never undoes
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -143,7 +144,7 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
             heard.append(_heard(each, admission, users.get(each.person), ids[each.person]))
         else:
             refused.append(_ending(each, admission))
-    leavers.hold_departures(transaction, {each.person[0] for each in heard if _may_leave(each)})
+    leavers.hold_departures(transaction, {each.person[0] for each in heard if each.may_leave})
     for each in batches.settle(transaction, heard):
         _settle(transaction, each)
     inbox.finish_many(transaction, refused)
@@ -154,10 +155,6 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
         )
     inbox.finish_many(transaction, admitted.endings)
     return list(admitted.admissions)
-
-
-def _may_leave(each: Heard) -> bool:
-    return each.event.status not in (None, "active") and not each.is_ahead
 
 
 def _line(each: Delivery, snapshot: str) -> Line:
@@ -238,7 +235,7 @@ def carry_on(
     _settle(transaction, _resumed(registered, event, event_id, order, now))
 
 
-def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
+def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
     """Applies scheduled events whose time has come, leavers first; returns how many. Several may do so
     at once: a worker whom another transaction is about is left for the next time.
 
@@ -256,23 +253,18 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
         *transaction.execute(due.where(leaves)).all(),
         *transaction.execute(due.where(~leaves)).all(),
     ]
-    applied = 0
-    failure: Exception | None = None
+    free = people.hold_keys_if_free(transaction, {_person(row) for row in rows})
     known: dict[str, Registered | None] = {}
-    free: list[Row[Any]] = []
-    for row in rows:
-        if not people.hold_key_if_free(transaction, row.organization, row.worker_id):
-            continue
+    failure: Exception | None = None
+    for name in sorted({name for name, _ in free}):
         try:
-            if row.organization not in known:
-                known[row.organization] = organizations.find(transaction, row.organization)
-            free.append(row)
+            known[name] = organizations.find(transaction, name)
         except ValueError as error:
             failure = error
-    # All users before what one leaver holds of the organization: see service.directory.leavers.
-    found = {(row.organization, row.worker_id): known[row.organization] for row in free}
-    _find_many(transaction, {key: each.organization for key, each in found.items() if each})
-    for row in free:
+    rows = [row for row in rows if _person(row) in free and row.organization in known]
+    done = _run_together(transaction, rows, known, now)
+    applied = len(done)
+    for row in [row for row in rows if row.event_id not in done][:_ONE_BY_ONE]:
         try:
             with transaction.begin_nested():
                 applied += _run(transaction, row, known[row.organization], now)
@@ -281,6 +273,63 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 100) -> int:
     if failure is not None and applied == 0:
         raise failure
     return applied
+
+
+_ONE_BY_ONE: Final = 100
+"""The most that one transaction applies by themselves: on SQLite all other writers wait for it."""
+
+
+def _person(row: Row[Any]) -> Person:
+    return row.organization, row.worker_id
+
+
+def _run_together(
+    transaction: Transaction,
+    rows: Sequence[Row[Any]],
+    known: Mapping[str, Registered | None],
+    now: datetime,
+) -> set[str]:
+    """Applies what takes the usual course; returns the ids. Where one of them fails, none was applied."""
+    living = {row.organization: each for row in rows if (each := known[row.organization])}
+    rows = [row for row in rows if row.organization in living]
+    # All users before what a leaver holds of the organization: see service.directory.leavers.
+    persons = {_person(row): living[row.organization].organization for row in rows}
+    users = _find_many(transaction, persons)
+    if len(rows) < 2:
+        return set()
+    try:
+        with transaction.begin_nested():
+            scheduled = inbox.are_scheduled(transaction, [row.event_id for row in rows])
+            heard = [
+                _due(row, living[row.organization], users.get(_person(row)), now)
+                for row in rows
+                if row.event_id in scheduled
+            ]
+            return _settle_due(transaction, heard)
+    except (ProvisionerError, ValueError):
+        return set()
+
+
+def _settle_due(transaction: Transaction, heard: Sequence[Heard]) -> set[str]:
+    leavers.hold_departures(transaction, {each.person[0] for each in heard if each.may_leave})
+    # Of several that are due of one worker, the first may displace the next.
+    times = Counter(each.person for each in heard)
+    alone = {each.event_id for each in heard if times[each.person] == 1}
+    left = batches.settle(transaction, heard, due=alone)
+    users = {each.event_id: each.user_id for each in heard}
+    for each in left:
+        del users[each.event_id]
+    if users:
+        inbox.resume_many(transaction, users)
+        plans.remove_many(transaction, users)
+    return set(users)
+
+
+def _due(row: Row[Any], registered: Registered, user: User | None, now: datetime) -> Heard:
+    heard = _resumed(registered, plans.event_of(row), row.event_id, row.worker_event["order"], now)
+    if user is None:
+        return heard
+    return replace(heard, user=user, user_id=user.id)
 
 
 def _run(

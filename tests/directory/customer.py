@@ -115,8 +115,8 @@ class Customer:
             lambda tx: workers.accept(tx, self.registered, event, received)
         )
 
-    async def run_due(self) -> int:
-        return await self.database.transact(lambda tx: workers.run_due(tx, self.now))
+    async def run_due(self, at_once: int = 300) -> int:
+        return await self.database.transact(lambda tx: workers.run_due(tx, self.now, at_once))
 
     async def user(self, user: User | str) -> User:
         """As stored now; by its id, or the id of the worker."""

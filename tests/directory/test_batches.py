@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -19,7 +20,14 @@ from service.directory import workers
 from service.directory.database import Database, Transaction
 from service.directory.inbox import Problem, Received
 from service.directory.workers import Delivery, Refusal
-from service.organizations import Connection, JoinKey, Model, Organization
+from service.organizations import (
+    Connection,
+    JoinKey,
+    MassLeavers,
+    Model,
+    Organization,
+    Policies,
+)
 from service.workers import WorkerEvent
 from tests.directory.customer import Customer, registered
 
@@ -35,6 +43,8 @@ KINDS: list[tuple[Model, JoinKey]] = [
     ("shared", "userName"),
     ("shared", "externalId"),
 ]
+LENIENT = MassLeavers()
+HOW = ("staged", "refused")
 _worlds = itertools.count(1)
 
 
@@ -88,14 +98,17 @@ stories = st.lists(st.one_of(events, events, others), min_size=2, max_size=16)
 class World:
     """Three organizations, two of which share their accounts, in a tenant of their own."""
 
-    def __init__(self, customers: Sequence[Customer]) -> None:
+    def __init__(self, customers: Sequence[Customer], due_at_once: int) -> None:
         self.customers = customers
+        self._due_at_once = due_at_once
         self._sent: list[tuple[int, WorkerEvent, Received]] = []
         self._waiting: list[Delivery | Refusal] = []
         self._offsets = itertools.count()
 
     @classmethod
-    async def made(cls, database: Database) -> World:
+    async def made(
+        cls, database: Database, *, policy: MassLeavers = LENIENT, due_at_once: int = 300
+    ) -> World:
         name = f"t{next(_worlds)}"
         pool = (Connection(name="pool"),)
         return cls(
@@ -108,10 +121,12 @@ class World:
                         tenant=name,
                         join=join,
                         connections=pool,
+                        policies=Policies(mass_leavers=policy),
                     ),
                 )
                 for n, (model, join) in enumerate(KINDS)
-            ]
+            ],
+            due_at_once,
         )
 
     async def play(self, story: Sequence[Step], cuts: Sequence[int]) -> list[str]:
@@ -142,7 +157,7 @@ class World:
         elif step.what == "due":
             for each in self.customers:
                 each.now += timedelta(days=1)
-            while await customer.run_due():
+            while await customer.run_due(self._due_at_once):
                 pass
         else:
             known = [str(user.external_id) for user in await customer.everyone() if user.in_scim]
@@ -224,10 +239,16 @@ class World:
         for row in tx.execute(outcomes.order_by(t.outcomes.c.number)):
             by = which.get(row.data.get("supersededBy", ""))
             told[str(who.get(row.user_id, row.organization[-1]))].append(
-                (row.sequence if row.user_id else 0, row.type, which.get(row.event_id), by)
+                (
+                    *(row.sequence if row.user_id else 0, row.type, which.get(row.event_id), by),
+                    row.data.get("threshold"),
+                )
             )
         waits = tx.execute(select(t.waits).where(t.waits.c.event_id.in_(list(which)))).all()
         planned = tx.execute(select(t.schedule).where(t.schedule.c.organization.in_(names))).all()
+        departed = tx.execute(
+            select(t.departures).where(t.departures.c.organization.in_(names))
+        ).all()
         return {
             "users": sorted(
                 repr(
@@ -238,6 +259,7 @@ class World:
                         *(row.version, places.get(row.account_id), which[row.last_event_id]),
                         _named((row.employment_order, row.leave, row.employments), numbers),
                         _named(row.worker, numbers),
+                        _labelled(row.withheld, which),
                     )
                 )
                 for row in users
@@ -256,11 +278,21 @@ class World:
             ),
             "planned": sorted((which[row.event_id], row.kind, str(row.due_at)) for row in planned),
             "outcomes": {key: sorted(map(repr, rows)) for key, rows in told.items()},
+            "departures": sorted(
+                (row.organization[-1], who[row.user_id], row.ordinal) for row in departed
+            ),
         }
 
 
 def _label(event: Row[Any]) -> str:
     return f"{event.organization[-1]} {event.type} at {event.offset} {event.source_id}"
+
+
+def _labelled(withheld: Any, which: dict[Any, str]) -> Any:
+    """What is withheld, with the events' names in the place of their ids."""
+    if withheld is None:
+        return None
+    return [(how, sorted((cause, which[it]) for cause, it in withheld[how].items())) for how in HOW]
 
 
 def _named(value: Any, numbers: dict[int, str]) -> Any:
@@ -282,6 +314,78 @@ async def test_a_batch_leaves_what_the_same_events_leave_one_by_one(
     database: Database, story: list[Step], cuts: list[int]
 ) -> None:
     singly, together = await World.made(database), await World.made(database)
+    verdicts = await singly.play(story, [1])
+    assert await together.play(story, cuts) == verdicts
+    assert await together.left() == await singly.left()
+
+
+POLICIES = st.builds(
+    MassLeavers,
+    enabled=st.sampled_from([True, True, True, False]),
+    count=st.integers(0, 2),
+    share=st.sampled_from([0, 0.3, 0.5, 1]),
+)
+STAFF = [f"w{n}" for n in range(7)]
+NEWCOMERS = ["n1", "n2", "n3"]
+
+
+def said_of(person: str, kind: str, *, ahead: int = 0, email: str = "") -> Step:
+    said = (("email", email),) if email else ()
+    return Step(what="event", organization=0, person=person, kind=kind, ahead=ahead, said=said)
+
+
+leavings = st.builds(
+    said_of,
+    st.sampled_from(STAFF),
+    st.sampled_from(["terminated", "terminated", "suspended", "deleted"]),
+    ahead=st.sampled_from([0, 0, 1]),
+)
+returns = st.builds(said_of, st.sampled_from(STAFF), st.sampled_from(["rehired", "changed"]))
+joinings = st.builds(
+    said_of,
+    st.sampled_from(NEWCOMERS),
+    st.just("hired"),
+    ahead=st.just(1),
+    email=st.sampled_from(["n@x.example", "m@x.example"]),
+)
+APPLY, DUE = (Step(what=what, organization=0) for what in ("apply", "due"))
+HIRINGS = [said_of(person, "hired", email=f"{person}@x.example") for person in STAFF]
+
+
+LEAVING = given(
+    policy=POLICIES,
+    story=st.lists(
+        st.one_of(leavings, leavings, returns, joinings, st.just(DUE)), min_size=4, max_size=25
+    ),
+    applied=st.booleans(),
+    cuts=st.lists(st.integers(2, 12), min_size=1, max_size=3),
+)
+
+
+@settings(ON_DATABASE, max_examples=5)
+@LEAVING
+async def test_a_batch_of_leavers_lets_those_go_who_would_go_one_by_one(
+    database: Database, policy: MassLeavers, story: list[Step], applied: bool, cuts: list[int]
+) -> None:
+    """And what has come due at one moment lets go whom it would let go one after the other."""
+    await leaves_the_same(database, policy, story, applied, cuts)
+
+
+@pytest.mark.kill
+@settings(ON_DATABASE, max_examples=200)
+@LEAVING
+async def test_so_do_many_batches_of_leavers(
+    database: Database, policy: MassLeavers, story: list[Step], applied: bool, cuts: list[int]
+) -> None:
+    await leaves_the_same(database, policy, story, applied, cuts)
+
+
+async def leaves_the_same(
+    database: Database, policy: MassLeavers, story: list[Step], applied: bool, cuts: list[int]
+) -> None:
+    singly = await World.made(database, policy=policy, due_at_once=1)
+    together = await World.made(database, policy=policy)
+    story = [*HIRINGS, *([APPLY] if applied else []), *story, DUE, DUE]
     verdicts = await singly.play(story, [1])
     assert await together.play(story, cuts) == verdicts
     assert await together.left() == await singly.left()
