@@ -43,6 +43,10 @@ DEADLINE: Final = 240.0
 _RAMP: Final = 10.0
 """Seconds that the lanes have been full for when the first one leaves."""
 
+_REST: Final = 5.0
+"""Seconds between those who come one by one, quickly, and those who come at once: joiners leave
+what is kept for leavers alone, and so it fills up again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockOut:
@@ -102,6 +106,7 @@ async def _measure(world: World, progress: Progress, joiners: int) -> list[LockO
         took += await _lock_out(world, [user])
         progress.update(bar, advance=1)
     apart = _figures("one by one", took, joiners)
+    await asyncio.sleep(_REST)
     together = _figures("at once", await _lock_out(world, leaving[LEAVERS:]), joiners)
     progress.update(bar, completed=2 * LEAVERS)
     await world.rest()

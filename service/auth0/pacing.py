@@ -31,10 +31,19 @@ _IDLE: Final = 5.0
 """Seconds since the lanes asked last, after which background work may have more than its share."""
 
 
+@dataclass(slots=True)
+class _Place:
+    """A task's place in line: the number of its first call, and how many it has asked for."""
+
+    number: int
+    calls: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     rank: int
     place: int
+    calls: int
     number: int
     group: Group
     buckets: tuple[str, ...]
@@ -43,8 +52,9 @@ class _Waiter:
 
     @property
     def order(self) -> tuple[int, int, int]:
-        # Leavers by when they ask: all are blocked before the first one's sessions are ended.
-        return self.rank, (self.place if self.rank == _LANES else 0), self.number
+        # Every leaver's first call, the block, before the second one of any.
+        within = {_LEAVER: self.calls, _BACKGROUND: 0, _LANES: self.place}[self.rank]
+        return self.rank, within, self.number
 
 
 class PacerClosed(Exception):
@@ -100,7 +110,7 @@ class Pacer:
             name: _small(bucket, share, now) for name, bucket in self._buckets.items()
         }
         self._waiting: list[_Waiter] = []
-        self._places: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        self._places: WeakKeyDictionary[asyncio.Task[Any], _Place] = WeakKeyDictionary()
         self._hurried: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._number = 0
         self._lanes_at = now - _IDLE
@@ -129,15 +139,20 @@ class Pacer:
         task = asyncio.current_task()
         leaver = leaver or (task is not None and task in self._hurried)
         self._number += 1
+        place = _Place(self._number)
+        if task is not None:
+            place = self._places.setdefault(task, place)
         waiter = _Waiter(
             _LEAVER if leaver else _BACKGROUND if background else _LANES,
-            self._number if task is None else self._places.setdefault(task, self._number),
+            place.number,
+            place.calls,
             self._number,
             group,
             self.buckets_of(group),
             asyncio.get_running_loop().create_future(),
             task,
         )
+        place.calls += 1
         bisect.insort(self._waiting, waiter, key=lambda each: each.order)
         self._go_on()
         try:

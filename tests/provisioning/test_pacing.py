@@ -320,6 +320,29 @@ async def test_whoever_began_first_ends_first() -> None:
     assert [n for n, name in enumerate(order) if name == "first"][1] < 40
 
 
+async def test_every_leaver_is_blocked_before_the_sessions_of_any_are_ended() -> None:
+    time = _Time()
+    pacer = Pacer("enterprise", time)
+    empty = {"x-ratelimit-limit": "50", "x-ratelimit-remaining": "0"}
+    pacer.learn("users-write", empty, limited=False, epoch=0.0)
+    order: list[str] = []
+    blocked = asyncio.Event()
+
+    async def leave(name: str) -> None:
+        await pacer.turn("users-write", leaver=True)
+        order.append(f"{name} blocked")
+        blocked.set()
+        await pacer.turn("other", leaver=True)
+        order.append(f"{name} out")
+
+    first = [asyncio.create_task(leave(f"early {n}")) for n in range(5)]
+    await blocked.wait()
+    late = asyncio.create_task(leave("late"))
+    await asyncio.gather(*first, late)
+    pacer.close()
+    assert [each.split()[-1] for each in order] == ["blocked"] * 6 + ["out"] * 6
+
+
 async def test_whoever_is_recalled_makes_no_call_and_takes_no_token() -> None:
     time = _Still()
     pacer = Pacer("free", time)
