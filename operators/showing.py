@@ -263,6 +263,10 @@ def _aspects(wanted: Desired, observed: Observed) -> Iterator[Aspect]:
         desired="revoked" if not wanted.wanted and wanted.model != "shared" else "",
         observed=_SESSIONS[observed.sessions] if here else "",
     )
+    for each in wanted.invitations:
+        sure = "" if each.state == "done" else f", {each.state}"
+        until = f"open until {_instant(each.open_until)}{sure}"
+        yield Aspect(name="invitation", desired="", observed=until)
     if wanted.delete_at is not None:
         yield Aspect(name="deletion", desired=_instant(wanted.delete_at), observed="")
     for scope, problem in sorted(observed.refused.items()):

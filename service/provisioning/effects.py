@@ -418,15 +418,22 @@ def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
     return _refused(operation, answer, answer.code or "conflict")
 
 
+_OF_ORGANIZATION = (
+    op.AddMember,
+    op.RemoveMember,
+    op.AddRoles,
+    op.RemoveRoles,
+    op.FindInvitations,
+    op.WithdrawInvitation,
+)
+
+
 def _refused(
     operation: Operation, answer: Answer, code: str, *, kind: str = "permanent"
 ) -> Refused:
-    """A membership that is refused stops that membership; anything else stops the account."""
-    scope = (
-        operation.organization
-        if isinstance(operation, op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles)
-        else ""
-    )
+    """A membership that is refused, or an end of its invitations, stops what is done in that
+    Organization; anything else stops the account."""
+    scope = operation.organization if isinstance(operation, _OF_ORGANIZATION) else ""
     who = "The mail server" if code == "mail_refused" else "Auth0"
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
     return Refused(

@@ -155,7 +155,7 @@ def watch_until(post: Post, now: datetime) -> datetime | None:
 
 def _ends(post: Post, now: datetime) -> Iterator[datetime]:
     for each in post.sent:
-        if each.kind != "invitation" and each.is_open(now):
+        if each.is_open(now):  # an invitation that could not be withdrawn, too
             yield each.open_until
         elif each.ended == "withdrawn" and each.at + _ACCEPTING > now:
             yield each.at + _ACCEPTING

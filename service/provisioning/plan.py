@@ -55,7 +55,7 @@ def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
 def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """The profile appears by itself, at a first login or when an invitation is accepted: look
     whether it has, and invite whoever is not there."""
-    yield from _withdrawals(desired, desired.withdraw)
+    yield from _withdrawals(desired, observed, desired.withdraw)
     if not observed.fresh:
         yield op.FindByEmail(subject=desired.principal, email=desired.email)
     elif desired.invite is not None and desired.invite.by == "invitation":
@@ -65,13 +65,16 @@ def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
 def _leave_unborn(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in and there is no account: nobody may come by an invitation any more, and whoever
     came just before is looked for."""
-    yield from _withdrawals(desired, desired.withdraw)
+    yield from _withdrawals(desired, observed, desired.withdraw)
     if desired.watch_until is not None and not observed.fresh:
         yield op.FindByEmail(subject=desired.principal, email=desired.email)
 
 
-def _withdrawals(desired: Desired, sent: Sequence[Sent]) -> Iterator[Operation]:
+def _withdrawals(
+    desired: Desired, observed: Observed, every: Sequence[Sent]
+) -> Iterator[Operation]:
     """Each by Auth0's id; those whose ids are not known are looked for first."""
+    sent = [each for each in every if each.auth0_organization not in observed.refused]
     lost = [each for each in sent if each.reference is None]
     for name in sorted({each.auth0_organization or "" for each in lost}):
         ids = tuple(each.id for each in lost if (each.auth0_organization or "") == name)
@@ -101,7 +104,7 @@ def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
     yield from _link(desired, observed)
     # Who came by an invitation needs no second one; elsewhere an open one gives what is wanted.
     came = observed.origin == "invited"
-    yield from _withdrawals(desired, desired.invitations if came else desired.withdraw)
+    yield from _withdrawals(desired, observed, desired.invitations if came else desired.withdraw)
 
 
 def _link(desired: Desired, observed: Observed) -> Iterator[Operation]:
@@ -156,7 +159,6 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
     if desired.model == "shared":
-        yield from _withdrawals(desired, desired.withdraw)
         yield from _lost_memberships(desired, observed)
         if observed.sessions == "owed" or _will_lose(desired, observed):
             yield op.RevokeAccess(subject=principal)
@@ -165,9 +167,10 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
                 yield op.ReadMemberships(subject=principal)
             elif not observed.foreign:
                 yield op.Block(subject=principal)
+        yield from _withdrawals(desired, observed, desired.withdraw)
         return
     if desired.delete:
-        yield from _withdrawals(desired, desired.withdraw)
+        yield from _withdrawals(desired, observed, desired.withdraw)
         yield op.DeleteUser(subject=principal)
         return
     if not observed.blocked:
@@ -175,7 +178,7 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.sessions != "revoked":
         yield op.RevokeAccess(subject=principal)
     yield from _lost_memberships(desired, observed)
-    yield from _withdrawals(desired, desired.withdraw)
+    yield from _withdrawals(desired, observed, desired.withdraw)
 
 
 def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:

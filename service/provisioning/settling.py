@@ -90,7 +90,8 @@ def _due_again(
         # Into a database nobody comes by themselves.
         return now + LOOK_AGAIN if is_open or not desired.connection.is_database else None
     moments = [desired.delete_at] if observed.presence == "present" else []
-    if desired.watch_until is not None:
+    # A link lifts a block, or makes an account; whoever is neither blocked nor missing was left in.
+    if desired.watch_until is not None and (observed.blocked or observed.presence == "absent"):
         moments.append(_next_look(desired, desired.watch_until, now))
     return min((each for each in moments if each is not None), default=None)
 

@@ -349,6 +349,26 @@ async def test_of_two_open_invitations_the_other_is_deleted_when_one_is_accepted
     ]
 
 
+async def test_postgres_keeps_what_was_sent_as_sqlite_does(postgres_world: World) -> None:
+    world = postgres_world
+    await invites_by(world, "hoekstra", "invitation")
+    await world.fault("drop-after-commit", "POST", "/organizations/*/invitations", times=1)
+    world.work()
+    user = await world.join("hoekstra", ADA)
+    await world.settled()
+    await resend(world, user)
+    await world.settled()
+    assert await deliveries(world, user) == [("invitation", "doubtful"), ("invitation", "sent")]
+    assert (await accept(world, "hoekstra", USERS, ADA))["allowed"]
+    await look(world, user)
+    assert await open_invitations(world) == []
+    # The doubtful one was found by our mark, given its id, and deleted.
+    kept = {each.ended: each.reference for each in await sent(world, user)}
+    assert set(kept) == {"accepted", "withdrawn"}
+    assert None not in kept.values()
+    assert (await world.user(user)).state == "applied"
+
+
 async def test_an_enterprise_user_is_invited_into_their_connection_and_bound(world: World) -> None:
     await invites_by(world, "metahexa", "invitation")
     world.work()
@@ -398,6 +418,37 @@ async def test_in_the_shared_model_only_somebody_without_an_account_is_invited(
     there = await world.auth0_user(lee)
     assert there is not None
     assert there["blocked"] is True
+
+
+async def test_a_scope_that_is_missing_for_invitations_keeps_no_leaver_in(world: World) -> None:
+    await invites_by(world, "hoekstra", "invitation")
+    world.work()
+    user = await world.join("hoekstra", ADA)
+    await world.settled()
+    await resend(world, user)
+    await world.settled()
+    path = "/organizations/*/invitations/*"
+    await world.fault(
+        "status",
+        "DELETE",
+        path,
+        status=403,
+        body={"statusCode": 403, "message": "Insufficient scope, expected any of: delete:…"},
+    )
+    assert (await accept(world, "hoekstra", USERS, ADA))["allowed"]
+    await world.change(user, active=False)
+    await world.settled()
+    assert (await world.endings())[-1] == ("deadlettered", None, "insufficient_scope")
+    there = await world.auth0_user(ADA)
+    assert there is not None
+    assert there["blocked"] is True
+    assert len(await open_invitations(world)) == 1
+    # Once the scope is granted, the next wish ends it.
+    await world.mend()
+    await world.change(user, displayName="Ada King")
+    await world.settled()
+    assert await open_invitations(world) == []
+    assert await world.members() == set()
 
 
 async def test_leaving_one_of_two_inviting_organizations_ends_its_invitation_only(

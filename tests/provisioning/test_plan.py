@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.directory.ledger import Way
 from service.organizations import Connection, Model
 from service.people import Profile
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired, Wish
+from service.provisioning.inviting import Invite
 from service.provisioning.observed import Observed, after
 from service.provisioning.operations import Operation, Subject
 from service.provisioning.plan import plan
@@ -94,6 +97,43 @@ def test_no_operation_is_done_twice(desired: Desired, observed: Observed) -> Non
     others = [str(one) for one in done if not isinstance(one, op.RevokeAccess)]
     assert len(others) == len(set(others))
     assert len(revocations) <= 2
+
+
+@given(
+    desired=wishes(),
+    observed=pictures(),
+    by=st.sampled_from(["ticket", "auth0-mail"]),
+    asked=st.sampled_from([None, "event"]),
+    in_use=st.booleans(),
+)
+def test_no_link_goes_to_a_blocked_user_or_by_an_old_picture(
+    desired: Desired, observed: Observed, by: Way, asked: str | None, in_use: bool
+) -> None:
+    if not desired.wanted:
+        return
+    invite = Invite(
+        subject=SUBJECT,
+        by=by,
+        organization=next(iter(desired.memberships)),
+        intent="key",
+        lifetime=timedelta(days=1),
+        asked=asked,
+    )
+    desired, observed = replace(desired, invite=invite), replace(observed, in_use=in_use)
+    for _ in range(40):
+        operations = plan(desired, observed)
+        if not operations:
+            return
+        if isinstance(operations[0], op.SendTicket | op.SendResetMail):
+            assert not observed.blocked
+            assert observed.fresh
+            assert observed.origin == "created"
+            assert asked or not observed.in_use
+            return
+        observed = after(observed, operations[0])
+        if isinstance(operations[0], op.ReadMemberships):
+            observed = replace(observed, foreign=())
+    raise AssertionError("the plan does not come to an end")
 
 
 @given(desired=wishes(), observed=pictures())
