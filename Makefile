@@ -41,7 +41,7 @@ schemas: $(VENV)/.dev ## write docs/outcomes from the code; ARGS=--release makes
 	$(BIN)/python -m operators.schemas $(ARGS)
 
 kill: $(VENV)/.dev ## only the tests that kill processes over and over
-	$(BIN)/python -m pytest -m kill $(ARGS)
+	$(BIN)/python -m pytest -m kill $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/.dev ## benchmarks, peers side by side; ARGS=--quick for about 3 minutes of them
 	@$(BIN)/python -m bench $(ARGS)

@@ -27,6 +27,7 @@ JoinKey = Literal["externalId", "userName", "employeeNumber"]
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,49}$"
 MAPPING_NAME: Final = r"^[a-z0-9-]{1,100}$"
 SOURCE_NAME: Final = r"^[A-Za-z0-9._-]{1,100}$"
+HOST_OR_NONE: Final = r"^([a-z0-9-]+(\.[a-z0-9-]+)+)?$"
 TokenScope = Literal["read", "write"]
 SCOPES: Final[tuple[TokenScope, ...]] = ("read", "write")
 """What a caller of a door may do. Neither holds the other."""
@@ -144,6 +145,8 @@ class Organization(Configured):
     model: Model = "isolated"
     tenant: str = Field(default="main", pattern=SLUG)
     auth0_organization: str = ""
+    custom_domain: str = Field(default="", pattern=HOST_OR_NONE)
+    """The custom domain of links to this organization's people, where not the tenant's."""
     application: str = Field(default="", max_length=100)
     """The ``client_id`` of the Application that people log in to, and invitations lead to."""
     set_up: SetUp = SetUp()
@@ -225,6 +228,8 @@ class Tenant(Configured):
     client_id: str = ""
     client_secret_file: str = ""
     """A file that holds the secret; empty means the installation's own client secret."""
+    custom_domain: str = Field(default="", pattern=HOST_OR_NONE)
+    """Which of the tenant's custom domains links are made for; needed where it has several."""
     plan: Literal["free", "professional", "enterprise"] = "professional"
 
     @property

@@ -15,6 +15,7 @@ from weakref import WeakSet
 import httpx
 from auth0.management import AsyncAuth0
 from auth0.management.core.pagination import AsyncPager
+from auth0.management.management_client import CustomDomainHeader
 
 from service.auth0.answers import Answer, failed, ok
 from service.auth0.authentication import Before, change_password
@@ -66,6 +67,7 @@ class Auth0Client:
         self._http = http
         self._going = _Going()
         self._in_background = False
+        self._custom_domain = tenant.custom_domain
         self._token = Token(tenant, client_secret, http, clock)
         self._api = AsyncAuth0(
             base_url=f"{tenant.url}/api/v2",
@@ -83,6 +85,12 @@ class Auth0Client:
         """The same client for work that nobody waits for: its calls keep to a small share."""
         other = copy.copy(self)
         other._in_background = True
+        return other
+
+    def branded(self, custom_domain: str) -> Self:
+        """The same client, whose links to people are of this custom domain; empty: the tenant's."""
+        other = copy.copy(self)
+        other._custom_domain = custom_domain or self._custom_domain
         return other
 
     def hurry(self, task: asyncio.Task[Any]) -> None:
@@ -127,7 +135,11 @@ class Auth0Client:
 
     async def create_user(self, *, leaver: bool = False, **fields: Any) -> Answer:
         return await self._call(
-            "users-write", self._api.users.with_raw_response.create, leaver=leaver, **fields
+            "users-write",
+            self._api.users.with_raw_response.create,
+            leaver=leaver,
+            **fields,
+            **self._brand(),
         )
 
     async def get_user(self, user_id: str, *, leaver: bool = False) -> Answer:
@@ -151,6 +163,7 @@ class Auth0Client:
             user_id,
             leaver=leaver,
             **fields,
+            **self._brand(),
         )
 
     async def delete_user(self, user_id: str, *, leaver: bool = False) -> Answer:
@@ -262,6 +275,7 @@ class Auth0Client:
             user_id=user_id,
             ttl_sec=seconds,
             mark_email_as_verified=True,
+            **self._brand(),
         )
 
     async def reset_mail(
@@ -279,7 +293,7 @@ class Auth0Client:
             return Answer(verdict="withheld", message="the lease is too short for a call")
         return await change_password(
             self._http,
-            self.tenant.url,
+            self._people_url,
             {
                 "client_id": application,
                 "email": email,
@@ -303,6 +317,7 @@ class Auth0Client:
             organization_id,
             before=before,
             **fields,
+            **self._brand(),
         )
 
     async def delete_invitation(
@@ -345,6 +360,18 @@ class Auth0Client:
     ) -> Answer:
         """A call that few make and that has no method here: ``choose`` picks the SDK's raw one."""
         return await self._call(group, choose(self._api), *arguments, **named)
+
+    @property
+    def _people_url(self) -> str:
+        """Where the Authentication API answers: it makes links of the domain that it is asked at."""
+        branded = self._custom_domain and not self.tenant.base_url
+        return f"https://{self._custom_domain}" if branded else self.tenant.url
+
+    def _brand(self) -> dict[str, Any]:
+        """For the calls that Auth0 takes the header with: of users, tickets and invitations."""
+        if not self._custom_domain:
+            return {}
+        return {"request_options": CustomDomainHeader(self._custom_domain)}
 
     async def _call(
         self,

@@ -49,7 +49,8 @@ class Courier:
 
     async def _ticket(self, step: Step, operation: op.SendTicket, record: MailRecord) -> Answer:
         """A ticket that nobody mails harms nobody, so everything before the record may be repeated."""
-        answer = await self._client.password_ticket(
+        client = self._client.branded(step.desired.custom_domain)
+        answer = await client.password_ticket(
             step.account.user_id, seconds=int(operation.lifetime.total_seconds())
         )
         if answer.verdict != "ok":
@@ -82,9 +83,10 @@ class Courier:
         organization = await self._names.organization(operation.organization, leaver=False)
         if isinstance(organization, Answer):
             return organization
+        client = self._client.branded(step.desired.custom_domain)
         return await _recorded(
             record,
-            lambda before: self._client.reset_mail(
+            lambda before: client.reset_mail(
                 application=operation.application,
                 email=operation.email,
                 connection=step.account.connection,
@@ -119,9 +121,10 @@ class Courier:
             "ttl_sec": int(operation.lifetime.total_seconds()),
             "app_metadata": {MARKER: marker},
         }
+        client = self._client.branded(step.desired.custom_domain)
         answer = await _recorded(
             record,
-            lambda before: self._client.create_invitation(
+            lambda before: client.create_invitation(
                 organization, before=before, **fields, **({"roles": roles} if roles else {})
             ),
         )

@@ -58,6 +58,8 @@ class Desired:
     """Under whom account-wide effects are told: the user who changed last."""
     connection: Connection
     email: str
+    custom_domain: str = ""
+    """Whose links are made, where not the tenant's."""
     profile: Profile = field(default_factory=Profile)
     email_verified: bool = False
     wanted: bool = False
@@ -108,6 +110,7 @@ def desire(
         principal=principal.subject,
         connection=connection,
         email=identifier,
+        custom_domain=organization.custom_domain,
         profile=profile_of(writer.user, organization),
         email_verified=organization.policies.email_verified,
         wanted=bool(staying),

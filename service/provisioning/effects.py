@@ -436,6 +436,8 @@ def _refused(
     scope = operation.organization if isinstance(operation, _OF_ORGANIZATION) else ""
     who = "The mail server" if code == "mail_refused" else "Auth0"
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
+    if code == "custom_domain_conflict":
+        message += " Declare custom_domain for the organization or its tenant, then replay."
     return Refused(
         problem=(kind, code, message, answer.status),
         scope=scope,

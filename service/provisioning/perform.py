@@ -57,7 +57,7 @@ class Performer:
     async def perform(self, step: Step, record: MailRecord, *, leaver: bool) -> Answer:
         """Makes the call. ``record``: where a mail is written down before it goes out."""
         operation, user_id = step.operation, step.account.user_id
-        client = self.client
+        client = self.client.branded(step.desired.custom_domain)
         match operation:
             case op.ReadUser():
                 return await client.get_user(user_id, leaver=leaver)

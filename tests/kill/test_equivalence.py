@@ -54,7 +54,7 @@ _ENDS = re.compile(
 class Unpaced(Pacer):
     """The simulator has no limits here."""
 
-    async def turn(self, group: Any, *, leaver: bool = False) -> None:
+    async def turn(self, group: Any, *, leaver: bool = False, background: bool = False) -> None:
         return
 
 

@@ -50,6 +50,24 @@ async def test_a_custom_domain_conflict_is_not_taken_for_an_existing_user(world:
     assert not any("users-by-email" in c["path"] for c in await world.calls())
 
 
+async def test_of_several_custom_domains_the_declared_one_is_named(world: World) -> None:
+    domains = ["login.acme.example", "login.hoekstra.example"]
+    await world.http.post("/simulator/custom-domains", json={"domains": domains})
+    hoekstra = (await world.registered("hoekstra")).organization
+    world.work()
+    await world.join("hoekstra", "bob@hoekstra.example")
+    await world.settled()
+    assert await world.endings() == [("deadlettered", None, "custom_domain_conflict")]
+    await world.apply(hoekstra.model_copy(update={"custom_domain": "login.hoekstra.example"}))
+    user = await world.join("hoekstra", ADA)
+    await world.settled()
+    await world.change(user, name={"givenName": "Augusta", "familyName": "King"})
+    await world.settled()
+    assert (await world.endings())[-2:] == [("succeeded", "applied", None)] * 2
+    (ticket,) = (await world.state())["tickets"]
+    assert ticket["ticket"].startswith("https://login.hoekstra.example/")
+
+
 async def test_a_user_who_is_there_and_cannot_be_found_is_dead_lettered(world: World) -> None:
     await world.fault(
         "status",

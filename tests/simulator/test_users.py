@@ -244,3 +244,19 @@ async def test_linked_account_is_found_under_the_primary_only(auth0: Auth0) -> N
     path = f"/users/{primary['user_id']}/identities/auth0/second"
     assert (await auth0.send("DELETE", path)).status_code == 200
     assert (await auth0.user("auth0|second"))["email"] == ANN
+
+
+async def test_of_several_custom_domains_a_new_user_needs_one_named(auth0: Auth0) -> None:
+    body = {"connection": "hoekstra-users", "email": ANN, "password": PASSWORD}
+    await auth0.control("custom-domains", {"domains": ["login.a.example"]})
+    assert (await auth0.create_user("one@x.example"))["email"] == "one@x.example"
+    await auth0.control("custom-domains", {"domains": ["login.a.example", "login.b.example"]})
+    refused = await auth0.refused("POST", "/users", body)
+    assert (refused["statusCode"], refused["errorCode"]) == (409, "custom_domain_conflict")
+    auth0.http.headers["auth0-custom-domain"] = "login.c.example"
+    assert (await auth0.refused("POST", "/users", body))["statusCode"] == 400
+    auth0.http.headers["auth0-custom-domain"] = "login.b.example"
+    user = await auth0.create_user(ANN)
+    wish = {"user_id": user["user_id"]}
+    answer = await auth0.post("/tickets/password-change", wish)
+    assert answer["ticket"].startswith("https://login.b.example/lo/reset?ticket=")

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from service.auth0.simulator import control, exports, oauth, tickets
+from service.auth0.simulator import control, custom_domains, exports, oauth, tickets
 from service.auth0.simulator.connection_loss import drop, until_gone
 from service.auth0.simulator.errors import Refusal, reason_phrase
 from service.auth0.simulator.exchanges import Exchange, Observe
@@ -215,6 +215,7 @@ def _received(request: Request, tenant: str, rest: str, body: bytes) -> Received
         content_type=request.headers.get("content-type", ""),
         authorization=request.headers.get("authorization"),
         base_url=_base_url(request, tenant),
+        custom_domain=request.headers.get(custom_domains.HEADER),
     )
 
 

@@ -10,7 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.auth0.simulator import blocks, faults, login, oauth, profiles, state, tickets
+from service.auth0.simulator import (
+    blocks,
+    custom_domains,
+    faults,
+    login,
+    oauth,
+    profiles,
+    state,
+    tickets,
+)
 from service.auth0.simulator.faults import FaultError
 from service.auth0.simulator.simulation import Simulation
 
@@ -40,6 +49,7 @@ def routes(simulation: Simulation) -> list[Route]:
         Route("/simulator/reset", _clear(control.reset), methods=["POST"]),
         Route("/simulator/tickets/use", _clear(control.use_ticket), methods=["POST"]),
         Route("/simulator/clients", _clear(control.client), methods=["POST"]),
+        Route("/simulator/custom-domains", _clear(control.custom_domains), methods=["POST"]),
         Route("/simulator/tokens/expire", _clear(control.expire_tokens), methods=["POST"]),
         Route("/simulator/brute-force", _clear(control.brute_force), methods=["POST"]),
         Route("/simulator/health", _clear(control.health)),
@@ -196,6 +206,16 @@ class _Control:
                 scopes=scopes,
             )
         return answered({"client_id": body["client_id"]}, 201)
+
+    async def custom_domains(self, request: Request) -> Response:
+        body = await _body(request, "tenant", "domains")
+        domains = body.get("domains")
+        if not isinstance(domains, list) or not all(isinstance(each, str) for each in domains):
+            raise ControlError("domains is a list of strings")
+        with self._simulation.world(_text(body, "tenant") or "main") as world:
+            oauth.open_tenant(world)
+            custom_domains.declare(world, list(dict.fromkeys(domains)))
+        return answered({"domains": domains}, 201)
 
     async def expire_tokens(self, request: Request) -> Response:
         body = await _body(request, "tenant")

@@ -58,6 +58,8 @@ class Call:
     content_type: str
     scopes: frozenset[str] | None
     base_url: str
+    custom_domain: str | None = None
+    """What the header ``auth0-custom-domain`` names."""
 
     def body(self, shape: Shape) -> dict[str, Any]:
         """The body as an object that fits `shape`."""

@@ -65,6 +65,7 @@ class Received:
     content_type: str
     authorization: str | None
     base_url: str
+    custom_domain: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +214,7 @@ class Simulation:
             content_type=received.content_type,
             scopes=scopes,
             base_url=received.base_url,
+            custom_domain=received.custom_domain,
         )
         call.needs(*operation.scopes)
         if operation.sessions_api and not self._sessions_api:

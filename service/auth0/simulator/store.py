@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS clients (
 CREATE TABLE IF NOT EXISTS tokens (
     digest TEXT PRIMARY KEY, tenant TEXT, client_id TEXT, issued_at REAL, expires_at REAL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS custom_domains (
+    tenant TEXT, domain TEXT, position INTEGER, PRIMARY KEY (tenant, domain)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS connections (
     tenant TEXT, id TEXT, name TEXT, strategy TEXT, document TEXT,
     PRIMARY KEY (tenant, id), UNIQUE (tenant, name)
@@ -119,6 +122,7 @@ CREATE TABLE IF NOT EXISTS calls (
 """
 
 TENANT_TABLES = (
+    "custom_domains",
     "connections",
     "connection_clients",
     "users",

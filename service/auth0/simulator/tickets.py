@@ -12,6 +12,7 @@ from typing import Any
 from service.auth0.simulator import (
     changes,
     connections,
+    custom_domains,
     mails,
     membership,
     organizations,
@@ -57,7 +58,7 @@ def _create(call: Call) -> Answer:
         organization = organizations.required(world, body["organization_id"])
         if not membership.is_member(world, organization["id"], user_id):
             raise Refusal(status=400, message="The user is not a member of the organization")
-    ticket = issue(world, user_id, body, base_url=call.base_url)
+    ticket = issue(world, user_id, body, base_url=custom_domains.link_base(call))
     return Answer(status=201, body={"ticket": ticket})
 
 

@@ -5,7 +5,7 @@ Sources: Management API reference, `/users` and `/users-by-email`; docs on user 
 
 import json
 
-from service.auth0.simulator import changes, membership, profiles, search
+from service.auth0.simulator import changes, custom_domains, membership, profiles, search
 from service.auth0.simulator.errors import bad_query, unknown_user
 from service.auth0.simulator.operation import NO_CONTENT, Answer, Call, Operation, World
 from service.auth0.simulator.profiles import Profile
@@ -21,7 +21,9 @@ def required(world: World, user_id: str) -> Profile:
 
 
 def _create(call: Call) -> Answer:
-    return Answer(status=201, body=changes.create(call.world, call.body(changes.CREATE)))
+    body = call.body(changes.CREATE)
+    custom_domains.require_one(call)
+    return Answer(status=201, body=changes.create(call.world, body))
 
 
 def _get(call: Call) -> Answer:
