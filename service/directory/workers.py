@@ -237,21 +237,14 @@ def carry_on(
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
     """Applies scheduled events whose time has come, leavers first; returns how many. Several may do so
-    at once: a worker whom another transaction is about is left for the next time.
+    at once: a worker whom another transaction is about is left for the next time. Many of one
+    organization do not keep those of others waiting.
 
     One that fails stays for the next time and keeps no other from its turn; its error is raised
     where it was the only thing to do.
     """
-    due = (
-        select(t.schedule)
-        .where(t.schedule.c.due_at <= now)
-        .order_by(t.schedule.c.due_at, t.schedule.c.number, t.schedule.c.event_id)
-        .limit(limit)
-    )
-    leaves = t.schedule.c.type.in_(LEAVERS)
     rows = [
-        *transaction.execute(due.where(leaves)).all(),
-        *transaction.execute(due.where(~leaves)).all(),
+        row for leaves in (True, False) for row in _due_rows(transaction, now, limit, leaves=leaves)
     ]
     free = people.hold_keys_if_free(transaction, {_person(row) for row in rows})
     known: dict[str, Registered | None] = {}
@@ -273,6 +266,26 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
     if failure is not None and applied == 0:
         raise failure
     return applied
+
+
+def _due_rows(
+    transaction: Transaction, now: datetime, limit: int, *, leaves: bool
+) -> list[Row[Any]]:
+    """Those that are due first; and where there are more, as many of organizations that would have to
+    wait for them.
+    """
+    of_kind = t.schedule.c.type.in_(LEAVERS)
+    due = (
+        select(t.schedule)
+        .where(t.schedule.c.due_at <= now, of_kind if leaves else ~of_kind)
+        .order_by(t.schedule.c.due_at, t.schedule.c.number, t.schedule.c.event_id)
+        .limit(limit)
+    )
+    rows = list(transaction.execute(due))
+    if len(rows) == limit:
+        many_of = {row.organization for row in rows}
+        rows += transaction.execute(due.where(t.schedule.c.organization.not_in(many_of)))
+    return rows
 
 
 _ONE_BY_ONE: Final = 100
@@ -297,6 +310,7 @@ def _run_together(
     users = _find_many(transaction, persons)
     if len(rows) < 2:
         return set()
+    favour_indexes(transaction)
     try:
         with transaction.begin_nested():
             scheduled = inbox.are_scheduled(transaction, [row.event_id for row in rows])

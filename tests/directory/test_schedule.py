@@ -250,3 +250,23 @@ async def test_one_organizations_trouble_delays_no_others_plans(hoekstra: Custom
     await hoekstra.database.transact(lambda tx: organizations.apply(tx, sound, broken.now))
     await at(broken, 3)
     assert await broken.state_of(stuck) == "succeeded"
+
+
+async def test_many_that_are_due_of_one_organization_keep_no_other_waiting(
+    hoekstra: Customer,
+) -> None:
+    users = Connection(name="other-users")
+    other = await registered(hoekstra.database, Organization(name="other", connections=(users,)))
+    for number in range(12):
+        await hoekstra.hr("hired", f"w{number}", email=f"w{number}@hoekstra.example")
+        await hoekstra.hr("terminated", f"w{number}", at=days(30))
+    await other.hr("hired", "w1", email="ann@other.example")
+    await other.hr("terminated", "w1", at=days(30.5))
+    hoekstra.now = days(31)
+    await hoekstra.run_due(5)
+    assert not await other.is_in("w1")
+    left = [await hoekstra.is_in(f"w{number}") for number in range(12)]
+    assert left == [False] * 5 + [True] * 7
+    while await hoekstra.run_due(5):
+        pass
+    assert not any([await hoekstra.is_in(f"w{number}") for number in range(12)])
