@@ -46,6 +46,7 @@ from service.mail import Mailer
 from service.metrics import Metrics
 from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
+from service.provisioning.first_loads import FirstLoads, FirstLoadSettings
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
 from service.provisioning.perform import Performer
@@ -356,11 +357,20 @@ def _tenancy(
         on_call=count,
     )
     set_ups = SetUps(database=database, client=client, clock=clock, on_call=count)
+    first_loads = FirstLoads(
+        tenant.name,
+        database=database,
+        client=client,
+        clock=clock,
+        settings=FirstLoadSettings(threshold=settings.import_threshold),
+        on_call=lambda kind, verdict: metrics.auth0_calls.labels(tenant.name, kind, verdict).inc(),
+        on_rows=lambda result, rows: metrics.imported.labels(tenant.name, result).inc(rows),
+    )
     return Tenancy(
         tenant.name,
         database=database,
         client=client,
-        works=(lanes, set_ups),
+        works=(lanes, set_ups, first_loads),
         clock=clock,
         owner=owner,
         settings=TenancySettings(lease=settings.lease_seconds),

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     auth0_plan: Literal["free", "professional", "enterprise"] = "professional"
     auth0_background_share: float = Field(default=0.1, ge=0.01, le=1)
 
+    import_threshold: int = Field(default=500, ge=0)
+    """Accounts to be created in one connection from which on import jobs do it; 0: never."""
+
     smtp_host: str = ""
     smtp_port: int = 587
     smtp_user: str = ""

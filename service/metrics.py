@@ -50,6 +50,12 @@ class Metrics:
             ("tenant", "bucket"),
             registry=self.registry,
         )
+        self.imported = Counter(
+            "provisioner_imported_accounts",
+            "Accounts that import jobs were to create, by what came of each row",
+            ("tenant", "result"),
+            registry=self.registry,
+        )
         self.http_requests = Histogram(
             "provisioner_http_request_seconds",
             "Requests by door, method and status class",

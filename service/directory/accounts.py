@@ -59,6 +59,8 @@ class Account:
     leaver: bool
     attempts: int
     error: Mapping[str, Any] | None
+    import_id: str | None = None
+    """The import that has it: see service.directory.imports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -298,7 +298,14 @@ accounts = Table(
     _leaver,
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Document),
+    Column("import_id", String(36)),  # an import has it, and the lanes wait for that to end
     Column("modified_at", Instant, nullable=False),
+    Index(
+        "ix_accounts_import_id",
+        "import_id",
+        sqlite_where=text("import_id IS NOT NULL"),
+        postgresql_where=text("import_id IS NOT NULL"),
+    ),
     Index(
         "uq_accounts_identifier",
         "tenant",
@@ -315,6 +322,32 @@ accounts = Table(
         "due_at",
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
+    ),
+)
+
+# Accounts that are created together, by one users-import job of Auth0.
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(50), nullable=False),
+    Column("connection", Text, nullable=False),
+    Column("state", String(10), nullable=False),  # gathered, uploading, running, ended
+    Column("job", Text),  # Auth0's id of the job
+    Column("accounts", Integer, nullable=False, server_default=text("0")),
+    Column("since", Instant, nullable=False),  # how long the first of them was due
+    Column("uploads", Integer, nullable=False, server_default=text("0")),
+    Column("uploaded_at", Instant),
+    Column("looked_at", Instant),
+    Column("due_at", Instant),
+    Column("result", Document, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Index(
+        "ix_imports_open",
+        "tenant",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
     ),
 )
 

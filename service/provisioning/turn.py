@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from service.directory import accounts, leases, ledger, people
+from service.directory import accounts, imports, leases, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.inbox import Problem
@@ -82,6 +82,10 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
     account = accounts.lock(transaction, account_id)
     if account is None or account.due_at is None or account.due_at > now:
         return None
+    if account.import_id is not None:
+        account = imports.released(transaction, account, now)
+        if account is None:
+            return None
     observed = Observed.from_document(account.observed)
     if account.applied_revision > 0:  # else it is still being made
         observed = replace(observed, fresh=False)

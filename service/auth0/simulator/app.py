@@ -21,7 +21,7 @@ from service.auth0.simulator import control, custom_domains, exports, oauth, tic
 from service.auth0.simulator.connection_loss import drop, until_gone
 from service.auth0.simulator.errors import Refusal, reason_phrase
 from service.auth0.simulator.exchanges import Exchange, Observe
-from service.auth0.simulator.faults import Fault
+from service.auth0.simulator.faults import OF_JOBS, Fault
 from service.auth0.simulator.lag import Lag
 from service.auth0.simulator.limits import LIMITS, Bucket, Clock, Limits, Plan, RateLimiter
 from service.auth0.simulator.operation import Answer
@@ -132,6 +132,8 @@ class _Door:
         self, fault: Fault, response: Response | None, scope: Scope, receive: Receive
     ) -> Response | None:
         """What is left of an answer under a fault; None where the connection is gone."""
+        if fault.kind in OF_JOBS:
+            return response
         if fault.kind == "latency":
             if fault.after_commit:
                 await self._sleep(fault.seconds or 0.0)

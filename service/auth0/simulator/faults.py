@@ -12,7 +12,17 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-Kind = Literal["status", "latency", "drop-before", "drop-after-commit", "html-502", "hang"]
+Kind = Literal[
+    "status",
+    "latency",
+    "drop-before",
+    "drop-after-commit",
+    "html-502",
+    "hang",
+    "job-fails",
+    "job-hangs",
+]
+OF_JOBS = ("job-fails", "job-hangs")
 
 
 class FaultError(Exception):
@@ -28,7 +38,8 @@ class Fault:
         what was meant for them.
     kind: `status` answers `status` with `body` and `headers`; `latency` waits `seconds` and goes on; `drop-before` closes the
         connection instead of doing anything, `drop-after-commit` after doing it; `html-502` answers
-        a gateway's page; `hang` never answers, or closes the connection after `seconds`.
+        a gateway's page; `hang` never answers, or closes the connection after `seconds`;
+        `job-fails` lets the job that the call starts fail half-way, `job-hangs` lets it never end.
     after_commit: for `status`, `latency`, `html-502` and `hang`: do it first, then misbehave.
     times: how many calls it meets; None for all.
     probability: of meeting a call that matches.
@@ -49,7 +60,8 @@ class Fault:
     @property
     def commits(self) -> bool:
         """Whether the call takes effect although the caller may never know."""
-        return self.kind == "drop-after-commit" or self.after_commit or self.kind == "latency"
+        through = ("drop-after-commit", "latency", *OF_JOBS)
+        return self.after_commit or self.kind in through
 
     def matches(self, *, tenant: str, method: str, paths: tuple[str, ...], is_call: bool) -> bool:
         """Whether a request is meant. `paths` are the forms under which it may be named; `is_call`

@@ -1,5 +1,6 @@
 """The run of a users import: row by row, with the error rows Auth0 reports."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,15 @@ from service.auth0.simulator.shapes import EMAIL
 
 _UPSERTABLE = ("email_verified", "name", "given_name", "family_name", "nickname", "picture")
 _METADATA = ("app_metadata", "user_metadata")
-_IGNORED = ("password_hash", "custom_password_hash")
-_KNOWN = frozenset({"email", "user_id", "username", "blocked", *_UPSERTABLE, *_METADATA, *_IGNORED})
+_HASHES = ("password_hash", "custom_password_hash")
+_KNOWN = frozenset(
+    {"email", "user_id", "username", "blocked", "mfa_factors", *_UPSERTABLE, *_METADATA, *_HASHES}
+)
+_BCRYPT = re.compile(r"\$2[ab]\$(0[4-9]|1[0-9]|2[0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_ALGORITHMS = frozenset(
+    {"argon2", "bcrypt", "hmac", "ldap", "md4", "md5", "sha1", "sha256", "sha512", "pbkdf2"}
+    | {"scrypt"}
+)
 
 
 def run(
@@ -66,6 +74,26 @@ def _problem(row: Any) -> dict[str, str] | None:
         return {
             "code": "OBJECT_ADDITIONAL_PROPERTIES",
             "message": f"Additional properties not allowed: {','.join(unknown)}",
+        }
+    return _problem_of_hash(row)
+
+
+def _problem_of_hash(row: Mapping[str, Any]) -> dict[str, str] | None:
+    """One hash at most: bcrypt as it is, any other with its algorithm."""
+    bcrypt, custom = row.get("password_hash"), row.get("custom_password_hash")
+    if bcrypt is not None and custom is not None:
+        return {"code": "INVALID_FORMAT", "message": "Give one password hash", "path": _HASHES[1]}
+    if bcrypt is not None and not (isinstance(bcrypt, str) and _BCRYPT.fullmatch(bcrypt)):
+        return {"code": "INVALID_FORMAT", "message": "No bcrypt hash", "path": _HASHES[0]}
+    if custom is None:
+        return None
+    hashed = custom.get("hash") if isinstance(custom, dict) else None
+    value = hashed.get("value") if isinstance(hashed, dict) else None
+    if not isinstance(value, str) or custom.get("algorithm") not in _ALGORITHMS:
+        return {
+            "code": "INVALID_FORMAT",
+            "message": "A custom hash has an algorithm and hash.value",
+            "path": _HASHES[1],
         }
     return None
 

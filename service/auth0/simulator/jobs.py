@@ -20,6 +20,8 @@ from service.auth0.simulator.store import new_id, timestamp
 MOST_BYTES = 512_000
 MOST_ACTIVE = 2
 LINK_LIFETIME = 60.0
+LIFETIME = 86_400.0
+TIMEOUT = 7_200.0
 MOST_CSV_FIELDS = 30
 
 _VERIFY = {
@@ -43,14 +45,26 @@ _EXPORT = {
 
 
 def settle(world: World) -> None:
-    """Run the tenant's jobs that are due."""
+    """Run the tenant's jobs that are due, end those that take too long, forget the old ones."""
+    world.run("DELETE FROM jobs WHERE tenant = ? AND created_at <= ?", world.now - LIFETIME)
+    for row in world.rows(
+        "SELECT * FROM jobs WHERE tenant = ? AND status = 'pending' AND created_at <= ?",
+        world.now - TIMEOUT,
+    ):
+        _complete(world, row["id"], json.loads(row["document"]), status="failed")
     for row in world.rows(
         "SELECT * FROM jobs WHERE tenant = ? AND status = 'pending' AND due <= ? ORDER BY due",
         world.now,
     ):
         document = json.loads(row["document"])
         if row["type"] == "users_import":
-            summary, errors = imports.run(world, document, json.loads(row["input"]))
+            rows = json.loads(row["input"])
+            fails = document.pop("fails", False)
+            if fails:
+                imports.run(world, document, rows[: len(rows) // 2])
+                _complete(world, row["id"], document, status="failed")
+                continue
+            summary, errors = imports.run(world, document, rows)
             document["summary"] = summary
             _complete(world, row["id"], document, errors=errors)
         else:
@@ -64,14 +78,30 @@ def _complete(
     *,
     errors: list[dict[str, Any]] | None = None,
     output: str | None = None,
+    status: str = "completed",
 ) -> None:
     # A job with bad rows still ends as completed.
-    document.update({"status": "completed", "percentage_done": 100, "time_left_seconds": 0})
+    if status == "completed":
+        document.update({"percentage_done": 100, "time_left_seconds": 0})
+    document["status"] = status
     world.db.execute(
-        "UPDATE jobs SET status = 'completed', document = ?, errors = ?, output = ?, input = NULL"
+        "UPDATE jobs SET status = ?, document = ?, errors = ?, output = ?, input = NULL"
         " WHERE tenant = ? AND id = ?",
-        (json.dumps(document), json.dumps(errors or []), output, world.tenant, job_id),
+        (status, json.dumps(document), json.dumps(errors or []), output, world.tenant, job_id),
     )
+
+
+def spoil(world: World, job: Any, kind: str) -> None:
+    """Let the job that was just started fail half-way, or never end before its timeout."""
+    if not isinstance(job, dict) or "id" not in job:
+        return
+    if kind == "job-hangs":
+        world.run("UPDATE jobs SET due = 9e18 WHERE tenant = ? AND id = ?", job["id"])
+    else:
+        world.db.execute(
+            "UPDATE jobs SET document = ? WHERE tenant = ? AND id = ?",
+            (json.dumps({**job, "fails": True}), world.tenant, job["id"]),
+        )
 
 
 def _start(

@@ -168,6 +168,8 @@ class Simulation:
         try:
             with self.world(received.tenant) as world:
                 answer = self._execute(world, received, found, verdict)
+                if fault is not None and fault.kind in faults.OF_JOBS:
+                    jobs.spoil(world, answer.body, fault.kind)
                 _log(world, received, answer.status, group, fault)
         except Refusal as refusal:
             answer = Answer(status=refusal.status, body=refusal.body())

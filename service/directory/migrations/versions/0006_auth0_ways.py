@@ -13,6 +13,8 @@ _INSTANT = sa.DateTime(timezone=True)
 _DOCUMENT = sa.JSON(none_as_null=True).with_variant(
     postgresql.JSONB(none_as_null=True), "postgresql"
 )
+_IMPORTED = sa.text("import_id IS NOT NULL")
+_IMPORTING = sa.text("ended_at IS NULL")
 
 
 def upgrade() -> None:
@@ -24,6 +26,7 @@ def upgrade() -> None:
     op.add_column("effects", sa.Column("ended", sa.String(10)))
     op.execute("UPDATE effects SET kind = 'ticket' WHERE kind = 'invitation'")
     _set_ups()
+    _imports()
 
 
 def _set_ups() -> None:
@@ -63,4 +66,39 @@ def _set_ups() -> None:
         sa.Column("began_at", _INSTANT, nullable=False),
         sa.Column("ended_at", _INSTANT),
         sa.Column("modified_at", _INSTANT, nullable=False),
+    )
+
+
+def _imports() -> None:
+    op.add_column("accounts", sa.Column("import_id", sa.String(36)))
+    op.create_index(
+        "ix_accounts_import_id",
+        "accounts",
+        ["import_id"],
+        sqlite_where=_IMPORTED,
+        postgresql_where=_IMPORTED,
+    )
+    op.create_table(
+        "imports",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("tenant", sa.String(50), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("job", sa.Text()),
+        sa.Column("accounts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("since", _INSTANT, nullable=False),
+        sa.Column("uploads", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("uploaded_at", _INSTANT),
+        sa.Column("looked_at", _INSTANT),
+        sa.Column("due_at", _INSTANT),
+        sa.Column("result", _DOCUMENT, nullable=False),
+        sa.Column("created_at", _INSTANT, nullable=False),
+        sa.Column("ended_at", _INSTANT),
+    )
+    op.create_index(
+        "ix_imports_open",
+        "imports",
+        ["tenant"],
+        sqlite_where=_IMPORTING,
+        postgresql_where=_IMPORTING,
     )
