@@ -155,7 +155,7 @@ def verdicts(
     for each in held:
         row = row_of(each)
         keys = (str(row["user_id"]).lower(), str(row["email"]).lower())
-        found[each.id] = next((named[key] for key in keys if key in named), others)
+        found[each.id] = named.get(keys[0]) or named.get(keys[1]) or others
     return found
 
 
