@@ -32,6 +32,7 @@ RESCINDS: Final[Mapping[str, frozenset[str]]] = {
     "worker.termination_rescinded": frozenset({"worker.terminated"}),
 }
 """What a rescission takes back, where it is still scheduled."""
+_LETS_IN: Final = RESCINDS["worker.hire_rescinded"]
 
 TYPES: Final = frozenset(STATUS_AFTER) | {"worker.changed", "worker.snapshot"}
 SNAPSHOT_COMPLETED: Final = "worker.snapshot_completed"
@@ -99,11 +100,14 @@ def is_newer(order: Order, than: Order | None) -> bool:
 class Said:
     """The newest words on an employment. ``order``: of the one on its status; ``leave``: ``[on leave,
     order]``, which never brings back who is out: HR systems end a leaver's leave, too.
+    ``rescinded``: the order of the rescission, by its type, if it is that word or newer: then it took
+    back what was only planned. Older words of what it takes back do not count, all others do.
     """
 
     status: Status | None = None
     order: Order | None = None
     leave: list[Any] | None = None
+    rescinded: Mapping[str, Order] = field(default_factory=dict[str, Order])
 
     @property
     def standing(self) -> Status | None:
@@ -118,9 +122,39 @@ class Said:
             if not is_newer(order, self.leave[1] if self.leave else None):
                 return None
             return replace(self, leave=[event.status == "on_leave", order])
-        if not is_newer(order, self.order):
+        if self.takes_back(event, order):
             return None
-        return replace(self, status=event.status, order=order)
+        if not is_newer(order, self.order):
+            # A hire is not made moot by the rescission of its end: both say in.
+            rescission = self.rescinded.get("worker.termination_rescinded")
+            is_confirmed = rescission is not None and rescission == self.order
+            return self if event.type in _LETS_IN and is_confirmed else None
+        newer = {name: by for name, by in self.rescinded.items() if is_newer(by, order)}
+        if event.type in RESCINDS:
+            newer[event.type] = order
+        return replace(self, status=event.status, order=order, rescinded=newer)
+
+    def rescinding(self, event: WorkerEvent, order: Order) -> Said:
+        """This, with a rescission noted that takes back only what was planned."""
+        if not is_newer(order, self.rescinded.get(event.type)):
+            return self
+        return replace(self, rescinded={**self.rescinded, event.type: order})
+
+    def takes_back(self, event: WorkerEvent, order: Order) -> bool:
+        """Whether a newer rescission was heard of what this event says, or of the hire before it."""
+        if any(
+            event.type in RESCINDS[name] and not is_newer(order, by)
+            for name, by in self.rescinded.items()
+        ):
+            return True
+        unhired = self.rescinded.get("worker.hire_rescinded")
+        return (
+            self.status is None
+            and self.leave is None
+            and unhired is not None
+            and event.status in OUT
+            and not is_newer(order, unhired)
+        )
 
     def since(self, whole: Said) -> Said:
         """What is left of this where a word on all of a person's employments replaces older ones."""
@@ -132,7 +166,8 @@ class Said:
             and is_newer(self.leave[1], whole.leave[1] if whole.leave else None)
         ):
             kept = replace(kept, leave=None)
-        return kept
+        newer = {name: by for name, by in self.rescinded.items() if is_newer(by, whole.order)}
+        return kept if newer == self.rescinded else replace(kept, rescinded=newer)
 
     def within(self, whole: Said) -> Said:
         """This, with what was said of all where nothing newer was said of this one."""
@@ -165,38 +200,40 @@ class Employment:
         if event.employment_id is None:
             whole = self.whole.after(event, order)
             return None if whole is None else _employment(whole, self.named)
+        if event.kind == "status" and self.whole.takes_back(event, order):
+            return None
         said = self.named.get(event.employment_id, Said()).after(event, order)
         if said is None or said.since(self.whole) != said:
             return None
         return _employment(self.whole, {**self.named, event.employment_id: said})
 
-    def rescinded_after(self, event: WorkerEvent, order: Order) -> Employment:
-        """What holds after a change that was only planned has been rescinded: the same as before.
+    def rescinded_after(
+        self, event: WorkerEvent, order: Order, *, planned: bool, begins: bool
+    ) -> Employment | None:
+        """What holds after a rescission. Of a change that was only ``planned``: the same as before.
 
         But of a termination that had come about when its date was moved, both are taken back: else
-        it would depend on the hour whether the person is in.
+        it would depend on the hour whether the person is in. Not where a hire is planned before
+        (``begins``): then it is the end of that hire, which is to come as planned.
         """
-        lifted = self.after(event, order)
-        if event.type == "worker.termination_rescinded" and self._has_ended(event) and lifted:
-            return lifted
-        return self._unchanged_after(event, order)
+        ends = event.type == "worker.termination_rescinded"
+        if planned:
+            stays = begins or not (ends and self._of(event) == "terminated")
+        else:
+            stays = begins and ends and self._of(event) is None
+        return self._rescinding(event, order) if stays else self.after(event, order)
 
-    def _has_ended(self, event: WorkerEvent) -> bool:
+    def _of(self, event: WorkerEvent) -> Status | None:
+        """The status of the employment that an event speaks of."""
         if event.employment_id is None:
-            return self.status == "terminated"
-        said = self.named.get(event.employment_id, Said())
-        return said.within(self.whole).standing == "terminated"
+            return self.status
+        return self.named.get(event.employment_id, Said()).within(self.whole).standing
 
-    def _unchanged_after(self, event: WorkerEvent, order: Order) -> Employment:
-        if event.employment_id is not None:
-            said = self.named.get(event.employment_id, Said())
-            return replace(
-                self, named={**self.named, event.employment_id: replace(said, order=order)}
-            )
-        if self.named:
-            named = {name: replace(said, order=order) for name, said in self.named.items()}
-            return replace(self, named=named)
-        return replace(self, whole=replace(self.whole, order=order))
+    def _rescinding(self, event: WorkerEvent, order: Order) -> Employment:
+        if event.employment_id is None:
+            return replace(self, whole=self.whole.rescinding(event, order))
+        said = self.named.get(event.employment_id, Said()).rescinding(event, order)
+        return replace(self, named={**self.named, event.employment_id: said})
 
 
 _MOST_IN: Final[Sequence[Status]] = get_args(Status)
@@ -221,11 +258,26 @@ def displaces(newer: WorkerEvent, older: WorkerEvent, at: datetime) -> bool:
     assert older.effective_at is not None
     if not _covers(newer, older):
         return False
+    if newer.type == "worker.termination_rescinded" and older.type in _LETS_IN:
+        return False
     return newer.type == older.type or rescinds(newer, older) or older.effective_at >= at
 
 
 def rescinds(newer: WorkerEvent, older: WorkerEvent) -> bool:
     return older.type in RESCINDS.get(newer.type, frozenset()) and _covers(newer, older)
+
+
+def lets_in(newer: WorkerEvent, older: WorkerEvent) -> bool:
+    """Whether what is planned is a hire of the employment that a newer event speaks of."""
+    return older.type in _LETS_IN and _covers(newer, older)
+
+
+def follows(newer: WorkerEvent, older: WorkerEvent, at: datetime) -> bool:
+    """Whether what is planned belongs to a hire ``at`` that a newer event rescinds: its end, say."""
+    assert older.effective_at is not None
+    return (
+        newer.type == "worker.hire_rescinded" and _covers(newer, older) and older.effective_at >= at
+    )
 
 
 def _covers(newer: WorkerEvent, older: WorkerEvent) -> bool:

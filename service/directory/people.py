@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -168,19 +168,32 @@ def employment_of(user: User) -> Employment:
     """What HR has said so far of a user's employments."""
     status = cast("Status | None", user.employment)
     named = dict(user.employments or {})
+    rescinded: Mapping[str, Order] = {}
     if _WHOLE in named:
-        status = named.pop(_WHOLE)[0]
+        whole = _said_in(named.pop(_WHOLE))
+        status, rescinded = whole.status, whole.rescinded
     elif user.employment_order is None:
         status = None
     elif status == "on_leave":
         status = "active"
     return Employment(
-        whole=Said(status=status, order=user.employment_order, leave=user.leave),
-        named={
-            name: Said(status=said[0], order=said[1], leave=said[2] if len(said) > 2 else None)
-            for name, said in named.items()
-        },
+        whole=Said(
+            status=status, order=user.employment_order, leave=user.leave, rescinded=rescinded
+        ),
+        named={name: _said_in(said) for name, said in named.items()},
     )
+
+
+def _said_in(entry: Sequence[Any]) -> Said:
+    """From ``[status, order, leave, rescinded]``, of which the last two may be missing."""
+    status, order, leave, rescinded = [*entry, None, None][:4]
+    return Said(status=status, order=order, leave=leave, rescinded=rescinded or {})
+
+
+def _entry_of(said: Said, leave: list[Any] | None) -> list[Any]:
+    if said.rescinded:
+        return [said.status, said.order, leave, dict(said.rescinded)]
+    return [said.status, said.order, *([leave] if leave is not None else [])]
 
 
 def changes_by(
@@ -211,15 +224,13 @@ EMPLOYMENT: Final = ("employment", "employment_order", "leave", "employments")
 def columns_of(employment: Employment) -> dict[str, Any]:
     """What a user's row holds of it: all of ``EMPLOYMENT``."""
     whole = employment.whole
-    named = {
-        name: [said.status, said.order, *([said.leave] if said.leave is not None else [])]
-        for name, said in employment.named.items()
-    }
+    named = {name: _entry_of(said, said.leave) for name, said in employment.named.items()}
+    is_said = bool(named or whole.rescinded)
     return {
         "employment": employment.status,
         "employment_order": whole.order,
-        "leave": whole.leave,
-        "employments": {_WHOLE: [whole.status, whole.order], **named} if named else None,
+        "leave": whole.leave,  # a column of its own
+        "employments": {_WHOLE: _entry_of(whole, None), **named} if is_said else None,
     }
 
 

@@ -6,6 +6,7 @@ Whoever changes a worker's calendar holds the worker's key (people.hold_key).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +18,16 @@ from service.directory.database import Transaction
 from service.directory.dialect import among
 from service.directory.many import LookUp
 from service.people import User
-from service.workers import Order, WorkerEvent, displaces, is_newer, rescinds
+from service.workers import (
+    RESCINDS,
+    Order,
+    WorkerEvent,
+    displaces,
+    follows,
+    is_newer,
+    lets_in,
+    rescinds,
+)
 
 
 def plan(
@@ -65,6 +75,16 @@ def plan(
     inbox.pass_through(transaction, event_id, "scheduled", now=now)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Displaced:
+    """What an event found on the calendar. ``planned``: just what it rescinds; ``begins``: a hire that
+    is still to come, before that.
+    """
+
+    planned: bool = False
+    begins: bool = False
+
+
 def displace_planned(
     transaction: Transaction,
     organization: str,
@@ -72,20 +92,42 @@ def displace_planned(
     event_id: str,
     order: Order,
     now: datetime,
-) -> bool:
-    """Takes what an event displaces off the calendar.
+) -> Displaced:
+    """Takes what an event displaces off the calendar."""
+    older = _older(transaction, organization, event, order)
+    rescinded = [row for row in older if rescinds(event, event_of(row))]
+    if rescinded:
+        first = rescinded[0].due_at
+        gone = [row for row in older if row in rescinded or follows(event, event_of(row), first)]
+    else:
+        gone = [row for row in older if displaces(event, event_of(row), now)]
+    for row in gone:
+        _displace(transaction, row, event, event_id, now)
+    until = rescinded[-1].due_at if rescinded else None
+    begins = any(
+        row not in gone and lets_in(event, event_of(row)) and (until is None or row.due_at <= until)
+        for row in older
+    )
+    return Displaced(planned=bool(rescinded), begins=begins)
 
-    True where the event was the rescission of just that: then the status stays as it is.
-    """
-    older = [
+
+def takes_back(
+    transaction: Transaction, organization: str, event: WorkerEvent, order: Order
+) -> bool:
+    """Whether an event rescinds what is planned: that it does at once, whatever day it names."""
+    return event.type in RESCINDS and any(
+        rescinds(event, event_of(row)) for row in _older(transaction, organization, event, order)
+    )
+
+
+def _older(
+    transaction: Transaction, organization: str, event: WorkerEvent, order: Order
+) -> list[Row[Any]]:
+    return [
         row
         for row in _scheduled(transaction, organization, event)
         if is_newer(order, row.worker_event["order"])
     ]
-    rescinded = [row for row in older if rescinds(event, event_of(row))]
-    for row in rescinded or [row for row in older if displaces(event, event_of(row), now)]:
-        _displace(transaction, row, event, event_id, now)
-    return bool(rescinded)
 
 
 def _displace(

@@ -39,7 +39,7 @@ from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
 from service.people import User, identifier_of, is_wanted, worker_key
-from service.workers import LEAVERS, SNAPSHOT_COMPLETED, Order, WorkerEvent
+from service.workers import LEAVERS, RESCINDS, SNAPSHOT_COMPLETED, Order, WorkerEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,14 +209,15 @@ def _ending(each: Refusal, admission: Admission) -> Ending:
 def _settle(transaction: Transaction, heard: Heard) -> None:
     """One event by itself, after all that went before it."""
     user = _find(transaction, heard.registered.organization, heard.event.worker_id)
-    if heard.is_ahead:
+    organization, event, order = heard.person[0], heard.event, heard.order
+    if heard.is_ahead and not plans.takes_back(transaction, organization, event, order):
         plans.plan(
             transaction,
-            heard.person[0],
+            organization,
             user,
-            heard.event,
+            event,
             heard.event_id,
-            heard.order,
+            order,
             heard.now,
         )
     else:
@@ -429,19 +430,14 @@ def _nearness(user: User) -> tuple[bool, bool, bool, str]:
 
 def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
     registered, event, event_id = heard.registered, heard.event, heard.event_id
-    organization, order, now = heard.person[0], heard.order, heard.now
+    order, now = heard.order, heard.now
     user = user or _create(transaction, heard)
     if user.id != heard.user_id or not heard.is_attributed:
         inbox.attribute(transaction, event_id, user.id)
     was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
     changes, late = people.changes_by(user, event, order, now)
-    if (
-        event.kind != "attributes"
-        and not late
-        and plans.displace_planned(transaction, organization, event, event_id, order, now)
-    ):
-        employment = people.employment_of(user).rescinded_after(event, order)
-        changes |= people.columns_of(employment)
+    if event.kind != "attributes" and not late:
+        changes |= _displacing(transaction, heard, user)
     user = people.change(transaction, user.id, last_event_id=event_id, **changes)
     if late and not _is_first_address(user, registered):
         # It has ended, but what it was first to name counts: an address is followed, as ever.
@@ -460,6 +456,20 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
         spoke="hr" if event.kind != "attributes" and not late else None,
         immediate=event.immediate,
     )
+
+
+def _displacing(transaction: Transaction, heard: Heard, user: User) -> dict[str, Any]:
+    """Takes what an event displaces off the calendar. What that makes of its word on employment."""
+    event, order = heard.event, heard.order
+    found = plans.displace_planned(
+        transaction, heard.person[0], event, heard.event_id, order, heard.now
+    )
+    if event.type not in RESCINDS:
+        return {}
+    employment = people.employment_of(user).rescinded_after(
+        event, order, planned=found.planned, begins=found.begins
+    )
+    return people.columns_of(employment) if employment is not None else {}
 
 
 def _is_first_address(user: User, registered: Registered) -> bool:
