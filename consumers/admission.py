@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from service.directory import inbox, organizations, workers
+from service.directory import inbox, organizations, windingup, workers
 from service.directory.database import Database, Transaction, Work, is_unavailable
 from service.directory.inbox import Admission, EventState, Problem, Received
 from service.directory.workers import Delivery, Refusal
@@ -109,6 +109,8 @@ def _accept(transaction: Transaction, inputs: Sequence[Input]) -> list[Admission
             asked.append(_refusal(each))
         elif (registered := known[each.organization]) is None:
             asked.append(_refusal(_unknown_organization(each)))
+        elif registered.decommissioned:
+            asked.append(_refusal(_ended_organization(each)))
         else:
             asked.append(
                 Delivery(
@@ -139,6 +141,16 @@ def _unknown_organization(each: Understood | Thin) -> NotUnderstood:
             code="unknown_organization",
             message="There is no such organization: declare it, then replay the event.",
         ),
+        received=each.received,
+    )
+
+
+def _ended_organization(each: Understood | Thin) -> NotUnderstood:
+    """Its source, which may speak for others, too, has done nothing wrong."""
+    return NotUnderstood(
+        organization=each.organization,
+        ended="discarded",
+        problem=windingup.ENDED,
         received=each.received,
     )
 

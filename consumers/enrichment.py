@@ -20,7 +20,7 @@ from consumers.admission import input_problem, must_wait, transact
 from consumers.faults import place_of
 from consumers.fetching import NoAnswer, ask, http_client
 from service.clock import Clock, pause
-from service.directory import enrichments, inbox, organizations, workers
+from service.directory import enrichments, inbox, organizations, windingup, workers
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.enrichments import Wanted
 from service.directory.inbox import Event, Problem
@@ -272,8 +272,11 @@ def _carry_on(
         return
     event = inbox.get(transaction, wanted.event_id)
     assert event is not None
-    reading = again(transaction, event, fetched)
     registered = organizations.find(transaction, wanted.organization)
+    if registered is not None and registered.decommissioned:
+        inbox.finish_many(transaction, [windingup.ending(wanted.event_id, now)])
+        return
+    reading = again(transaction, event, fetched)
     problem, ended = reading.problem, reading.ended
     if without is not None and not reading.is_enough:
         problem = without

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from service.directory import audit, fanouts, inbox, intent, organizations, people
+from service.directory import audit, fanouts, inbox, intent, organizations, people, windingup
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Received
@@ -118,6 +118,7 @@ def decommission(
         .values(revoked_at=now)
     )
     event_id = _admit(transaction, DECOMMISSION, name, now)
+    ended = windingup.wind_up(transaction, name, now)
     accounts = touch_organization(transaction, name, event_id=event_id, now=now)
     audit.record(
         transaction,
@@ -126,7 +127,12 @@ def decommission(
         now=now,
         organization=name,
         subject=name,
-        detail={"event": event_id, "accounts": accounts, "tokens": revoked.rowcount},
+        detail={
+            "event": event_id,
+            "accounts": accounts,
+            "tokens": revoked.rowcount,
+            "ended": ended,
+        },
     )
     return Decommissioned(event_id=event_id, accounts=accounts, tokens=revoked.rowcount)
 

@@ -24,6 +24,7 @@ from service.directory import (
     people,
     plans,
     snapshots,
+    windingup,
 )
 from service.directory import tables as t
 from service.directory.admissions import Arrival, admit_many
@@ -304,7 +305,11 @@ def _run_together(
     now: datetime,
 ) -> set[str]:
     """Applies what takes the usual course; returns the ids. Where one of them fails, none was applied."""
-    living = {row.organization: each for row in rows if (each := known[row.organization])}
+    living = {
+        row.organization: each
+        for row in rows
+        if (each := known[row.organization]) and not each.decommissioned
+    }
     rows = [row for row in rows if row.organization in living]
     # All users before what a leaver holds of the organization: see service.directory.leavers.
     persons = {_person(row): living[row.organization].organization for row in rows}
@@ -355,6 +360,8 @@ def _run(
         return False
     if registered is None:
         inbox.finish(transaction, row.event_id, "cancelled", now=now)
+    elif registered.decommissioned:
+        inbox.finish_many(transaction, [windingup.ending(row.event_id, now)])
     elif inbox.resume(transaction, row.event_id):
         event = plans.event_of(row)
         heard = _resumed(registered, event, row.event_id, row.worker_event["order"], now)

@@ -4,7 +4,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from consumers.admission import Understood
-from consumers.storing import store
+from consumers.storing import Fuse, store
+from service.directory import locks
 from service.directory.database import Database
 from service.directory.inbox import Received
 from service.workers import WorkerEvent
@@ -37,3 +38,14 @@ async def test_an_input_that_meets_a_constraint_each_time_stops_at_itself(
     assert stored.count == 1
     assert isinstance(stored.stopped_by, IntegrityError)
     assert [event.offset for event in await events_of(database)] == [7]
+
+
+async def test_events_of_an_organization_that_has_ended_end_at_once_and_are_no_dead_letters(
+    database: Database,
+) -> None:
+    await database.transact(lambda tx: locks.decommission(tx, "acme", actor="ops", now=START))
+    stored = await store(database, [hired("w1", 7)], Fuse(source="hr", limit=1))
+    assert (stored.count, stored.stopped_by) == (1, None)
+    (event,) = [each for each in await events_of(database) if each.door == "kafka"]
+    assert (event.state, event.organization) == ("discarded", "acme")
+    assert (event.error or {})["code"] == "organization_decommissioned"
