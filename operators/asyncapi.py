@@ -61,6 +61,7 @@ _LETTER: Final[Mapping[str, str]] = {
     "dlq-service-version": "The program that gave up.",
     "dlq-mapping-version": "The declared mapping that read it: `name@3`.",
     "dlq-replay-of": "The event that it replays.",
+    "dlq-replay-count": "How many replays of the record there were, with this one.",
     "dlq-value-omitted": "`true` where the broker refused the size; the bytes are in the database.",
 }
 

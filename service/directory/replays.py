@@ -277,12 +277,24 @@ def _found(transaction: Transaction, event_id: str) -> Event:
 
 def origin(transaction: Transaction, event: Event) -> Event:
     """The event that a chain of replays began with: its bytes are what is read."""
+    return _back(transaction, event)[-1]
+
+
+def chain(transaction: Transaction, event_id: str) -> list[Event]:
+    """An event, what it replays, and so on back to the input that came from outside."""
+    event = inbox.get(transaction, event_id)
+    return _back(transaction, event) if event is not None else []
+
+
+def _back(transaction: Transaction, event: Event) -> list[Event]:
+    events = [event]
     while event.type == REPLAY and event.causation_id is not None:
         earlier = inbox.get(transaction, event.causation_id)
         if earlier is None:
             break
         event = earlier
-    return event
+        events.append(event)
+    return events
 
 
 def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | None:

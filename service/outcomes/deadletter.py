@@ -38,17 +38,28 @@ class DeadLetter:
         )
 
 
-def dead_letter(event: Event, outcome: Outcome, *, group: str, service_version: str) -> DeadLetter:
-    """The dead letter of ``event``, which ``outcome`` ended."""
-    headers = [(str(name), _decoded(value)) for name, value in event.headers]
+def dead_letter(
+    event: Event,
+    outcome: Outcome,
+    *,
+    group: str,
+    service_version: str,
+    origin: Event | None = None,
+    replays: int = 0,
+) -> DeadLetter:
+    """The dead letter of ``event``, which ``outcome`` ended. ``origin``: the event that came from Kafka,
+    where this is a replay of it, the how manieth ``replays`` says.
+    """
+    came = origin or event
+    headers = [(str(name), _decoded(value)) for name, value in came.headers]
     timestamp: bytes | None = None
     if headers and headers[-1][0] == RECORD_TIMESTAMP:
         timestamp = headers.pop()[1]
     error: Mapping[str, Any] = outcome.data.get("error") or {}
     said: dict[str, object] = {
-        "dlq-original-topic": event.topic,
-        "dlq-original-partition": event.partition,
-        "dlq-original-offset": event.offset,
+        "dlq-original-topic": came.topic,
+        "dlq-original-partition": came.partition,
+        "dlq-original-offset": came.offset,
         "dlq-original-timestamp": timestamp.decode() if timestamp else None,
         "dlq-group": group,
         "dlq-event-id": event.id,
@@ -63,16 +74,17 @@ def dead_letter(event: Event, outcome: Outcome, *, group: str, service_version: 
         "dlq-mapping-version": event.mapping,
         # Of an id that was used before, the cause is that event, and this one no replay of it.
         "dlq-replay-of": None if error.get("code") == REUSED else event.causation_id,
+        "dlq-replay-count": replays or None,
         # Where other tools look for it.
-        "kafka_dlt-original-topic": event.topic,
-        "kafka_dlt-original-partition": event.partition,
-        "kafka_dlt-original-offset": event.offset,
+        "kafka_dlt-original-topic": came.topic,
+        "kafka_dlt-original-partition": came.partition,
+        "kafka_dlt-original-offset": came.offset,
         "kafka_dlt-original-timestamp": timestamp.decode() if timestamp else None,
         "kafka_dlt-original-consumer-group": group,
         **_trace(event, headers),
     }
     added = [(name, str(value).encode()) for name, value in said.items() if value is not None]
-    return DeadLetter(key=event.key, value=event.body, headers=[*headers, *added])
+    return DeadLetter(key=came.key, value=came.body, headers=[*headers, *added])
 
 
 def _trace(event: Event, headers: Sequence[Header]) -> dict[str, str | None]:

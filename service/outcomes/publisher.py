@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from service.clock import Clock, pause
-from service.directory import inbox, outbox, shards
+from service.directory import outbox, replays, shards
 from service.directory.database import Database
 from service.directory.outbox import Outcome
 from service.kafka import KafkaConnection, create_missing_topics
@@ -229,18 +229,20 @@ class Publisher:
         return sending
 
     async def _dead_letter(self, outcome: Outcome) -> DeadLetter | None:
-        """For events that came from Kafka and ended where an operator must look."""
+        """For events that came from Kafka, and replays of them, that ended where an operator must look."""
         event_id = outcome.event_id
         if outcome.type not in TYPES or event_id is None:
             return None
-        event = await self._database.read(lambda transaction: inbox.get(transaction, event_id))
-        if event is None or event.topic is None:
+        chain = await self._database.read(lambda transaction: replays.chain(transaction, event_id))
+        if not chain or chain[-1].topic is None:
             return None
         letter = dead_letter(
-            event,
+            chain[0],
             outcome,
             group=self._settings.group,
             service_version=self._settings.service_version,
+            origin=chain[-1],
+            replays=len(chain) - 1,
         )
         return letter.without_value() if event_id in self._too_large else letter
 

@@ -13,15 +13,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
+from consumers.admission import input_problem
 from consumers.cloudevents import MAX_BYTES
 from consumers.kafka import as_record
 from consumers.mappings.canonical import canonical
 from consumers.records import Route, read
 from consumers.storing import store
 from service.clock import SystemClock
-from service.directory import outbox
+from service.directory import outbox, replays
 from service.directory.database import Database, Work
+from service.directory.inbox import Event
 from service.directory.outbox import Outcome
+from service.directory.replays import Reading
 from service.kafka import KafkaConnection, create_missing_topics
 from service.outcomes.data import UserUpdated
 from service.outcomes.publisher import Publisher, PublisherSettings
@@ -235,6 +238,31 @@ async def test_dead_letter_is_the_record_as_it_came_and_says_why(
     assert said["dlq-reason"] == b"malformed_json"
     assert said["dlq-group"] == b"intake"
     assert said["dlq-event-id"].decode() == ending.event_id
+
+
+async def test_a_replay_that_fails_again_leaves_a_dead_letter_of_its_own(
+    database: Database, settings: PublisherSettings
+) -> None:
+    await refuse(database, b"{not json", headers=[("x-note", b"\xff")])
+    first = (await outcomes_of(database))[-1].event_id
+    assert first is not None
+
+    def unusable(event: Event, *_: object) -> Reading:
+        problem = input_problem("malformed_json", "No JSON.")
+        return Reading(organization=event.organization, problem=problem)
+
+    again = await database.transact(
+        lambda tx: replays.replay(tx, first, read=unusable, actor="ops", now=START)
+    )
+    assert again.verdict == "failed"
+    async with running(publisher_of(database, settings)):
+        await all_published(database)
+    letters = await everything_on(settings, settings.deadletters_topic)
+    assert [(each.key, each.value) for each in letters] == [(b"w-1", b"{not json")] * 2
+    headers = [dict(each.headers) for each in letters]
+    assert [each["x-note"] for each in headers] == [b"\xff"] * 2
+    assert [each["dlq-event-id"].decode() for each in headers] == [first, again.replay_id]
+    assert [each.get("dlq-replay-of") for each in headers] == [None, first.encode()]
 
 
 async def test_outcomes_of_other_doors_leave_no_dead_letter(

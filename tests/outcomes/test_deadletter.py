@@ -93,6 +93,33 @@ def test_a_trace_that_came_as_a_header_is_there_once_and_as_it_came() -> None:
     assert [value for name, value in letter.headers if name == "traceparent"] == [TRACE.encode()]
 
 
+def test_a_replay_that_failed_is_the_record_as_it_came_under_an_id_of_its_own() -> None:
+    came = event(organization=None)
+    again = event(
+        id="ev-2",
+        door="operator",
+        type="operator.replay",
+        causation_id="ev-1",
+        **dict.fromkeys(("topic", "partition", "offset", "key", "body")),
+        headers=[],
+    )
+    letter = dead_letter(
+        again,
+        outcome(data={"error": FAILED}),
+        group="intake",
+        service_version="0.1.0",
+        origin=came,
+        replays=1,
+    )
+    headers = dict(letter.headers)
+    assert (letter.key, letter.value) == (came.key, came.body)
+    assert headers["dlq-original-offset"] == b"41"
+    assert headers["dlq-original-timestamp"] == b"1700000000000"
+    assert (headers["dlq-event-id"], headers["dlq-replay-of"]) == (b"ev-2", b"ev-1")
+    assert headers["dlq-replay-count"] == b"1"
+    assert headers["dlq-tenant"] == b"acme"
+
+
 def test_a_reused_id_is_no_replay() -> None:
     reused = outcome(data={"error": FAILED | {"code": "id_reuse_conflict"}})
     stored = event(causation_id="ev-0")
