@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from operators.commands import security_events
+from operators.commands import security_events, set_up
 from operators.commands.printing import document, json_line, line, moment, note, table
 from operators.commands.running import Actor, AsJson, DataDir, acting, now, opened, run
 
@@ -72,14 +72,17 @@ async def _list(data_dir: Path | None, as_json: bool) -> None:
 @app.command()
 def show(
     name: Name,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask Auth0 what differs there by now.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything that is declared for an organization."""
-    run(lambda: _show(name, data_dir, as_json))
+    """Show everything that is declared for an organization, and how far Auth0's side is."""
+    run(lambda: _show(name, offline, data_dir, as_json))
 
 
-async def _show(name: str, data_dir: Path | None, as_json: bool) -> None:
+async def _show(name: str, offline: bool, data_dir: Path | None, as_json: bool) -> None:
     import orjson
 
     from service.directory import credentials
@@ -87,7 +90,10 @@ async def _show(name: str, data_dir: Path | None, as_json: bool) -> None:
     async with opened(data_dir) as here:
         registered = await here.database.read(lambda tx: _find(tx, name))
         tokens = await here.database.read(lambda tx: credentials.listing(tx, name))
+        auth0 = await set_up.shown(here, registered, offline=offline)
     shown = _as_document(registered) | {"tokens": [document(each) for each in tokens]}
+    if auth0 is not None:
+        shown["auth0"] = auth0
     if as_json:
         json_line(shown)
     else:
@@ -98,22 +104,27 @@ async def _show(name: str, data_dir: Path | None, as_json: bool) -> None:
 def apply(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML or YAML.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would change.")
+        bool, typer.Option("--dry-run", help="Only tell what would change, in Auth0 too.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until Auth0 is as declared.")
+    ] = True,
     data_dir: DataDir = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Declare tenants, organizations and sources. Those that the file does not name stay as they are.
 
-    A key that is left out of one which it does name goes back to its default.
+    A key that is left out of one which it does name goes back to its default. Organizations are set
+    up in Auth0 as well: what is missing is made, what differs is mended.
     """
-    run(lambda: _apply(file, dry_run, data_dir, acting(actor), as_json))
+    if run(lambda: _apply(file, dry_run, wait, data_dir, acting(actor), as_json)):
+        raise typer.Exit(1)
 
 
 async def _apply(
-    file: Path, dry_run: bool, data_dir: Path | None, actor: str, as_json: bool
-) -> None:
+    file: Path, dry_run: bool, wait: bool, data_dir: Path | None, actor: str, as_json: bool
+) -> bool:
     from operators import declaration, declaring, mappings
 
     declared = declaration.read(file)
@@ -142,13 +153,19 @@ async def _apply(
                     own_mappings=own,
                 )
             )
-    for change in changes:
-        if as_json:
-            json_line(document(change) | {"applied": not dry_run})
-        else:
-            line(_told(change, dry_run=dry_run))
-    if not changes:
-        note("The file declares nothing.")
+        for change in changes:
+            if as_json:
+                json_line(document(change) | {"applied": not dry_run})
+            else:
+                line(_told(change, dry_run=dry_run))
+        if not changes:
+            note("The file declares nothing.")
+        if dry_run:
+            return await set_up.compared(here, declared, as_json=as_json)
+        if not wait:
+            return False
+        names = [each.name for each in declared.organizations if each.set_up.enabled]
+        return await set_up.followed(here, names, as_json=as_json)
 
 
 def _told(change: Change, *, dry_run: bool) -> str:

@@ -91,6 +91,14 @@ def holds(transaction: Transaction, tenant: str, owner: str, fence: int, now: da
     )
 
 
+def worked(transaction: Transaction, now: datetime) -> frozenset[str]:
+    """The tenants that some process works now."""
+    query = select(t.tenants.c.name).where(
+        t.tenants.c.owner.is_not(None), t.tenants.c.lease_until > now
+    )
+    return frozenset(transaction.execute(query).scalars())
+
+
 def require(transaction: Transaction, tenant: str, fence: int) -> None:
     """Raises LostLease unless this fence is the newest one and was not released.
 

@@ -194,7 +194,7 @@ def test_changed_roles_make_the_accounts_due(house: House, file: Path) -> None:
     assert user.account_id is not None
     house.refuse(user)
 
-    apply(house, file, DECLARED.replace('Admins = "admin"', 'Admins = "owner"'))
+    apply(house, file, DECLARED.replace('Admins = "admin"', 'Admins = "owner"'), "--no-wait")
 
     account = house.transact(lambda tx: accounts.get(tx, str(user.account_id)))
     assert account is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.auth0.answers import Answer
@@ -56,7 +56,16 @@ _MOST_WAITS: Final = 8
 
 
 def interpret(operation: Operation | None, answer: Answer, *, attempts: int) -> Effect:
-    """What this answer means. ``operation``: None for a read. ``attempts``: failed ones before it."""
+    """What this answer means. ``operation``: None for a read, which settles no doubt where it fails.
+    ``attempts``: failed ones before it.
+    """
+    effect = _interpret(operation, answer, attempts)
+    if operation is None and isinstance(effect, Later):
+        return replace(effect, doubt=True)
+    return effect
+
+
+def _interpret(operation: Operation | None, answer: Answer, attempts: int) -> Effect:
     what = operation.kind.replace("-", " ") if operation is not None else "read the set-up"
     match answer.verdict:
         case "ok":
@@ -72,9 +81,7 @@ def interpret(operation: Operation | None, answer: Answer, *, attempts: int) -> 
             return Later(reason=f"put off: {answer.message}", after=0.0, counted=False)
         case "doubtful":
             said = answer.status or answer.message
-            return Later(
-                reason=f"no clear answer from Auth0 to {what} ({said})", doubt=operation is not None
-            )
+            return Later(reason=f"no clear answer from Auth0 to {what} ({said})", doubt=True)
         case "unauthorized":
             return TenantRefused(reason=answer.message or "Auth0 refused the token")
         case "forbidden":

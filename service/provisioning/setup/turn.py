@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from service.directory import inbox, leases, locks, organizations, outbox, setups
 from service.directory.database import Transaction
@@ -23,8 +23,10 @@ from service.provisioning.setup.operations import Operation
 from service.provisioning.setup.plan import Plan, Problem
 from service.provisioning.turn import Owner
 
-SET_UP = "operator.set_up"
+SET_UP: Final = "operator.set_up"
 """The event that lets accounts try again what could not be before."""
+READING: Final = "read-set-up"
+"""What stands for an operation while nothing but reading is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,9 @@ def begin(
     if registered is None or not _is_ours_to_do(registered, tenant):
         setups.forget(transaction, name)
         return None
+    if state.doubt is None:  # so that whoever waits sees that somebody is at it
+        reading = {"kind": READING, "name": registered.organization.auth0_name}
+        setups.store(transaction, name, now, doubt=reading)
     return Job(
         organization=name,
         revision=state.revision,
@@ -136,7 +141,9 @@ def tell_found(
     leases.require(transaction, owner.tenant, owner.fence)
     state = setups.hold(transaction, job.organization)
     doubt = state.doubt if state is not None else None
-    if doubt is None or doubt in [each.as_document() for each in left.operations]:
+    if doubt is None or doubt["kind"] == READING:
+        return
+    if doubt in [each.as_document() for each in left.operations]:
         return
     told = OrganizationChanged(operation=str(doubt["kind"]), subject=str(doubt["name"]))
     outbox.emit(transaction, told, now=now, organization=job.organization)
@@ -146,7 +153,7 @@ def tell_found(
 def postpone(
     transaction: Transaction, job: Job, later: Later, owner: Owner, now: datetime, until: datetime
 ) -> None:
-    """Leaves the set-up due at ``until``; what is in doubt stays recorded."""
+    """Leaves the set-up due at ``until``; what is in doubt stays recorded, over failed reads too."""
     leases.require(transaction, owner.tenant, owner.fence)
     state = setups.hold(transaction, job.organization)
     if state is None or state.revision != job.revision:

@@ -1,0 +1,155 @@
+"""``org apply`` and ``org show`` over a running installation: what Auth0's side is told to be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+
+from operators.sample.organizations import CLIENT_ID
+from service.directory import organizations
+from service.directory.database import open_database
+from service.organizations import Tenant
+from tests.operators.house import Ended, House, furnish
+from tests.provisioning.auth0 import call
+from tests.provisioning.world import Simulator, World
+
+DECLARED = """
+[[organizations]]
+name = "initech"
+display_name = "Initech"
+application = "sample-app"
+connections = [{ name = "initech-users" }]
+roles = { Admins = "admin" }
+administrator = { email = "boss@initech.example", role = "admin" }
+"""
+
+
+@dataclass
+class Site:
+    """An installation whose tenant is a simulator, and what happens there."""
+
+    house: House
+    world: World
+    file: Path
+
+    async def run(self, *arguments: str) -> Ended:
+        """A command beside what runs: in a thread, as another process would."""
+        return await asyncio.to_thread(self.house.run, *arguments)
+
+    async def apply(self, text: str, *options: str) -> Ended:
+        self.file.write_text(text)
+        return await self.run("org", "apply", str(self.file), *options)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    # What works beside the command would write its log among the command's own lines.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    house = await asyncio.to_thread(furnish, tmp_path / "installation")
+    simulator = Simulator(tmp_path / "simulator")
+    url = await simulator.start()
+    database = open_database(house.url)
+    tenant = Tenant(name="main", base_url=url, client_id=CLIENT_ID, plan="enterprise")
+    await database.transact(lambda tx: organizations.apply_tenant(tx, tenant))
+    async with httpx.AsyncClient(base_url=url) as http:
+        world = World(database=database, url=url, folder=tmp_path, http=http)
+        yield Site(house, world, tmp_path / "organizations.toml")
+        await world.rest()
+    await database.close()
+    await simulator.stop()
+    structlog.reset_defaults()
+
+
+async def test_apply_follows_the_set_up_until_it_is_done(site: Site) -> None:
+    site.world.work()
+    ended = await site.apply(DECLARED, "--json")
+
+    assert ended.status == 0
+    assert [(row["kind"], row["verdict"]) for row in ended.rows] == [
+        ("organization", "new"),
+        ("set-up", "done"),
+    ]
+    made = await call(site.world, "GET", "/organizations/name/initech")
+    assert made["display_name"] == "Initech"
+
+
+async def test_what_is_refused_ends_with_status_1_and_says_what_to_do(site: Site) -> None:
+    site.world.work()
+    ended = await site.apply(DECLARED.replace('Admins = "admin"', 'Admins = "emperor"'))
+
+    assert ended.status == 1
+    assert "unknown_role: There is no role emperor in this tenant." in ended.out
+    assert "create_roles = true" in ended.out
+    shown = (await site.run("org", "show", "initech", "--json", "--offline")).rows[0]["auth0"]
+    assert (shown["verdict"], shown["problems"][0]["code"]) == ("refused", "unknown_role")
+    assert "drift" not in shown
+
+
+async def test_dry_run_tells_of_both_sides_and_changes_neither(site: Site) -> None:
+    ended = await site.apply(DECLARED, "--dry-run")
+
+    assert ended.status == 0
+    assert ended.out.splitlines() == [
+        "organization initech would be created",
+        "set-up initech would create-connection initech-users",
+        "set-up initech would enable-for-application initech-users application=sample-app",
+        "set-up initech would create-organization initech display_name=Initech",
+        "set-up initech would enable-connection initech-users"
+        " assign_membership_on_login=false show_as_button=true",
+    ]
+    assert {each["method"] for each in await site.world.calls()} == {"GET"}
+    assert (await site.run("org", "show", "initech")).status == 1
+
+
+async def test_drift_is_shown_and_mended_by_applying(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED)
+    made = await call(site.world, "GET", "/organizations/name/initech")
+    await call(site.world, "PATCH", f"/organizations/{made['id']}", {"display_name": "Oops"})
+    differs = ["update-organization initech display_name=Initech"]
+
+    shown = (await site.run("org", "show", "initech", "--json")).rows[0]["auth0"]
+    assert (shown["verdict"], shown["drift"]["operations"]) == ("done", differs)
+    dry = (await site.apply(DECLARED, "--dry-run", "--json")).rows[-1]
+    assert (dry["operations"], dry["applied"]) == (differs, False)
+
+    assert (await site.apply(DECLARED)).status == 0
+    shown = (await site.run("org", "show", "initech", "--json")).rows[0]["auth0"]
+    assert shown["drift"] == {"operations": [], "problems": []}
+
+
+async def test_where_nothing_runs_it_is_stored_and_told(site: Site) -> None:
+    ended = await site.apply(DECLARED)
+
+    assert ended.status == 0
+    assert "not set up in Auth0 yet" in ended.err
+    assert [each for each in await site.world.calls() if each["method"] != "GET"] == []
+
+
+async def test_nobody_waits_who_does_not_want_to(site: Site) -> None:
+    site.world.work()
+    ended = await site.apply(DECLARED, "--no-wait", "--json")
+    assert (ended.status, [row["kind"] for row in ended.rows]) == (0, ["organization"])
+
+
+async def test_a_tenant_that_refuses_us_is_told_with_what_to_do(site: Site) -> None:
+    site.world.work(site.world.lanes(secret="wrong"))
+    ended = await site.apply(DECLARED)
+    assert ended.status == 1
+    assert "the tenant refuses us" in ended.out
+    assert "provisioner doctor" in ended.out
+
+
+async def test_auth0_that_does_not_answer_hides_its_side_alone(site: Site) -> None:
+    away = '[[tenants]]\nname = "main"\nbase_url = "http://127.0.0.1:9"\nclient_id = "c"\n'
+    ended = await site.apply(away + DECLARED, "--dry-run")
+    assert ended.status == 0
+    assert "organization initech would be created" in ended.out
+    assert "Auth0's side is not shown (unreachable" in ended.err
