@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import os
 import ssl
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,12 +27,14 @@ from service.directory import (
     fuses,
     migrate,
     organizations,
+    setups,
     staging,
     streams,
 )
 from service.directory.database import Database, check, is_unavailable, open_database
 from service.directory.enrichments import Backlog
 from service.directory.fuses import Fuse
+from service.directory.setups import SetUpState
 from service.enrichment import Credential
 from service.errors import ConfigurationError
 from service.kafka import connection_of
@@ -40,6 +42,9 @@ from service.kafka_reach import Refusal, why_refused
 from service.organizations import EventSource, Organization, Tenant
 
 _ISSUER_WITHIN = 10.0
+_TENANT_WITHIN = 60.0
+_ORGANIZATION_WITHIN = 3.0
+"""Seconds for a tenant and for each of its organizations; Auth0's free plan takes 2 calls a second."""
 _KAFKA_WITHIN = 10.0
 """Seconds for reaching the brokers and reading the topics."""
 
@@ -70,6 +75,9 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
                     yield _unanswered(source, backlog)
             for finding in await _security_events(database, settings, declared):
                 yield finding
+            for state in await database.read(setups.every):
+                if (finding := _set_up(state)) is not None:
+                    yield finding
         finally:
             await database.close()
         if not declared:
@@ -241,6 +249,19 @@ def _unanswered(source: str, backlog: Backlog) -> Finding:
     )
 
 
+def _set_up(state: SetUpState) -> Finding | None:
+    if state.verdict in ("done", "pending"):
+        return None
+    error = state.error or {}
+    advices = [each["advice"] for each in error.get("problems", ())]
+    return Finding(
+        check=f"set-up of {state.organization}",
+        verdict="failed",
+        detail=f"{state.verdict}: {error.get('message', '')}",
+        advice=" ".join(dict.fromkeys(advices)) or "It goes on by itself once Auth0 answers.",
+    )
+
+
 async def _security_events(
     database: Database, settings: Settings, declared: Sequence[Organization]
 ) -> list[Finding]:
@@ -350,7 +371,33 @@ async def _tenant(
         tenant, secret, clock=clock, pacer=Pacer(tenant.plan, clock), http=http_client()
     )
     try:
-        async for finding in inspector.inspect(theirs):
+        async for finding in _within(
+            inspector.inspect(theirs),
+            f"tenant {tenant.name}",
+            _TENANT_WITHIN + _ORGANIZATION_WITHIN * len(theirs),
+            clock,
+        ):
             yield finding
     finally:
         await inspector.close()
+
+
+async def _within(
+    findings: AsyncGenerator[Finding], check: str, seconds: float, clock: Clock
+) -> AsyncIterator[Finding]:
+    """What is found in time; a tenant that answers slowly or not at all does not hold us up."""
+    until = clock.monotonic() + seconds
+    try:
+        while True:
+            yield await asyncio.wait_for(anext(findings), max(until - clock.monotonic(), 0.01))
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        yield Finding(
+            check=check,
+            verdict="failed",
+            detail=f"not everything could be looked at within {seconds:.0f} s",
+            advice="Look at the tenant's rate limit and log, then try again.",
+        )
+    finally:
+        await findings.aclose()

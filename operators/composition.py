@@ -46,6 +46,7 @@ from service.mail import Mailer
 from service.metrics import Metrics
 from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
+from service.provisioning.decommissioning import Decommissions
 from service.provisioning.first_loads import FirstLoads, FirstLoadSettings
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
@@ -108,6 +109,7 @@ def assemble(
         workers["lanes"] = Fleet(database=database, tenancy_of=tenancy_of).run
         workers["calendar"] = Calendar(database=database, clock=clock).run
         workers["fan-outs"] = FanOuts(database=database, clock=clock).run
+        workers["decommissions"] = Decommissions(database=database, clock=clock).run
         workers["snapshots"] = Snapshots(database=database, clock=clock).run
     if "publisher" in roles and settings.kafka_bootstrap_servers:
         workers["publisher"] = _publisher(settings, database, clock).run

@@ -85,15 +85,19 @@ def show(
 async def _show(name: str, offline: bool, data_dir: Path | None, as_json: bool) -> None:
     import orjson
 
-    from service.directory import credentials
+    from service.directory import credentials, decommissions
 
     async with opened(data_dir) as here:
         registered = await here.database.read(lambda tx: _find(tx, name))
         tokens = await here.database.read(lambda tx: credentials.listing(tx, name))
         auth0 = await set_up.shown(here, registered, offline=offline)
+        ending = await here.database.read(lambda tx: decommissions.find(tx, name))
+        progress = await here.database.read(lambda tx: decommissions.progress(tx, name))
     shown = _as_document(registered) | {"tokens": [document(each) for each in tokens]}
     if auth0 is not None:
         shown["auth0"] = auth0
+    if ending is not None:
+        shown["decommission"] = document(ending) | {"progress": document(progress)}
     if as_json:
         json_line(shown)
     else:
@@ -186,11 +190,19 @@ def _told(change: Change, *, dry_run: bool) -> str:
 def decommission(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take it back: possible until deletion begins.")
+    ] = False,
     data_dir: DataDir = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """End an organization: its tokens are revoked and all of its users are locked out."""
+    """End an organization: its tokens are revoked, all of its users locked out; then, where policy
+    deletes and once its hold is over, accounts and what was made for it in Auth0 are deleted.
+    """
+    if undo:
+        run(lambda: _undo(name, data_dir, acting(actor), as_json))
+        return
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("this locks out everybody: say --yes", param_hint="--yes")
@@ -199,22 +211,42 @@ def decommission(
 
 
 async def _decommission(name: str, data_dir: Path | None, actor: str, as_json: bool) -> None:
-    from service.directory import locks
+    from service.directory import decommissions
 
     at = now()
     async with opened(data_dir) as here:
         ended = await here.database.transact(
-            lambda tx: locks.decommission(tx, name, actor=actor, now=at)
+            lambda tx: decommissions.begin(tx, name, actor=actor, now=at)
         )
+        policies = (await here.database.read(lambda tx: _find(tx, name))).organization.policies
     if as_json:
         json_line(document(ended) | {"organization": name})
     elif ended.event_id is None:
-        line(f"{name} was decommissioned before")
+        line(f"{name} was decommissioned before: 'provisioner org show {name}' tells how far it is")
     else:
         line(
             f"{name} is decommissioned: {ended.accounts} accounts will be blocked,"
             f" {ended.tokens} tokens are revoked (event {ended.event_id})"
         )
+        if policies.deletion == "delete":
+            note(f"Deletion begins at {moment(at + policies.deletion_hold)}; --undo takes it back.")
+        else:
+            note("Accounts are kept, as policies.deletion says; --undo takes it back.")
+
+
+async def _undo(name: str, data_dir: Path | None, actor: str, as_json: bool) -> None:
+    from service.directory import decommissions
+
+    at = now()
+    async with opened(data_dir) as here:
+        event_id = await here.database.transact(
+            lambda tx: decommissions.undo(tx, name, actor=actor, now=at)
+        )
+    if as_json:
+        json_line({"organization": name, "event_id": event_id, "undone": True})
+    else:
+        line(f"{name} is back: its users come back in as their sources say (event {event_id})")
+        note("Its tokens stay revoked: 'provisioner org token create' makes new ones.")
 
 
 @token.command("create")

@@ -6,12 +6,13 @@ Organizations' ``enabled_connections``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import Any, Final
 
+from service.auth0 import probing
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
+from service.auth0.probing import Finding
 from service.organizations import Connection, Organization
 
 SCOPES: Final = (
@@ -40,20 +41,31 @@ INVITATION_SCOPES: Final = (
 """Where an organization invites by ``invitation``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at. ``advice``: what to do, where it is not as it should be."""
-
-    check: str
-    verdict: Literal["ok", "failed", "skipped"]
-    detail: str = ""
-    advice: str = ""
+MARKER: Final = "auth0_provisioner"
+"""The key in a connection's metadata that says that we made it: see service.provisioning.setup."""
+_GRANT: Final = (
+    "Grant them to our application (Applications, APIs, Auth0 Management API, Machine to Machine"
+    " Applications)."
+)
+SET_UP_SCOPES: Final = (
+    "create:organizations",
+    "update:organizations",
+    "delete:organizations",
+    "read:organization_connections",
+    "create:organization_connections",
+    "update:organization_connections",
+    "create:connections",
+    "update:connections",
+    "delete:connections",
+    "create:roles",
+)
+"""What ``org apply`` and ``org decommission`` call for where they make, change or delete something."""
 
 
 class Inspector(Auth0Client):
     """The calls that only an inspection makes, paced like all others."""
 
-    async def inspect(self, organizations: Sequence[Organization]) -> AsyncIterator[Finding]:
+    async def inspect(self, organizations: Sequence[Organization]) -> AsyncGenerator[Finding]:
         """What is as it should be and what is not, for the organizations of this tenant."""
         name = self.tenant.name
         answer = await self.probe()
@@ -61,7 +73,14 @@ class Inspector(Auth0Client):
             yield _failed(f"tenant {name}", answer, _advice_for_tenant(answer, self.tenant.url))
             return
         yield Finding(check=f"tenant {name}", verdict="ok", detail=f"{self.tenant.url} accepts us")
-        yield self._scopes(organizations)
+        async for finding in self._scopes(organizations):
+            yield finding
+        yield await probing.entitlements(self)
+        if organizations:
+            answer = await self.organization_by_name(organizations[0].auth0_name)
+            yield probing.rates(self, answer)
+        if any(each.model == "enterprise" for each in organizations):
+            yield await probing.events(self, self._http, await self._token())
         checked: set[str] = set()
         for organization in organizations:
             for connection in organization.connections:
@@ -69,26 +88,47 @@ class Inspector(Auth0Client):
                     checked.add(connection.name)
                     yield await self._connection(connection)
             yield await self._organization(organization)
+            if organization.application:
+                async for finding in probing.application(
+                    self,
+                    organization.application,
+                    organization=organization.name,
+                    invites=organization.policies.invite not in ("none", "ticket"),
+                ):
+                    yield finding
         async for finding in self._roles(organizations):
             yield finding
 
-    def _scopes(self, organizations: Sequence[Organization]) -> Finding:
+    async def _scopes(
+        self, organizations: Sequence[Organization]
+    ) -> AsyncIterator[Finding]:
+        """As the grant or the token tells them, else by asking."""
         check = f"scopes of {self.tenant.name}"
-        granted = self._token.scope
-        if granted is None:
-            return Finding(check=check, verdict="skipped", detail="the tenant does not tell them")
+        granted = self._token.scope or probing.scopes_in(await self._token())
         needed = (*SCOPES, *METADATA_SCOPES)
         if any(each.policies.invite == "invitation" for each in organizations):
             needed += INVITATION_SCOPES
-        missing = [scope for scope in needed if scope not in granted.split()]
-        if not missing:
-            return Finding(check=check, verdict="ok", detail="all that are needed")
-        return Finding(
+        if granted is None:
+            lacking = await probing.missing_by_asking(self, (*needed, *SET_UP_SCOPES))
+            told = "all that can be asked for"
+        else:
+            lacking = [s for s in (*needed, *SET_UP_SCOPES) if s not in granted.split()]
+            told = "all that are needed"
+        missing = [scope for scope in lacking if scope in needed]
+        for_set_up = [scope for scope in lacking if scope not in needed]
+        yield Finding(
             check=check,
-            verdict="failed",
-            detail=f"missing: {' '.join(missing)}",
-            advice="Grant them to the application, under Auth0's Management API, Permissions.",
+            verdict="failed" if missing else "ok",
+            detail=f"missing: {' '.join(missing)}" if missing else told,
+            advice=_GRANT if missing else "",
         )
+        if for_set_up:
+            yield Finding(
+                check=f"scopes of {self.tenant.name} for org apply",
+                verdict="skipped",
+                detail=f"missing: {' '.join(for_set_up)}; what needs them is refused",
+                advice=f"{_GRANT} Not needed where Organizations and connections are made by hand.",
+            )
 
     async def _connection(self, wanted: Connection) -> Finding:
         check = f"connection {wanted.name}"
@@ -113,11 +153,11 @@ class Inspector(Auth0Client):
                 detail=f"its strategy is {strategy}, declared is {wanted.strategy}",
                 advice="Correct the organization's connections[].strategy.",
             )
-        return await self._enabled(check, known[0]["id"], wanted)
+        return await self._enabled(check, known[0], wanted)
 
-    async def _enabled(self, check: str, connection_id: str, wanted: Connection) -> Finding:
+    async def _enabled(self, check: str, known: Mapping[str, Any], wanted: Connection) -> Finding:
         clients = await self._call(
-            "other", self._api.connections.clients.with_raw_response.get, connection_id
+            "other", self._api.connections.clients.with_raw_response.get, known["id"]
         )
         if clients.verdict != "ok":
             return _failed(check, clients, "Grant read:connections, or try again.")
@@ -126,8 +166,11 @@ class Inspector(Auth0Client):
                 check=check,
                 verdict="failed",
                 detail="no application may use it, so no user can be created in it",
-                advice="Enable it for at least one application.",
+                advice="Declare the organization's application and apply, or enable it for one in"
+                " Auth0 (Authentication, the connection, Applications).",
             )
+        if wanted.is_database and not (known.get("options") or {}).get("disable_signup"):
+            return _open(check, ours=MARKER in (known.get("metadata") or {}))
         return Finding(check=check, verdict="ok", detail=f"{wanted.strategy}, in use")
 
     async def _organization(self, wanted: Organization) -> Finding:
@@ -182,6 +225,24 @@ class Inspector(Auth0Client):
             )
         if not set(wanted) - names:
             yield Finding(check=f"roles of {self.tenant.name}", verdict="ok")
+
+
+def _open(check: str, *, ours: bool) -> Finding:
+    """Sign-up: somebody may take a colleague's address before we make the account."""
+    by_hand = "in Auth0: Authentication, Database, the connection, Disable Sign Ups"
+    if ours:
+        return Finding(
+            check=check,
+            verdict="failed",
+            detail="anybody may sign up in it, though we made it with sign-up off",
+            advice=f"provisioner org apply mends it; or {by_hand}.",
+        )
+    return Finding(
+        check=check,
+        verdict="ok",
+        detail="in use; anybody may sign up in it, and it is not ours to close",
+        advice=f"Close it {by_hand}; or declare set_up = {{ adopt = true }} where it is isolated.",
+    )
 
 
 def _failed(check: str, answer: Answer, advice: str) -> Finding:

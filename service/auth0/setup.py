@@ -150,7 +150,7 @@ class SetUpCalls:
         self, organization_id: str, connection_id: str, switches: Mapping[str, bool]
     ) -> Answer:
         return await self.client.call(
-            "organizations-write",
+            "organization-connections-write",
             lambda api: api.organizations.enabled_connections.with_raw_response.add,
             organization_id,
             connection_id=connection_id,
@@ -161,7 +161,7 @@ class SetUpCalls:
         self, organization_id: str, connection_id: str, switches: Mapping[str, bool]
     ) -> Answer:
         return await self.client.call(
-            "organizations-write",
+            "organization-connections-write",
             lambda api: api.organizations.enabled_connections.with_raw_response.update,
             organization_id,
             connection_id,

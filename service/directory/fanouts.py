@@ -20,6 +20,11 @@ AT_ONCE: Final = 200
 PORTION: Final = 500
 """So many users a transaction: 15 ms on SQLite, whose other writers wait, 60 ms on Postgres."""
 
+BACKGROUND: Final = frozenset({"operator.decommission", "operator.decommission.delete"})
+"""Types of events that may take their time: their users are touched as their tenant has room."""
+_IDLE: Final = 64
+"""So many accounts of a tenant that are due keep its lanes at work."""
+
 Users = Select[tuple[str]] | CompoundSelect[tuple[str]]
 """Ids of users, each once."""
 
@@ -51,6 +56,20 @@ def next_event(transaction: Transaction, after: str) -> str | None:
     first = select(func.min(t.fanouts.c.event_id))
     following = transaction.execute(first.where(t.fanouts.c.event_id > after)).scalar_one()
     return following or transaction.execute(first).scalar_one()
+
+
+def room(transaction: Transaction, event_id: str, now: datetime) -> int:
+    """How many users of an event may be touched now. Of one in the background as many as keep its
+    tenant's lanes at work, so that whoever else changes there waits for few.
+    """
+    event = transaction.execute(
+        select(t.events.c.type, t.organizations.c.tenant)
+        .outerjoin(t.organizations, t.organizations.c.name == t.events.c.organization)
+        .where(t.events.c.id == event_id)
+    ).one_or_none()
+    if event is None or event.type not in BACKGROUND or event.tenant is None:
+        return PORTION
+    return _IDLE - len(accounts.due(transaction, event.tenant, now=now, limit=_IDLE))
 
 
 def carry_on(

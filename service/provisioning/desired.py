@@ -21,6 +21,8 @@ class Resident:
     user: User
     organization: Organization
     decommissioned: bool = False
+    deleting_at: datetime | None = None
+    """Since when the accounts of an organization that ended are deleted."""
     roles: frozenset[str] = frozenset()
     post: Post = field(default_factory=Post)
     """What went out for the account, to whichever resident."""
@@ -160,6 +162,9 @@ def _delete_at(residents: Sequence[Resident]) -> datetime | None:
         kept = policies.deletion != "delete" and user.released_at is None
         known_to_hr = user.employment in ("active", "on_leave")
         shared = resident.organization.model != "isolated"
+        if resident.deleting_at is not None and policies.deletion == "delete" and not shared:
+            ends.append(resident.deleting_at)  # whatever HR still says: its customer has gone
+            continue
         if user.deleted_at is None or kept or known_to_hr or shared:
             return None
         ends.append(user.released_at or user.deleted_at + policies.deletion_hold)

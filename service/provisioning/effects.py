@@ -397,6 +397,9 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
     )
     if isinstance(operation, op.WithdrawInvitation):
         return _withdrawn(operation, answer, setting)
+    if isinstance(operation, op.RemoveMember | op.RemoveRoles) and not about_user:
+        # Nobody is a member of an Organization that is gone, or has a role that is.
+        return Done(observed=after(setting.observed, operation))
     if not about_user:
         return _refused(operation, answer, "unknown_organization_or_role")
     looked = setting.observed.presence == "unknown" and not setting.doubted

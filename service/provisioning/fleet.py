@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -21,6 +22,10 @@ log = structlog.get_logger(__name__)
 
 _PURGE_EVERY = 3600.0
 """Seconds between two times that departures are forgotten which no window reaches any more."""
+
+_AT_LEAST: Final = 10
+_AT_LEAST_EVERY: Final = 10.0
+"""So many users of an event in the background, each so many seconds, whatever else there is to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,15 @@ class FanOuts:
     """Carries changes of many accounts on: of each in turn one portion, then a rest as long as that
     took, since on SQLite all writers wait for a portion.
 
-    Any number of processes may do so at once, and one that dies leaves the rest to the others.
+    Any number of processes may do so at once, and one that dies leaves the rest to the others. What
+    is in the background gets a few users even where its tenant is never idle.
     """
 
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._carried: dict[str, float] = {}
+        """When an event had a portion last, of those whose tenant had no room since."""
 
     async def run(self, stop: asyncio.Event) -> None:
         last = ""
@@ -124,16 +132,25 @@ class FanOuts:
                 turn = await self._database.read(lambda tx, it=last: fanouts.next_event(tx, it))
                 last = turn or ""
                 if turn is not None:
-                    now = self._clock.now()
-                    touched = await self._database.transact(
-                        lambda tx, it=turn, now=now: fanouts.carry_on(tx, it, now)
-                    )
+                    touched = await self._carry_on(turn)
                     if touched:
                         rest = self._clock.monotonic() - began
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("fan_outs.failed", event_id=last)
             await pause(stop, rest)
+
+    async def _carry_on(self, event_id: str) -> int:
+        now, at = self._clock.now(), self._clock.monotonic()
+        portion = await self._database.read(lambda tx: fanouts.room(tx, event_id, now))
+        if portion <= 0:
+            if at - self._carried.setdefault(event_id, at) < _AT_LEAST_EVERY:
+                return 0
+            portion = _AT_LEAST
+        self._carried.pop(event_id, None)
+        return await self._database.transact(
+            lambda tx: fanouts.carry_on(tx, event_id, now, portion=portion)
+        )
 
 
 class Snapshots:

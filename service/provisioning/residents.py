@@ -25,6 +25,7 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
                 user=user,
                 organization=organization,
                 decommissioned=registered.decommissioned,
+                deleting_at=registered.deleting_at,
                 roles=roles.of_user(transaction, user, organization) if wanted else frozenset(),
                 post=post,
             )

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -153,3 +154,60 @@ async def test_auth0_that_does_not_answer_hides_its_side_alone(site: Site) -> No
     assert ended.status == 0
     assert "organization initech would be created" in ended.out
     assert "Auth0's side is not shown (unreachable" in ended.err
+
+
+async def test_doctor_names_open_sign_up_in_a_database_that_we_made(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED)
+    (users,) = await call(site.world, "GET", "/connections?name=initech-users")
+    await call(site.world, "PATCH", f"/connections/{users['id']}", {"options": {}})
+
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["connection initech-users"]["verdict"] == "failed"
+    assert "org apply" in found["connection initech-users"]["advice"]
+
+
+async def test_doctor_tells_of_what_the_plan_and_the_client_lack_without_failing_for_the_plan(
+    site: Site,
+) -> None:
+    refused = {"statusCode": 403, "error": "Forbidden", "errorCode": "insufficient_entitlement"}
+    await site.world.fault("status", "POST", "/users/*/revoke-access", status=403, body=refused)
+    lacking = {
+        "statusCode": 403,
+        "error": "Forbidden",
+        "errorCode": "insufficient_scope",
+        "message": "Insufficient scope, expected any of: create:user_tickets",
+    }
+    await site.world.fault("status", "POST", "/tickets/*", status=403, body=lacking)
+
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["sessions of main"]["verdict"] == "skipped"
+    assert "no session endpoints" in found["sessions of main"]["detail"]
+    assert found["scopes of main"]["verdict"] == "failed"
+    assert found["scopes of main"]["detail"] == "missing: create:user_tickets"
+    state = await site.world.state()
+    assert (state["users"], state["invitations"], state["tickets"]) == ([], [], [])
+
+
+async def test_doctor_tells_of_a_set_up_that_is_refused(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED.replace('Admins = "admin"', 'Admins = "emperor"'))
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["set-up of initech"]["verdict"] == "failed"
+    assert "create_roles" in found["set-up of initech"]["advice"]
+
+
+@pytest.mark.parametrize(("plan", "verdict"), [("free", "ok"), ("enterprise", "failed")])
+async def test_doctor_compares_the_plan_with_what_headers_tell(
+    site: Site, plan: Any, verdict: str
+) -> None:
+    for path in ("/organizations/name/*",):
+        await site.world.fault(
+            "status", "GET", path, status=404, headers={"x-ratelimit-limit": "10"}
+        )
+    tenant = Tenant(name="main", base_url=site.world.url, client_id=CLIENT_ID, plan=plan)
+    await site.world.database.transact(lambda tx: organizations.apply_tenant(tx, tenant))
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["rate of main"]["verdict"] == verdict
+    if verdict == "failed":
+        assert 'plan = "professional"' in found["rate of main"]["advice"]

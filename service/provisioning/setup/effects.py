@@ -51,7 +51,7 @@ Effect = Done | Later | Refused | TenantRefused
 MOST_CONFLICTS: Final = 5
 """So often may Auth0 say that there is one of this name and show none, before we give up: names of
 deleted ones stay taken for a while."""
-_MOST_WAITS: Final = 8
+_MOST_WAITS: Final = 6
 """So often is looked whether the last users of a connection have gone from the search index."""
 
 
