@@ -99,9 +99,7 @@ class Inspector(Auth0Client):
         async for finding in self._roles(organizations):
             yield finding
 
-    async def _scopes(
-        self, organizations: Sequence[Organization]
-    ) -> AsyncIterator[Finding]:
+    async def _scopes(self, organizations: Sequence[Organization]) -> AsyncIterator[Finding]:
         """As the grant or the token tells them, else by asking."""
         check = f"scopes of {self.tenant.name}"
         granted = self._token.scope or probing.scopes_in(await self._token())

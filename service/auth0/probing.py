@@ -44,8 +44,8 @@ class _Question:
 
 
 def _questions() -> tuple[_Question, ...]:
-    """``nobody`` is a fresh name of nothing. A name that is empty is refused before anything is made.
-    Of writes whose refusals Auth0 does not declare nothing is asked.
+    """``nobody`` is a fresh name of nothing; the address of a new user is empty, which is refused. Of
+    writes whose refusals Auth0 does not declare, or that could make something, nothing is asked.
     """
     return (
         _Question(
@@ -89,12 +89,6 @@ def _questions() -> tuple[_Question, ...]:
             "other",
             lambda api: api.connections.with_raw_response.update,
             lambda nobody: ((f"con_{nobody}",), {"display_name": nobody}),
-        ),
-        _Question(
-            "create:organizations",
-            "organizations-write",
-            lambda api: api.organizations.with_raw_response.create,
-            lambda nobody: ((), {"name": ""}),
         ),
         _Question(
             "create:organization_connections",

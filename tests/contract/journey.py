@@ -190,6 +190,13 @@ async def connections(wire: Wire) -> None:
     await sdk.connections.delete(created.id)
 
 
+async def applications(wire: Wire) -> None:
+    found = await wire.sdk.clients.get("sample-app", fields="client_id,organization_usage")
+    assert found.client_id == "sample-app"
+    assert found.organization_usage == "allow"
+    assert (await wire.sdk.tenants.settings.get()).default_redirection_uri is None
+
+
 async def jobs(wire: Wire) -> None:
     sdk = wire.sdk
     connection = await wire.caller.connection()
@@ -222,5 +229,6 @@ STEPS: tuple[Step, ...] = (
     invitations,
     roles,
     connections,
+    applications,
     jobs,
 )

@@ -283,6 +283,56 @@ async def test_a_decommissioned_organization_is_carried_out_in_portions(airline:
     assert (await airline.event(ended.event_id)).state == "succeeded"
 
 
+async def test_a_large_end_leaves_room_for_others(airline: Airline) -> None:
+    """Its users are touched as their tenant has room: whoever comes stands behind few of them."""
+    ended = await airline.database.transact(
+        lambda tx: locks.decommission(tx, "airline", actor="kim", now=airline.customer.now)
+    )
+    event_id = ended.event_id
+    assert event_id is not None
+
+    async def room() -> int:
+        return await airline.database.read(
+            lambda tx: fanouts.room(tx, event_id, airline.customer.now)
+        )
+
+    first = await room()
+    assert 0 < first < PORTION
+    await airline.database.transact(
+        lambda tx: fanouts.carry_on(tx, event_id, airline.customer.now, portion=first)
+    )
+    assert await room() == 0
+    await airline.customer.apply()
+    assert await room() == first
+
+
+async def test_a_large_end_gets_on_where_its_tenant_is_never_idle(airline: Airline) -> None:
+    class Hasty(SystemClock):
+        """Eleven seconds pass between two looks at it."""
+
+        at = 0.0
+
+        def monotonic(self) -> float:
+            self.at += 11.0
+            return self.at
+
+    await airline.rename(PILOTS)
+    await airline.carry_out((await airline.customer.events())[-1].id)  # nobody works these
+    ended = await airline.database.transact(
+        lambda tx: locks.decommission(tx, "airline", actor="kim", now=airline.customer.now)
+    )
+    assert ended.event_id is not None
+    stop = asyncio.Event()
+    worker = asyncio.create_task(FanOuts(database=airline.database, clock=Hasty()).run(stop))
+    async with asyncio.timeout(10):
+        while await airline.left(ended.event_id) == MANY:  # noqa: ASYNC110 - it tells no event
+            await asyncio.sleep(0.01)
+    stop.set()
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    assert (MANY - await airline.left(ended.event_id)) % 10 == 0
+
+
 async def test_a_replay_for_many_failed_users_is_carried_out_in_portions(airline: Airline) -> None:
     event_id = await airline.rename(PILOTS)
     await airline.carry_out(event_id)

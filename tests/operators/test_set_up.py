@@ -211,3 +211,32 @@ async def test_doctor_compares_the_plan_with_what_headers_tell(
     assert found["rate of main"]["verdict"] == verdict
     if verdict == "failed":
         assert 'plan = "professional"' in found["rate of main"]["advice"]
+
+
+async def test_doctor_looks_at_the_application_that_people_log_in_to(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED)
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["application sample-app of initech"]["verdict"] == "ok"
+
+    await site.apply(DECLARED.replace("sample-app", "nobody"), "--no-wait")
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["application nobody of initech"]["verdict"] == "failed"
+
+
+async def test_an_end_is_shown_and_taken_back(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED + 'policies = { deletion = "delete", deletion_hold = "P3D" }\n')
+    ended = await site.run("org", "decommission", "initech", "--yes")
+    assert "--undo takes it back" in ended.err
+    shown = (await site.run("org", "show", "initech", "--json", "--offline")).rows[0]
+    assert shown["decommission"]["stage"] == "locking"
+    assert shown["decommission"]["progress"]["failed"] == 0
+
+    back = await site.run("org", "decommission", "initech", "--undo")
+    assert back.status == 0
+    shown = (await site.run("org", "show", "initech", "--json", "--offline")).rows[0]
+    assert shown["decommissioned_at"] is None
+    assert "decommission" not in shown
+    again = await site.run("org", "decommission", "initech", "--undo")
+    assert (again.status, "not decommissioned" in again.err) == (1, True)

@@ -14,6 +14,7 @@ import orjson
 
 from service.auth0.simulator import (
     blocks,
+    clients,
     connections,
     faults,
     identities,
@@ -45,6 +46,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *members.OPERATIONS,
     *invitations.OPERATIONS,
     *roles.OPERATIONS,
+    *clients.OPERATIONS,
     *connections.OPERATIONS,
     *tickets.OPERATIONS,
     *jobs.OPERATIONS,
