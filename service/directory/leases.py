@@ -5,8 +5,10 @@ Knows no Auth0 and no accounts. The clocks of owners may differ by much less tha
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import ColumnElement, case, or_, select, update
 
@@ -14,7 +16,7 @@ from service.directory import outbox
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.errors import LostLease
-from service.outcomes.data import TenantPaused, TenantResumed
+from service.outcomes.data import Error, TenantPaused, TenantResumed
 
 
 def claim_tenant(
@@ -134,10 +136,13 @@ def pause_tenant(
     reason: str,
     now: datetime,
     resume_at: datetime | None,
+    *,
+    status: int | None = None,
 ) -> bool:
     """Pauses a tenant, with outcome ``tenant.paused``: once, and True only then.
 
-    A tenant that is paused already takes the newer reason and ``resume_at`` in silence.
+    A tenant that is paused already takes the newer reason and ``resume_at`` in silence. ``reason`` is
+    for operators, in Auth0's words: it is not published. ``status``: what Auth0 answered.
     """
     here = t.tenants.c.name == tenant
     told = {"pause_reason": reason, "resume_at": resume_at}
@@ -150,11 +155,37 @@ def pause_tenant(
     if first is None:
         transaction.execute(update(t.tenants).where(here).values(**told))
         return False
+    error = _REFUSALS.get(status or 0, _REFUSAL)
     data = TenantPaused(
-        tenant=tenant, reason=reason, resume_at=resume_at.isoformat() if resume_at else None
+        tenant=tenant,
+        reason=error.message,
+        error=dataclasses.replace(error, http_status=status),
+        resume_at=resume_at.isoformat() if resume_at else None,
     )
     outbox.emit(transaction, data, now=now, source=_key(tenant))
     return True
+
+
+_ASK: Final = "'provisioner doctor' says what to mend."
+_REFUSAL: Final = Error(
+    kind="tenant",
+    code="tenant_refused",
+    message=f"Auth0 takes none of our calls to this tenant: {_ASK}",
+    http_status=None,
+)
+_REFUSALS: Final = {
+    401: dataclasses.replace(
+        _REFUSAL,
+        code="credentials_refused",
+        message=f"Auth0 refuses our credentials for this tenant: {_ASK}",
+    ),
+    403: dataclasses.replace(
+        _REFUSAL,
+        code="calls_forbidden",
+        message=f"Auth0 forbids what we ask of this tenant: {_ASK}",
+    ),
+}
+"""Our own words by Auth0's status: those of Auth0 may name people, clients and addresses."""
 
 
 def resume_tenant(transaction: Transaction, tenant: str, now: datetime) -> bool:

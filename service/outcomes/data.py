@@ -277,8 +277,10 @@ class TenantPaused(Data):
     about: ClassVar[About] = "tenant"
     tenant: str
     reason: str
+    """Our own sentence; Auth0's words are shown to operators only."""
     resume_at: str | None = None
     """When it is tried again (RFC 3339)."""
+    error: Error | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

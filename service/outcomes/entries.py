@@ -123,7 +123,17 @@ _EXAMPLES: Final[tuple[d.Data, ...]] = (
     d.DriftDetected(**_DONE, blocked=False),
     d.DriftCorrected(**_DONE, blocked=True),
     d.TenantPaused(
-        tenant="main", reason="Auth0 refused the token", resume_at="2026-11-23T09:00:15+00:00"
+        tenant="main",
+        reason="Auth0 refuses our credentials for this tenant: 'provisioner doctor' says what to mend.",
+        resume_at="2026-11-23T09:00:15+00:00",
+        error=d.Error(
+            kind="tenant",
+            code="credentials_refused",
+            message=(
+                "Auth0 refuses our credentials for this tenant: 'provisioner doctor' says what to mend."
+            ),
+            http_status=401,
+        ),
     ),
     d.TenantResumed(tenant="main"),
     d.OrganizationChanged(

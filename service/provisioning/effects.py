@@ -72,6 +72,7 @@ class TenantRefused:
     """Every call to this tenant will fail like this: pause it, nothing is lost."""
 
     reason: str
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,9 @@ def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
                 doubt=not isinstance(operation, READS),
             )
         case "unauthorized":
-            return TenantRefused(reason=answer.message or "Auth0 refused the token")
+            return TenantRefused(
+                reason=answer.message or "Auth0 refused the token", status=answer.status
+            )
         case "forbidden":
             return _forbidden(operation, answer, setting)
         case "not-found":
@@ -378,7 +381,9 @@ def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect
     if answer.lacks_scope:
         # One scope is missing, and other calls need others: leavers must not wait for this one.
         return _refused(operation, answer, "insufficient_scope", kind="tenant")
-    return TenantRefused(reason=answer.message or "Auth0 forbids this call: check the scopes")
+    return TenantRefused(
+        reason=answer.message or "Auth0 forbids this call: check the scopes", status=answer.status
+    )
 
 
 def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect:

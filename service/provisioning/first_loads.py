@@ -250,7 +250,7 @@ class FirstLoads:
         """The file was not sent, or not taken: again later, or never."""
         sent_before = one.uploaded_at is not None
         if answer.verdict == "unauthorized":
-            await tenure.pause(answer.message or "Auth0 refused the token")
+            await tenure.pause(answer.message or "Auth0 refused the token", answer.status)
         if answer.verdict in ("refused", "forbidden", "not-found", "conflict"):
             log.warning(
                 "imports.refused",
@@ -324,7 +324,7 @@ class FirstLoads:
             log.warning("imports.job_lost", tenant=self._tenant, job=one.job, code=answer.code)
             await self._note(tenure, one.id, state="uploading", job=None, due_at=self._clock.now())
         elif answer.verdict == "unauthorized":
-            await tenure.pause(answer.message or "Auth0 refused the token")
+            await tenure.pause(answer.message or "Auth0 refused the token", answer.status)
         else:
             await self._seen(one, tenure, at_least=answer.retry_after)
 

@@ -249,7 +249,7 @@ class Lanes:
                 return None
             case TenantRefused():
                 log.warning("lanes.tenant_paused", tenant=self._tenant, reason=effect.reason)
-                await tenure.pause(effect.reason)
+                await tenure.pause(effect.reason, effect.status)
                 later = Later(reason="the tenant is paused", after=0.0, counted=False)
                 await self._postpone(step, later, tenure)
                 return None

@@ -63,13 +63,16 @@ class Tenure:
         """Whether nothing is to be sent to the tenant, as its credentials are refused."""
         return await self.database.read(lambda tx: leases.paused(tx, self.tenant)) is not None
 
-    async def pause(self, reason: str) -> None:
-        """Has the tenant left alone until a trial succeeds. Raises LostLease."""
+    async def pause(self, reason: str, status: int | None) -> None:
+        """Has the tenant left alone until a trial succeeds. Raises LostLease.
+
+        ``reason``: for operators; ``status``: what Auth0 answered.
+        """
         now = self.clock.now()
         again = now + timedelta(seconds=self.probe)
 
         def record(transaction: Transaction) -> None:
-            leases.pause_tenant(transaction, self.tenant, reason, now, again)
+            leases.pause_tenant(transaction, self.tenant, reason, now, again, status=status)
             leases.require(transaction, self.tenant, self.owner.fence)
 
         await self.database.transact(record)
@@ -201,4 +204,4 @@ class Tenancy:
         if answer.verdict in ("ok", "rate-limited", "not-found") or answer.lacks_scope:
             await self._database.transact(lambda tx: leases.resume_tenant(tx, self._tenant, now))
         else:
-            await tenure.pause(answer.message or f"Auth0 answered {answer.status}")
+            await tenure.pause(answer.message or f"Auth0 answered {answer.status}", answer.status)

@@ -173,3 +173,23 @@ async def test_nobody_claims_in_the_middle_of_an_owners_transaction(database: Da
 
     await asyncio.gather(database.transact(lane), database.transact(lane), successor())
     assert order == ["written under the old fence"] * 2 + ["claimed"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, "credentials_refused"), (403, "calls_forbidden"), (None, "tenant_refused")],
+)
+async def test_a_pause_is_published_in_our_words_and_kept_for_operators_in_theirs(
+    database: Database, status: int | None, code: str
+) -> None:
+    theirs = "Client ann@hoekstra.example may not: Bearer eyJhbGciOi"
+    await database.transact(
+        lambda tx: leases.pause_tenant(tx, "main", theirs, NOW, None, status=status)
+    )
+    (outcome,) = await database.read(lambda tx: outbox.listing(tx, limit=10))
+    assert "ann@" not in str(outcome.data)
+    assert "eyJ" not in str(outcome.data)
+    assert (outcome.data["error"]["code"], outcome.data["error"]["httpStatus"]) == (code, status)
+    held = await database.read(lambda tx: leases.paused(tx, "main"))
+    assert held is not None
+    assert held.reason == theirs

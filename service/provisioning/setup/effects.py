@@ -44,6 +44,7 @@ class TenantRefused:
     """Every call to this tenant will fail like this: pause it, nothing is lost."""
 
     reason: str
+    status: int | None = None
 
 
 Effect = Done | Later | Refused | TenantRefused
@@ -83,7 +84,9 @@ def _interpret(operation: Operation | None, answer: Answer, attempts: int) -> Ef
             said = answer.status or answer.message
             return Later(reason=f"no clear answer from Auth0 to {what} ({said})", doubt=True)
         case "unauthorized":
-            return TenantRefused(reason=answer.message or "Auth0 refused the token")
+            return TenantRefused(
+                reason=answer.message or "Auth0 refused the token", status=answer.status
+            )
         case "forbidden":
             return _forbidden(what, answer)
         case "not-found" if isinstance(operation, op.DeleteConnection | op.DeleteOrganization):
@@ -110,7 +113,9 @@ def _forbidden(what: str, answer: Answer) -> Effect:
             answer,
             "The tenant's plan does not include it: change the plan, or what is declared.",
         )
-    return TenantRefused(reason=answer.message or "Auth0 forbids this call: check the scopes")
+    return TenantRefused(
+        reason=answer.message or "Auth0 forbids this call: check the scopes", status=answer.status
+    )
 
 
 def _refused(what: str, answer: Answer) -> Refused:

@@ -157,7 +157,7 @@ class SetUps:
                 await self._finish(job, tenure, Plan(), effect)
             case TenantRefused():
                 log.warning("set_ups.tenant_paused", tenant=self._tenant.name, reason=effect.reason)
-                await tenure.pause(effect.reason)
+                await tenure.pause(effect.reason, effect.status)
                 await self._postpone(
                     job, Later(reason=effect.reason, after=0.0, counted=False), tenure
                 )
