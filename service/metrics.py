@@ -22,6 +22,7 @@ class Depths:
     untouched_users: int
     unpublished_outcomes: int
     paused_tenants: int
+    set_ups_in_trouble: int
     deadlettered_events: int
     staged_events: int
     thin_events: int
@@ -92,6 +93,9 @@ class Metrics:
         )
         self._unpublished = self._gauge("outcomes_unpublished", "Outcomes not yet on Kafka")
         self._paused = self._gauge("tenants_paused", "Auth0 tenants that refuse us")
+        self._set_ups = self._gauge(
+            "setups_in_trouble", "Organizations that are not set up in Auth0 as declared"
+        )
         self._stopped = Gauge(
             "provisioner_source_stopped",
             "Whether a source of events is stopped, since too many failed one after the other",
@@ -122,6 +126,7 @@ class Metrics:
         self._untouched.set(depths.untouched_users)
         self._unpublished.set(depths.unpublished_outcomes)
         self._paused.set(depths.paused_tenants)
+        self._set_ups.set(depths.set_ups_in_trouble)
         self._stopped.clear()
         for source, stopped in depths.sources.items():
             self._stopped.labels(source).set(stopped)

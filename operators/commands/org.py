@@ -168,7 +168,12 @@ async def _apply(
             return await set_up.compared(here, declared, as_json=as_json)
         if not wait:
             return False
-        names = [each.name for each in declared.organizations if each.set_up.enabled]
+        ended = (await here.database.read(declaring.stored)).ended
+        names = [
+            each.name
+            for each in declared.organizations
+            if each.set_up.enabled and each.name not in ended
+        ]
         return await set_up.followed(here, names, as_json=as_json)
 
 

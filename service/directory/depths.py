@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, func, select
 
-from service.directory import streams
+from service.directory import setups, streams
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import OPEN
@@ -65,6 +65,7 @@ def measure(transaction: Transaction, now: datetime) -> Depths:
         untouched_users=count(t.fanouts.c.event_id.is_not(None)),
         unpublished_outcomes=count(t.outcomes.c.published_at.is_(None)),
         paused_tenants=count(t.tenants.c.paused_at.is_not(None)),
+        set_ups_in_trouble=setups.in_trouble(transaction),
         sources={row.name: row.blown_at is not None for row in transaction.execute(_SOURCES)},
         security_events=count(t.security_events.c.organization.is_not(None)),
         streams=streams.stopped(transaction),

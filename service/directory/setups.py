@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
@@ -92,6 +92,12 @@ def hold(transaction: Transaction, organization: str) -> SetUpState | None:
 def every(transaction: Transaction) -> list[SetUpState]:
     query = select(t.setups).order_by(t.setups.c.organization)
     return [_state(row) for row in transaction.execute(query)]
+
+
+def in_trouble(transaction: Transaction) -> int:
+    """How many are refused, or tried in vain so far. One row for each organization: few."""
+    query = select(func.count()).select_from(t.setups).where(t.setups.c.error.is_not(None))
+    return transaction.execute(query).scalar_one()
 
 
 def store(transaction: Transaction, organization: str, now: datetime, **values: Any) -> None:

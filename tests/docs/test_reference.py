@@ -38,6 +38,7 @@ def test_every_metric_is_listed() -> None:
         untouched_users=0,
         unpublished_outcomes=0,
         paused_tenants=0,
+        set_ups_in_trouble=0,
         deadlettered_events=0,
         staged_events=0,
         thin_events=0,

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from operators.sample.organizations import CLIENT_ID
-from service.directory import organizations
+from service.directory import depths, organizations
 from service.directory.database import open_database
 from service.organizations import Tenant
 from tests.operators.house import Ended, House, furnish
@@ -240,3 +240,21 @@ async def test_an_end_is_shown_and_taken_back(site: Site) -> None:
     assert "decommission" not in shown
     again = await site.run("org", "decommission", "initech", "--undo")
     assert (again.status, "not decommissioned" in again.err) == (1, True)
+
+
+async def test_metrics_count_organizations_that_are_not_set_up_as_declared(site: Site) -> None:
+    site.world.work()
+    counted = await site.world.database.read(lambda tx: depths.measure(tx, site.world.clock.now()))
+    assert counted.set_ups_in_trouble == 0
+    await site.apply(DECLARED.replace('Admins = "admin"', 'Admins = "emperor"'))
+    counted = await site.world.database.read(lambda tx: depths.measure(tx, site.world.clock.now()))
+    assert counted.set_ups_in_trouble == 1
+
+
+async def test_an_organization_that_ended_is_not_set_up_by_declaring_it_again(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED)
+    await site.run("org", "decommission", "initech", "--yes")
+    ended = await site.apply(DECLARED, "--json")
+    assert (ended.status, [row["kind"] for row in ended.rows]) == (0, ["organization"])
+    assert (await site.apply(DECLARED, "--dry-run")).out == "organization initech unchanged\n"
