@@ -15,6 +15,7 @@ from consumers.admission import (
     Crashed,
     Input,
     NotUnderstood,
+    Taken,
     input_problem,
     take,
     transact,
@@ -129,6 +130,11 @@ async def _store_alone(database: Database, each: Input, fuse: Fuse | None) -> No
     await _commit(database, [dead], fuse)
 
 
+def telling(taken: Sequence[Taken]) -> list[str | None]:
+    """The events that a fuse counts: None for what tells nothing of the source. Pure."""
+    return [each.event_id if each.verdict in _TELLING else None for each in taken]
+
+
 async def _commit(database: Database, inputs: Sequence[Input], fuse: Fuse | None) -> None:
     def work(transaction: Transaction) -> None:
         if fuse is None or not fuse.limit:
@@ -139,7 +145,7 @@ async def _commit(database: Database, inputs: Sequence[Input], fuse: Fuse | None
         fuses.count(
             transaction,
             fuse.source,
-            [each.event_id if each.verdict in _TELLING else None for each in taken],
+            telling(taken),
             failures=failures,
             limit=fuse.limit,
             now=inputs[-1].received.at,

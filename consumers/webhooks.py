@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -35,13 +36,17 @@ from consumers.mappings.canonical import canonical
 from consumers.mappings.packs import named
 from consumers.payloads import Hook, inputs, kept_headers
 from consumers.refusing import Refusal
+from consumers.storing import Fuse, telling
 from service.clock import Clock
-from service.directory import mappings, organizations
+from service.directory import fuses, mappings, organizations
 from service.directory.database import Database, Transaction
+from service.directory.fuses import Blown
 from service.directory.mappings import Declared
 from service.errors import ConfigurationError, Refused
 from service.organizations import SOURCE_NAME, EventSource
 
+_STOPPED_FOR: Final = "300"
+"""Seconds after which a sender is asked to try again: somebody must mend the mapping first."""
 _NAME: Final = re.compile(SOURCE_NAME)
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -66,7 +71,7 @@ class WebhookDoor(EventDoor):
     async def _receive(self, request: Request) -> Response:
         organization = str(request.path_params["organization"])
         await self.authorize(request, organization)
-        hook = await self._hook(str(request.path_params["source"]), organization)
+        hook, fuse = await self._hook(str(request.path_params["source"]), organization)
         sent, body = understood(_read, request, await body_of(request))
         found = inputs(
             sent,
@@ -82,19 +87,32 @@ class WebhookDoor(EventDoor):
                 f"A request may hold {MAX_BATCH} events at most.",
             )
         self.count(organization, len(found))
-        taken = await self._take([each for _, each in found])
+        try:
+            taken = await self._take([each for _, each in found], fuse)
+        except Blown:
+            _log.warning("events.source_stopped", source=hook.source)
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "source_stopped",
+                "Too many events of this source failed one after the other, so it is stopped and"
+                " nothing was stored: keep the event and send it again later.",
+                headers={"Retry-After": _STOPPED_FOR},
+            ) from None
         return accepted([id for id, _ in found], taken)
 
-    async def _take(self, inputs: Sequence[Input]) -> list[Taken]:
-        """Together; where one of them cannot be taken in, each by itself, and that one ends."""
-        try:
-            return await self._stored(inputs)
-        except (Refused, Crashed):
-            return [await self._take_alone(each) for each in inputs]
+    async def _take(self, inputs: Sequence[Input], fuse: Fuse) -> list[Taken]:
+        """Together; where one of them cannot be taken in, each by itself, and that one ends.
 
-    async def _take_alone(self, each: Input) -> Taken:
+        Raises Blown where the source is stopped, before anything is stored.
+        """
         try:
-            (taken,) = await self._stored([each])
+            return await self._stored(inputs, fuse)
+        except (Refused, Crashed):
+            return [await self._take_alone(each, fuse) for each in inputs]
+
+    async def _take_alone(self, each: Input, fuse: Fuse) -> Taken:
+        try:
+            (taken,) = await self._stored_whatever([each], fuse)
         except Refused as refused:
             problem = input_problem("cannot_be_stored", str(refused))
         except Crashed as crash:
@@ -109,13 +127,36 @@ class WebhookDoor(EventDoor):
             problem=problem,
             received=each.received,
         )
-        (taken,) = await self._stored([dead])
+        (taken,) = await self._stored_whatever([dead], fuse)
         return taken
 
-    async def _stored(self, inputs: Sequence[Input]) -> list[Taken]:
-        return await transact(self._database, lambda tx: take(tx, inputs, tell_state=True))
+    async def _stored_whatever(self, inputs: Sequence[Input], fuse: Fuse) -> list[Taken]:
+        """Those of a request of which some are stored already: the fuse stops the next one."""
+        try:
+            return await self._stored(inputs, fuse)
+        except Blown:
+            return await self._stored(inputs, replace(fuse, limit=0))
 
-    async def _hook(self, name: str, organization: str) -> Hook:
+    async def _stored(self, inputs: Sequence[Input], fuse: Fuse) -> list[Taken]:
+        def work(transaction: Transaction) -> list[Taken]:
+            if not fuse.limit:
+                return take(transaction, inputs, tell_state=True)
+            failures = fuses.check(transaction, fuse.source)
+            taken = take(transaction, inputs, tell_state=True)
+            fuses.count(
+                transaction,
+                fuse.source,
+                telling(taken),
+                failures=failures,
+                limit=fuse.limit,
+                now=self._clock.now(),
+                whole=True,
+            )
+            return taken
+
+        return await transact(self._database, work)
+
+    async def _hook(self, name: str, organization: str) -> tuple[Hook, Fuse]:
         """Raises Refusal, the same for every source that this organization cannot use."""
 
         def work(transaction: Transaction) -> tuple[EventSource | None, Declared | None]:
@@ -140,13 +181,20 @@ class WebhookDoor(EventDoor):
                 "The mapping of this source cannot be used: declare it anew.",
                 headers={"Retry-After": "60"},
             ) from None
-        return Hook(
+        hook = Hook(
             source=source.name,
             organization=organization,
             declared=declared,
             zone=source.zone,
             asks=source.enrichment is not None,
         )
+        return hook, _fuse_of(source)
+
+
+def _fuse_of(source: EventSource) -> Fuse:
+    """None where several organizations send to it: one that sends rubbish would stop the others."""
+    alone = len(source.organizations) == 1
+    return Fuse(source=source.name, limit=source.fuse if alone else 0)
 
 
 def _read(

@@ -103,10 +103,11 @@ def apply(
     for source in declared.sources:
         if todo["source", source.name].verdict != "unchanged":
             organizations.apply_source(transaction, source)
-            sources.reset(transaction, source.topic)
+            sources.reset(transaction, source)
     for name, document in own_mappings.items():
         if todo["mapping", name].verdict != "unchanged":
             mappings.apply(transaction, name, document["version"], dict(document), now)
+            sources.reset_readers(transaction, name)
     for change in changes:
         if change.verdict != "unchanged":
             audit.record(

@@ -39,7 +39,9 @@ class SourceFacts:
 
 
 def listing(transaction: Transaction) -> list[SourceFacts]:
-    """Every source, by name, without its lag. Sources that share a topic share its fuse."""
+    """Every source, by name, without its lag. Sources that share a topic share its fuse; a webhook has
+    its own.
+    """
     counted = fuses.every(transaction)
     sources = organizations.sources(transaction)
     by_topic = {
@@ -47,7 +49,11 @@ def listing(transaction: Transaction) -> list[SourceFacts]:
     }
     waiting = enrichments.backlogs(transaction)
     return [
-        _facts(source, by_topic.get(source.topic or ""), waiting.get(source.name))
+        _facts(
+            source,
+            by_topic.get(source.topic) if source.topic else counted.get(source.name),
+            waiting.get(source.name),
+        )
         for source in sources
     ]
 
@@ -58,7 +64,7 @@ def resume(transaction: Transaction, name: str, *, actor: str, now: datetime) ->
     if name not in known:
         raise NotFound(f"There is no source {name}: 'provisioner events sources' shows them.")
     before = next(each for each in listing(transaction) if each.name == name)
-    if not reset(transaction, known[name].topic):
+    if not reset(transaction, known[name]):
         raise Refused(f"{name} is not stopped: 'provisioner events sources' shows which are.")
     audit.record(
         transaction,
@@ -70,15 +76,23 @@ def resume(transaction: Transaction, name: str, *, actor: str, now: datetime) ->
     )
 
 
-def reset(transaction: Transaction, topic: str | None) -> bool:
-    """Lets the sources of a topic go on; whether one of them was stopped.
+def reset(transaction: Transaction, source: EventSource) -> bool:
+    """Lets a source go on, with all those of its topic; whether one of them was stopped.
 
     They are read as one, so they are stopped as one.
     """
     known = organizations.sources(transaction)
-    sharing = [each for each in known if topic is not None and each.topic == topic]
-    stopped = [fuses.reset(transaction, each.name) for each in sharing]
+    topic = source.topic
+    sharing = {each.name for each in known if topic is not None and each.topic == topic}
+    stopped = [fuses.reset(transaction, name) for name in sorted(sharing | {source.name})]
     return any(stopped)
+
+
+def reset_readers(transaction: Transaction, mapping: str) -> None:
+    """Lets all sources go on that are read by a mapping which has changed."""
+    for source in organizations.sources(transaction):
+        if source.mapping == mapping:
+            reset(transaction, source)
 
 
 def _facts(source: EventSource, fuse: Fuse | None, waiting: Backlog | None) -> SourceFacts:

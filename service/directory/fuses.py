@@ -94,19 +94,21 @@ def count(
     failures: int,
     limit: int,
     now: datetime,
+    whole: bool = False,
 ) -> None:
     """Counts what became of events that this transaction took in: the last thing that it does.
 
     ``events``: ids in order; None for what says nothing about the source, such as a repeat.
-    ``failures``: as ``check`` found. Raises WouldBlow, and Blown where others were quicker; then
-    nothing of the transaction may stay.
+    ``failures``: as ``check`` found. ``whole``: they came as one and stay together, whichever of them
+    blows the fuse. Raises WouldBlow, and Blown where others were quicker; then nothing of the
+    transaction may stay.
     """
     failed = _failed(transaction, [each for each in events if each is not None])
     verdicts: list[Verdict] = [_verdict(each, failed) for each in events]
     if not failed and (failures == 0 or "good" not in verdicts):
         return
     run = run_after(_held(transaction, source), verdicts, limit)
-    if run.blows_at is not None and run.blows_at < len(events) - 1:
+    if run.blows_at is not None and run.blows_at < len(events) - 1 and not whole:
         raise WouldBlow(run.blows_at)
     last = next((failed[each] for each in reversed(events) if each in failed), None)
     transaction.execute(

@@ -14,7 +14,7 @@ from consumers.http import event_routes
 from consumers.mappings.packs import checked
 from consumers.webhooks import webhook_routes
 from operators import reading
-from service.directory import credentials, mappings, organizations, replays
+from service.directory import credentials, fuses, mappings, organizations, replays
 from service.directory.database import Database
 from service.organizations import EventSource
 from tests.consumers.support import START, SetClock, events_of
@@ -311,3 +311,54 @@ async def test_a_replay_reads_what_came_by_todays_mapping(
             )
         )
         assert result.verdict == "replayed", result.reason
+
+
+async def fuse(database: Database, name: str, *organizations_: str) -> None:
+    source = EventSource(
+        name=name, organizations=organizations_, mapping="hr", webhook=True, fuse=3
+    )
+    await database.transact(lambda tx: organizations.apply_source(tx, source))
+
+
+async def test_a_source_whose_events_fail_one_after_the_other_has_its_sender_keep_them(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await fuse(database, "hooks", "acme")
+    for number in range(3):
+        assert (await post(client, {"id": number, "kind": "odd"})).status_code == 202
+    stopped = await post(client, {"id": 9, "kind": "in"})
+    assert (stopped.status_code, stopped.headers["retry-after"]) == (503, "300")
+    assert stopped.json()["code"] == "source_stopped"
+    assert len(await events_of(database)) == 3
+    (known,) = (await database.read(fuses.blown)).values()
+    assert (known.source, known.failures) == ("hooks", 3)
+    assert (await post(client, {"id": 9}, "acme/canonical")).status_code != 503
+    await database.transact(lambda tx: fuses.reset(tx, "hooks"))
+    assert (await post(client, {"id": 9, "kind": "in"})).status_code == 202
+
+
+async def test_one_that_is_understood_in_between_lets_the_count_begin_anew(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await fuse(database, "hooks", "acme")
+    for number, kind in enumerate(("odd", "odd", "in", "odd", "odd", "in")):
+        assert (await post(client, {"id": number, "kind": kind})).status_code == 202
+
+
+async def test_a_request_that_blows_the_fuse_is_taken_in_whole(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await fuse(database, "hooks", "acme")
+    people = {"people": [{"id": None} for _ in range(5)]}
+    response = await post(client, people)
+    assert response.status_code == 202
+    assert len(response.json()["accepted"]) == len(await events_of(database)) == 5
+    assert (await post(client, people)).status_code == 503
+
+
+async def test_one_customer_cannot_stop_the_webhook_of_another(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await fuse(database, "hooks", "acme", "globex")
+    for number in range(5):
+        assert (await post(client, {"id": number, "kind": "odd"})).status_code == 202

@@ -222,3 +222,28 @@ def test_what_failed_before_the_source_stopped_is_replayed_once_it_is_mended(hou
 def people_of_acme(tx: Transaction) -> list[str]:
     query = select(tables.users.c.worker_id).where(tables.users.c.organization == "acme")
     return list(tx.execute(query).scalars())
+
+
+def test_applying_a_mapping_that_differs_lets_the_sources_go_on_that_it_reads(
+    house: House, tmp_path: Path
+) -> None:
+    mapping, file = tmp_path / "ours.yaml", tmp_path / "sources.yaml"
+    rules = "mapping: ours\nversion: {}\nrules: [{{subject: payload.id, type: worker.hired}}]\n"
+    file.write_text(
+        "mappings: [ours.yaml]\nsources:\n"
+        "  - {name: hr.events, organizations: [acme], mapping: ours}\n"
+        "  - {name: hooks, organizations: [acme], mapping: ours, webhook: true}\n"
+        "  - {name: others, organizations: [acme], webhook: true}\n"
+    )
+    mapping.write_text(rules.format(1))
+    assert house.run("org", "apply", str(file)).status == 0
+    blow(house)
+    for name in ("hooks", "others"):
+        row = {"source": name, "failures": 50, "blown_at": house.at}
+        house.transact(lambda tx, it=row: tx.execute(tables.fuses.insert().values(**it)))
+        assert source(house, name)["stopped_at"] is not None
+    mapping.write_text(rules.format(2))
+    assert house.run("org", "apply", str(file)).status == 0
+    stopped = [source(house, name)["stopped_at"] is not None for name in ("hr.events", "hooks")]
+    assert stopped == [False, False]
+    assert source(house, "others")["stopped_at"] is not None
