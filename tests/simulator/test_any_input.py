@@ -140,6 +140,7 @@ def test_any_input_gets_an_answer_below_500(
         content_type="application/json",
         authorization=f"Bearer {token}",
         base_url="http://auth0.test",
+        custom_domain=None,
     )
     reply = simulation.call(received, None)
     assert 200 <= reply.answer.status < 500
