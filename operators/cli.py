@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.main import get_command
 
-from operators.commands import audit, doctor, events, org, outcomes, processes, staged, user
+from operators.commands import audit, doctor, drift, events, org, outcomes, processes, staged, user
 from service.version import VERSION
 
 _CANCELLED: Final = 130
@@ -37,6 +37,7 @@ events.app.command("refuse")(staged.refuse)
 app.add_typer(events.app, name="events")
 app.command("outcomes")(outcomes.outcomes)
 app.add_typer(user.app, name="user")
+app.add_typer(drift.app, name="drift")
 app.command("doctor")(doctor.doctor)
 app.add_typer(processes.db, name="db")
 app.command("audit")(audit.audit)

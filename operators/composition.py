@@ -47,6 +47,7 @@ from service.metrics import Metrics
 from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.decommissioning import Decommissions
+from service.provisioning.drift import DriftChecks, DriftSettings
 from service.provisioning.first_loads import FirstLoads, FirstLoadSettings
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
@@ -368,11 +369,19 @@ def _tenancy(
         on_call=lambda kind, verdict: metrics.auth0_calls.labels(tenant.name, kind, verdict).inc(),
         on_rows=lambda result, rows: metrics.imported.labels(tenant.name, result).inc(rows),
     )
+    drift_checks = DriftChecks(
+        tenant.name,
+        database=database,
+        client=client,
+        clock=clock,
+        settings=DriftSettings(hour=settings.drift_hour),
+        on_found=lambda aspect: metrics.drift_found.labels(tenant.name, aspect).inc(),
+    )
     return Tenancy(
         tenant.name,
         database=database,
         client=client,
-        works=(lanes, set_ups, first_loads),
+        works=(lanes, set_ups, first_loads, drift_checks),
         clock=clock,
         owner=owner,
         settings=TenancySettings(lease=settings.lease_seconds),

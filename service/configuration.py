@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     auth0_plan: Literal["free", "professional", "enterprise"] = "professional"
     auth0_background_share: float = Field(default=0.1, ge=0.01, le=1)
 
+    drift_hour: int = Field(default=-1, ge=-1, le=23)
+    """The hour of the day in UTC at which each tenant is compared; -1: only when asked for."""
     import_threshold: int = Field(default=500, ge=0)
     """Accounts to be created in one connection from which on import jobs do it; 0: never."""
 

@@ -51,6 +51,12 @@ class Metrics:
             ("tenant", "bucket"),
             registry=self.registry,
         )
+        self.drift_found = Counter(
+            "provisioner_drift_found",
+            "Differences between Auth0 and what we know, seen by compares",
+            ("tenant", "aspect"),
+            registry=self.registry,
+        )
         self.imported = Counter(
             "provisioner_imported_accounts",
             "Accounts that import jobs were to create, by what came of each row",

@@ -84,6 +84,8 @@ class Policies(Configured):
     adoption: Literal["never", "verified-email"] = "never"
     on_leave: Literal["keep", "block"] = "keep"
     mass_leavers: MassLeavers = MassLeavers()
+    drift: Literal["report", "correct"] = "report"
+    """What a compare with Auth0 does about what somebody else changed there."""
     email_verified: bool = False
     """Whether an address that the customer sends counts as verified. Off: nobody has proved it."""
 

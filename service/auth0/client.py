@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from weakref import WeakSet
@@ -372,6 +373,10 @@ class Auth0Client:
         if not self._custom_domain:
             return {}
         return {"request_options": CustomDomainHeader(self._custom_domain)}
+
+    def download(self, url: str) -> AbstractAsyncContextManager[httpx.Response]:
+        """A file that Auth0 has put somewhere, as it comes. No call: no token, none of our budget."""
+        return self._http.stream("GET", url)
 
     async def _call(
         self,

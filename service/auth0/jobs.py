@@ -5,9 +5,12 @@ Sources: Management API reference, jobs; docs on bulk imports and exports. Decid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from auth0.management import AsyncAuth0
 from auth0.management.types.create_export_users_fields import CreateExportUsersFields
 
 from service.auth0.answers import Answer
@@ -19,6 +22,15 @@ MOST_ACTIVE: Final = 2
 """Imports at a time in one tenant."""
 TIMEOUT: Final = 7200.0
 """Seconds after which Auth0 gives a job up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """A page as the SDK's raw answers are; its lists come without."""
+
+    data: Any
+    status_code: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Jobs:
@@ -83,4 +95,48 @@ class Jobs:
             connection_id=connection_id,
             format="json",
             fields=wanted,
+        )
+
+    async def lines(self, location: str) -> AsyncIterator[bytes]:
+        """The lines of an export's file, gzipped or not, as they come; its link lives for 60 s.
+
+        Raises httpx.HTTPError.
+        """
+        async with self._client.download(location) as response:
+            response.raise_for_status()
+            inflate, rest = zlib.decompressobj(wbits=47), b""  # 47: gzip, told by its header
+            plain: bool | None = None
+            async for chunk in response.aiter_bytes():
+                plain = not chunk.startswith(b"\x1f\x8b") if plain is None else plain
+                *whole, rest = (rest + (chunk if plain else inflate.decompress(chunk))).split(b"\n")
+                for line in whole:
+                    yield line
+            if rest.strip():
+                yield rest
+
+    async def members(self, organization_id: str, after: str | None) -> Answer:
+        """A page of an Organization's members with their roles: ``{"members", "next"}``. The list
+        lags behind what was written, and ``next`` comes with the last rows too.
+        """
+        named = {"from_": after} if after else {}
+
+        def choose(api: AsyncAuth0) -> Callable[..., Awaitable[Any]]:
+            async def page(*arguments: Any, **given: Any) -> Any:
+                pager = await api.organizations.members.list(*arguments, **given)
+                return _Page(data=pager.response)
+
+            return page
+
+        return await self._client.call(
+            "members-read", choose, organization_id, take=100, fields="user_id,roles", **named
+        )
+
+    async def member_roles(self, organization_id: str, user_id: str) -> Answer:
+        """The roles of one member, as a list."""
+        return await self._client.call(
+            "members-read",
+            lambda api: api.organizations.members.roles.with_raw_response.list,
+            organization_id,
+            user_id,
+            per_page=50,
         )

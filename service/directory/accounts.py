@@ -294,7 +294,7 @@ def lock(transaction: Transaction, account_id: str) -> Account | None:
 def hold(transaction: Transaction, account_id: str) -> Account | None:
     """The account alone, for one who holds its user already."""
     row = _HOLD.first(transaction, {"of": account_id})
-    return _account(row) if row is not None else None
+    return of_row(row) if row is not None else None
 
 
 def hold_many(transaction: Transaction, account_ids: Collection[str]) -> dict[str, Account]:
@@ -305,12 +305,12 @@ def hold_many(transaction: Transaction, account_ids: Collection[str]) -> dict[st
     if not account_ids:
         return {}
     rows = _HOLD_MANY.all(transaction, {"ids": sorted(account_ids)})
-    return {row["id"]: _account(row) for row in rows}
+    return {row["id"]: of_row(row) for row in rows}
 
 
 def get(transaction: Transaction, account_id: str) -> Account | None:
     row = _ONE.first(transaction, {"of": account_id})
-    return _account(row) if row is not None else None
+    return of_row(row) if row is not None else None
 
 
 def store(transaction: Transaction, account_id: str, now: datetime, **values: Any) -> None:
@@ -393,5 +393,6 @@ def note_failure(transaction: Transaction, event_id: str, problem: Mapping[str, 
     )
 
 
-def _account(known: Mapping[str, Any]) -> Account:
+def of_row(known: Mapping[Any, Any]) -> Account:
+    """An account, of a row that has all its columns and maybe others."""
     return Account(**{name: known[name] for name in Account.__slots__})

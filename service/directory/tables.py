@@ -351,6 +351,39 @@ imports = Table(
     ),
 )
 
+# Compares of Auth0 with what we know, asked for or nightly.
+drift_checks = Table(
+    "drift_checks",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(50), nullable=False),
+    Column("organization", String(50)),
+    Column("correct", Boolean, nullable=False, server_default=text("false")),
+    Column("asked_by", Text, nullable=False),
+    Column("progress", Document, nullable=False),
+    Column("result", Document),
+    Column("error", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Index(None, "tenant", "created_at"),
+)
+
+# What differs, each once, for as long as it does.
+drift_findings = Table(
+    "drift_findings",
+    metadata,
+    Column("tenant", String(50), primary_key=True),
+    Column("subject", Text, primary_key=True),  # an account, or a user of Auth0's that is none
+    Column("aspect", Text, primary_key=True),
+    Column("organization", String(50)),
+    Column("user_id", String(36)),
+    Column("auth0_user_id", Text, nullable=False),
+    Column("detail", Document, nullable=False),
+    Column("check_id", String(36), nullable=False),  # that saw it last
+    Column("correcting", Boolean, nullable=False, server_default=text("false")),
+    Column("found_at", Instant, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

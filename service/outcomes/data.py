@@ -253,6 +253,12 @@ class _Drift(Effect):
     """Whether the account is blocked, where that has changed."""
     deleted: bool | None = None
     """True: the account is gone."""
+    changed: tuple[str, ...] | None = None
+    """Names of Auth0's attributes that differ; `app_metadata` where our marker is gone."""
+    auth0_organization: str | None = None
+    """The Auth0 Organization by name, where it is about a membership."""
+    missing_roles: tuple[str, ...] | None = None
+    """Roles of that membership that were taken away; left out where the membership itself was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

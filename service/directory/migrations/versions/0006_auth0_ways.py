@@ -27,6 +27,7 @@ def upgrade() -> None:
     op.execute("UPDATE effects SET kind = 'ticket' WHERE kind = 'invitation'")
     _set_ups()
     _imports()
+    _drift()
 
 
 def _set_ups() -> None:
@@ -101,4 +102,34 @@ def _imports() -> None:
         ["tenant"],
         sqlite_where=_IMPORTING,
         postgresql_where=_IMPORTING,
+    )
+
+
+def _drift() -> None:
+    op.create_table(
+        "drift_checks",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("tenant", sa.String(50), nullable=False),
+        sa.Column("organization", sa.String(50)),
+        sa.Column("correct", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("progress", _DOCUMENT, nullable=False),
+        sa.Column("result", _DOCUMENT),
+        sa.Column("error", sa.Text()),
+        sa.Column("created_at", _INSTANT, nullable=False),
+        sa.Column("ended_at", _INSTANT),
+    )
+    op.create_index("ix_drift_checks_tenant_created_at", "drift_checks", ["tenant", "created_at"])
+    op.create_table(
+        "drift_findings",
+        sa.Column("tenant", sa.String(50), primary_key=True),
+        sa.Column("subject", sa.Text(), primary_key=True),
+        sa.Column("aspect", sa.Text(), primary_key=True),
+        sa.Column("organization", sa.String(50)),
+        sa.Column("user_id", sa.String(36)),
+        sa.Column("auth0_user_id", sa.Text(), nullable=False),
+        sa.Column("detail", _DOCUMENT, nullable=False),
+        sa.Column("check_id", sa.String(36), nullable=False),
+        sa.Column("correcting", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("found_at", _INSTANT, nullable=False),
     )

@@ -1,0 +1,279 @@
+"""Compares with Auth0: what differs is told once, mended by policy, and never taken from a list that lags."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from operators.sample.organizations import CLIENT_SECRET
+from service.auth0.client import Auth0Client, http_client
+from service.auth0.pacing import Pacer
+from service.directory import drift
+from service.organizations import Policies
+from service.people import User
+from service.provisioning.drift import DriftChecks, DriftSettings
+from service.provisioning.tenancy import Tenancy
+from tests.provisioning.auth0 import call, sign_up
+from tests.provisioning.world import World, tenant_of
+
+ADA, BOB = "ada@hoekstra.example", "bob@hoekstra.example"
+
+
+@pytest.fixture
+async def people(world: World) -> tuple[User, User]:
+    """Two people of an organization that invites nobody, as they should be in Auth0."""
+    await world.declare(hoekstra={"policies": Policies(invite="none")})
+    world.work(world.lanes())
+    return await world.join("hoekstra", ADA), await world.join("hoekstra", BOB)
+
+
+def checking(world: World, client: Auth0Client, hour: int = -1) -> DriftChecks:
+    settings = DriftSettings(hour=hour, poll=0.05, look=0.05)
+    return DriftChecks(
+        "main", database=world.database, client=client, clock=world.clock, settings=settings
+    )
+
+
+def beside_lanes(world: World) -> Tenancy:
+    """The lanes of a world, with checks beside them."""
+    tenancy = world.lanes()
+    client = tenancy._client  # pyright: ignore[reportPrivateUsage]
+    works = (*tenancy._works, checking(world, client))  # pyright: ignore[reportPrivateUsage]
+    tenancy._works = works  # pyright: ignore[reportPrivateUsage]
+    return tenancy
+
+
+async def check(world: World, *, correct: bool = False, ok: bool = True) -> dict[str, int]:
+    """Asks for a check of the organization, waits for it and what it has mended; its counts."""
+    now = world.clock.now()
+    check_id = await world.database.transact(
+        lambda tx: drift.ask(tx, "main", "hoekstra", correct=correct, asked_by="eve", now=now)
+    )
+
+    async def ended() -> bool:
+        found = await world.database.read(lambda tx: drift.get(tx, check_id))
+        return found is not None and found.ended_at is not None
+
+    await world.until(ended)
+
+    async def mended() -> bool:
+        return not await world.database.read(lambda tx: drift.being_corrected(tx, "main", 1))
+
+    await world.until(mended)
+    found = await world.database.read(lambda tx: drift.get(tx, check_id))
+    assert found is not None
+    assert (found.error is None) is ok, found.error
+    return dict(found.result or {})
+
+
+async def auth0_id(world: World, address: str) -> str:
+    user = await world.auth0_user(address)
+    assert user is not None
+    return user["user_id"]
+
+
+async def change(world: World, address: str, **body: Any) -> None:
+    path = f"/users/{quote(await auth0_id(world, address), safe='')}"
+    await call(world, "PATCH", path, body)
+
+
+async def findings(world: World) -> list[tuple[str, dict[str, Any]]]:
+    found = await world.database.read(lambda tx: drift.listing(tx, "main", None, 100))
+    return [(each.aspect, dict(each.detail)) for each in found]
+
+
+async def drifts(world: World, user: User, kind: str = "detected") -> list[dict[str, Any]]:
+    names = ("blocked", "deleted", "changed", "auth0Organization", "missingRoles")
+    return [
+        {name: each.data[name] for name in names if name in each.data}
+        for each in await world.outcomes(user)
+        if each.type == f"io.auth0-provisioner.drift.{kind}.v1"
+    ]
+
+
+async def ready(world: World) -> None:
+    await world.settled()
+    await world.rest()
+    world.work(beside_lanes(world))
+
+
+async def test_where_nothing_differs_nothing_is_told(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    counts = await check(world)
+    assert counts["compared"] == 2
+    assert counts.get("differ", 0) == counts.get("unknown", 0) == 0
+    assert await findings(world) == []
+
+
+async def test_what_somebody_changed_is_told_once_and_again_when_it_changes(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    await change(world, ADA, given_name="Eve")
+    for _ in range(2):
+        assert (await check(world))["differ"] == 1
+    assert await drifts(world, people[0]) == [{"changed": ["given_name"]}]
+    await change(world, ADA, family_name="Evil")
+    await check(world)
+    changed = ["family_name", "given_name"]
+    assert await drifts(world, people[0]) == [{"changed": ["given_name"]}, {"changed": changed}]
+    await change(world, ADA, given_name="Ada", family_name="Byron")
+    await check(world)
+    assert await findings(world) == []
+    assert await drifts(world, people[1]) == []
+
+
+async def test_what_differs_is_mended_where_the_check_says_so(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    await change(world, ADA, given_name="Eve", app_metadata={"auth0_provisioner": None})
+    await check(world, correct=True)
+    await world.settled()
+    mended = await world.auth0_user(ADA)
+    assert mended is not None
+    assert mended["given_name"] == "Ada"
+    assert mended["app_metadata"]["auth0_provisioner"]
+    told = [{"changed": ["app_metadata", "given_name"]}]
+    assert await drifts(world, people[0]) == told
+    assert await drifts(world, people[0], "corrected") == told
+    assert await findings(world) == []
+
+
+async def test_what_differs_is_mended_where_the_policy_says_so(
+    world: World, people: tuple[User, User]
+) -> None:
+    await world.declare(hoekstra={"policies": Policies(invite="none", drift="correct")})
+    await ready(world)
+    await change(world, ADA, email="eve@elsewhere.example")
+    await check(world)
+    assert await world.auth0_user(ADA) is not None
+    assert await drifts(world, people[0], "corrected") == [{"changed": ["email"]}]
+
+
+async def test_a_user_who_is_gone_is_made_again(world: World, people: tuple[User, User]) -> None:
+    await ready(world)
+    await call(world, "DELETE", f"/users/{quote(await auth0_id(world, ADA), safe='')}")
+    await check(world, correct=True)
+    assert await world.auth0_user(ADA) is not None
+    assert await drifts(world, people[0]) == [{"deleted": True}]
+    assert await drifts(world, people[0], "corrected") == [{"deleted": True}]
+    assert ("hoekstra", ADA) in await world.members()
+
+
+async def test_a_block_of_somebody_elses_is_reported_and_left(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    await change(world, ADA, blocked=True)
+    await check(world, correct=True)
+    blocked = await world.auth0_user(ADA)
+    assert blocked is not None
+    assert blocked["blocked"] is True
+    assert await drifts(world, people[0]) == [{"blocked": True}]
+    assert await findings(world) == [("account", {"blocked": True})]
+
+
+async def test_a_block_of_ours_that_was_lifted_is_put_back(
+    world: World, people: tuple[User, User]
+) -> None:
+    await world.settled()
+    await world.change(people[0], active=False)
+    await ready(world)
+    await change(world, ADA, blocked=False)
+    await check(world, correct=True)
+    back = await world.auth0_user(ADA)
+    assert back is not None
+    assert back["blocked"] is True
+    assert await drifts(world, people[0]) == [{"blocked": False}]
+    assert len(await drifts(world, people[0], "corrected")) == 1
+
+
+async def test_users_in_our_connection_whom_we_do_not_know_are_reported(
+    world: World, people: tuple[User, User]
+) -> None:
+    stranger = await sign_up(world, "hoekstra-users", "eve@hoekstra.example", verified=True)
+    await ready(world)
+    assert (await check(world, correct=True))["unknown"] == 1
+    found = await world.database.read(lambda tx: drift.listing(tx, "main", "hoekstra", 10))
+    assert [each.auth0_user_id for each in found] == [stranger]
+    await call(world, "DELETE", f"/users/{quote(stranger, safe='')}")
+    await check(world)
+    assert await findings(world) == []
+
+
+async def test_a_membership_that_was_taken_away_is_given_back(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    organizations = (await world.state())["organizations"]
+    named = next(o for o in organizations if o["name"] == "hoekstra")
+    body = {"members": [await auth0_id(world, ADA)]}
+    await call(world, "DELETE", f"/organizations/{named['id']}/members", body)
+    await check(world, correct=True)
+    assert ("hoekstra", ADA) in await world.members()
+    told = [{"auth0Organization": "hoekstra"}]
+    assert await drifts(world, people[0]) == await drifts(world, people[0], "corrected") == told
+
+
+async def test_a_list_that_lags_is_no_drift(world: World, people: tuple[User, User]) -> None:
+    """Whoever is missing from a list and there by their own id does not differ."""
+    await ready(world)
+    await world.fault(
+        "status", "GET", "/organizations/*/members", status=200, body={"members": []}, times=1
+    )
+    counts = await check(world)
+    assert counts.get("differ", 0) == 0
+    assert await drifts(world, people[0]) == []
+
+
+@pytest.mark.parametrize("path", ["/jobs/*", "/jobs/users-exports"])
+async def test_a_check_that_cannot_go_on_says_why(
+    world: World, people: tuple[User, User], path: str
+) -> None:
+    await ready(world)
+    await world.fault("status", "*", path, status=403)
+    await check(world, ok=False)
+    await world.mend()
+    await check(world)
+
+
+async def test_a_tenant_is_compared_once_a_night(world: World, people: tuple[User, User]) -> None:
+    client = Auth0Client(
+        tenant_of(world),
+        CLIENT_SECRET,
+        clock=world.clock,
+        pacer=Pacer("enterprise", world.clock),
+        http=http_client(),
+    )
+    nightly = checking(world, client, hour=datetime.now(UTC).hour)
+    for _ in range(3):
+        await nightly._plan_nightly()  # pyright: ignore[reportPrivateUsage]
+    one = await world.database.read(lambda tx: drift.next_open(tx, "main"))
+    assert one is not None
+    now = world.clock.now()
+    await world.database.transact(lambda tx: drift.store(tx, one.id, ended_at=now))
+    assert await world.database.read(lambda tx: drift.next_open(tx, "main")) is None
+    await client.close()
+
+
+async def test_findings_are_kept_mended_and_forgotten_on_postgres(postgres_world: World) -> None:
+    world = postgres_world
+    await world.declare(hoekstra={"policies": Policies(invite="none")})
+    world.work(world.lanes())
+    ada = await world.join("hoekstra", ADA)
+    await world.join("hoekstra", BOB)
+    await sign_up(world, "hoekstra-users", "eve@hoekstra.example", verified=True)
+    await ready(world)
+    await change(world, ADA, given_name="Eve")
+    for _ in range(2):
+        assert (await check(world))["unknown"] == 1
+    assert len(await findings(world)) == 2
+    await check(world, correct=True)
+    assert await drifts(world, ada) == await drifts(world, ada, "corrected")
+    assert [aspect for aspect, _ in await findings(world)] == ["unknown:hoekstra-users"]
