@@ -122,6 +122,7 @@ def take(transaction: Transaction, wanted: Wanted, owner: str) -> bool:
     )
     if gone.scalar_one_or_none() is None:
         return False
+    _attribute(transaction, wanted.event_id, wanted.organization, wanted.worker_id)
     state = transaction.execute(
         select(t.events.c.state).where(t.events.c.id == wanted.event_id).with_for_update()
     ).scalar_one_or_none()
@@ -161,7 +162,27 @@ def release(transaction: Transaction, owner: str) -> None:
 
 def forget(transaction: Transaction, event_id: str) -> None:
     """For an event that ended otherwise."""
-    transaction.execute(t.enrichments.delete().where(t.enrichments.c.event_id == event_id))
+    row = transaction.execute(
+        t.enrichments.delete()
+        .where(t.enrichments.c.event_id == event_id)
+        .returning(t.enrichments.c.organization, t.enrichments.c.worker_id)
+    ).one_or_none()
+    if row is not None:
+        _attribute(transaction, event_id, row.organization, row.worker_id)
+
+
+def _attribute(transaction: Transaction, event_id: str, organization: str, worker_id: str) -> None:
+    """Notes whom an event was about, however it ends: HR has spoken of them, which counts where a full
+    export does not name them.
+    """
+    known = select(t.users.c.id).where(
+        t.users.c.organization == organization, t.users.c.worker_id == worker_id
+    )
+    transaction.execute(
+        update(t.events)
+        .where(t.events.c.id == event_id, t.events.c.user_id.is_(None))
+        .values(user_id=known.limit(1).scalar_subquery())
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,7 @@ def way_of(
         return NoReplay(reason=reason)
     first = origin(transaction, event)
     user_id = event.user_id or first.user_id
-    if user_id is not None:
+    if user_id is not None and not _was_never_read(event, first):
         return Reconcile(user_id=user_id)
     if first.door in ("kafka", "http"):
         reading = read(first, organizations.sources(transaction), mappings.every(transaction))
@@ -115,6 +115,11 @@ def way_of(
     if first.organization is not None:
         return ReconcileFailed(organization=first.organization)
     return NoReplay(reason="It names no organization and no user: there is nothing to do again.")
+
+
+def _was_never_read(event: Event, first: Event) -> bool:
+    """Whether it ended before it could reach desired state, though it is known whom it was about."""
+    return first.door in ("kafka", "http") and (event.error or {}).get("class") == "input"
 
 
 def replay(

@@ -24,6 +24,8 @@ PATIENCE: Final = timedelta(hours=24)
 """How long the last lines of an export may take after the word that it was all."""
 KEPT: Final = timedelta(days=7)
 """How long it is remembered who was named in an export that never was complete."""
+STALE: Final = timedelta(hours=12)
+"""Lines that come so long after the first begin an export of that name anew, where none completed it."""
 _PURGED_AT_ONCE: Final = 2000
 _CLOSED: Final = Problem(
     kind="input",
@@ -82,7 +84,26 @@ def _opened(transaction: Transaction, line: Line) -> bool:
     run = get(transaction, line.organization, line.snapshot)
     if run is None:
         _begin(transaction, line.organization, line.snapshot, line.at)
+    elif run.ended_at is None and run.due_at is None and line.at - run.began_at > STALE:
+        _begin_anew(transaction, run, line.at)
     return run is None or run.ended_at is None
+
+
+def _begin_anew(transaction: Transaction, run: Snapshot, now: datetime) -> None:
+    """Forgets whom an export named that broke off: else the next one of its name would be thought whole
+    while its lines are still coming. Of several who see it at once, one does so.
+    """
+    begun = transaction.execute(
+        update(t.snapshots)
+        .where(
+            t.snapshots.c.organization == run.organization,
+            t.snapshots.c.name == run.name,
+            t.snapshots.c.began_at == run.began_at,
+        )
+        .values(began_at=now)
+    )
+    if begun.rowcount == 1:
+        transaction.execute(t.snapshot_workers.delete().where(*_of(run)))
 
 
 def _begin(transaction: Transaction, organization: str, name: str, now: datetime) -> None:

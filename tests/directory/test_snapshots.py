@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from service.clock import SystemClock
-from service.directory import absences, inbox, replays, snapshots, staging
+from service.directory import absences, enrichments, inbox, replays, snapshots, staging
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Admission, Received
+from service.directory.inbox import Admission, Problem, Received
 from service.directory.workers import accept
 from service.organizations import Connection, MassLeavers, Organization, Policies
 from service.provisioning.fleet import Snapshots
@@ -464,3 +464,75 @@ async def test_who_was_kept_in_by_an_operator_leaves_when_missing_from_a_later_e
         await completed(staffed, len(workers), f"day {day}")
         await compare(staffed)
         assert await who_is_in(staffed) == set(workers)
+
+
+async def asked_in_vain(customer: Customer, worker: str, *, discarded: bool) -> str:
+    """A thin event of HR's about a worker, of which nobody could tell more; its id."""
+
+    def work(tx: Transaction) -> str:
+        event = WorkerEvent(type="worker.changed", worker_id=worker)
+        delivery = accept(
+            tx, customer.registered, event, customer.from_hr(event.type), asks="people"
+        )
+        if discarded:
+            replays.discard(tx, delivery.event_id, reason="", actor="me", now=customer.now)
+            return delivery.event_id
+        (wanted,) = enrichments.claim(
+            tx, "people", owner="o", now=customer.now, lease=timedelta(seconds=9), limit=9
+        )
+        assert enrichments.take(tx, wanted, "o")
+        gone = Problem(
+            kind="input", code="enrichment_not_found", message="It knows no such worker."
+        )
+        inbox.finish(tx, delivery.event_id, "deadlettered", now=customer.now, problem=gone)
+        return delivery.event_id
+
+    return await customer.database.transact(work)
+
+
+@pytest.mark.parametrize("discarded", [False, True])
+async def test_of_whom_hr_spoke_stays_though_nobody_could_say_what_is_so(
+    staffed: Customer, discarded: bool
+) -> None:
+    await export(staffed, ["w1", "w2"])
+    event_id = await asked_in_vain(staffed, "w3", discarded=discarded)
+    await completed(staffed, 2)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3"}
+    told = [each.user_id for each in await staffed.events() if each.id == event_id]
+    assert told == [(await staffed.user("w3")).id]
+
+
+async def test_such_an_event_is_read_anew_by_a_replay(staffed: Customer) -> None:
+    event_id = await asked_in_vain(staffed, "w3", discarded=False)
+    event = WorkerEvent(type="worker.terminated", worker_id="w3")
+    read = replays.Reading(organization=staffed.name, event=event)
+    done = await staffed.database.transact(
+        lambda tx: replays.replay(tx, event_id, read=lambda *_: read, actor="me", now=staffed.now)
+    )
+    assert done.verdict == "replayed"
+    assert await who_is_in(staffed) == {"w1", "w2"}
+
+
+async def test_lines_of_a_run_that_broke_off_do_not_count_for_the_next_of_its_name(
+    staffed: Customer,
+) -> None:
+    """Else the next one would be thought whole while its lines are still coming."""
+    await export(staffed, ["w1", "w2"], "nightly")
+    staffed.now = days(2)
+    await export(staffed, ["w2"], "nightly")
+    await completed(staffed, 2, "nightly")
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2", "w3"}
+    await export(staffed, ["w3"], "nightly")
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w2", "w3"}
+
+
+async def test_lines_of_one_run_count_together_over_hours(staffed: Customer) -> None:
+    await export(staffed, ["w1"])
+    staffed.now += timedelta(hours=5)
+    await export(staffed, ["w2"])
+    await completed(staffed, 2)
+    await compare(staffed)
+    assert await who_is_in(staffed) == {"w1", "w2"}
