@@ -133,6 +133,17 @@ def residents_after(
     return [(row["resident"], of_row(row)) for row in rows.mappings()]
 
 
+def accounts_of(
+    transaction: Transaction, organization: str, account_ids: Sequence[str]
+) -> set[str]:
+    """Which of these accounts somebody of the organization lives in."""
+    of = t.users.c
+    query = select(of.account_id).where(
+        of.organization == organization, among(transaction, of.account_id, account_ids)
+    )
+    return {account_id for account_id in transaction.execute(query).scalars() if account_id}
+
+
 def known_users(transaction: Transaction, tenant: str, user_ids: Sequence[str]) -> set[str]:
     """Which of these users of Auth0 are accounts of ours, closed ones too."""
     of = t.accounts.c

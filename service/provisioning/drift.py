@@ -24,6 +24,7 @@ from service.directory import accounts, drift, leases, organizations
 from service.directory.accounts import Account
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.drift import Check, Finding
+from service.directory.organizations import Registered
 from service.errors import LostLease
 from service.organizations import Organization
 from service.outcomes.data import DriftCorrected, DriftDetected
@@ -47,6 +48,7 @@ log = structlog.get_logger(__name__)
 _PAGE: Final = 200
 _MOST_UNKNOWN: Final = 1_000
 """Of a connection, that are kept by name; all are counted."""
+_MOST_TOLD: Final = 5
 NIGHTLY: Final = "nightly"
 
 
@@ -133,39 +135,67 @@ class DriftChecks:
         log.info("drift.ended", tenant=self._tenant, **counts)
 
     async def _compare(self, check: Check, tenure: Tenure, counts: Counter[str]) -> None:
+        """Everything that is asked for. Raises CheckFailed at its end, for what could not be read."""
         every = await self._database.read(organizations.every)
         ours = [
-            each.organization
+            each
             for each in every
             if each.organization.tenant == self._tenant
             and check.organization in (None, each.organization.name)
         ]
-        connections: dict[str, list[Organization]] = {}
-        for organization in ours:
-            for connection in organization.connections:
-                connections.setdefault(connection.name, []).append(organization)
+        connections: dict[str, list[Registered]] = {}
+        for registered in ours:
+            for connection in registered.organization.connections:
+                connections.setdefault(connection.name, []).append(registered)
+        failures: list[str] = []
         for name, owners in connections.items():
             if tenure.ended.is_set():
                 return
-            with spooling() as spool:
-                await self._export(check, tenure, name, spool)
-                await self._walk(check, tenure, name, owners, spool, counts)
-                if check.organization is None or owners[0].model != "shared":
-                    await self._unknown(check, tenure, name, owners, spool, counts)
-        for organization in ours:
+            try:
+                await self._compare_users(check, tenure, name, owners, counts)
+            except CheckFailed as failure:
+                failures.append(str(failure))
+        for registered in ours:
             if tenure.ended.is_set():
                 return
-            with spooling() as spool:
-                if await self._read_members(check, tenure, organization, spool):
-                    await self._walk_members(check, tenure, organization, spool, counts)
+            try:
+                with spooling() as spool:
+                    if await self._read_members(check, tenure, registered.organization, spool):
+                        await self._walk_members(
+                            check, tenure, registered.organization, spool, counts
+                        )
+            except CheckFailed as failure:
+                failures.append(str(failure))
+        if failures:
+            more = f" (and {len(failures) - _MOST_TOLD} more)" if len(failures) > _MOST_TOLD else ""
+            raise CheckFailed("; ".join(failures[:_MOST_TOLD]) + more)
+
+    async def _compare_users(
+        self,
+        check: Check,
+        tenure: Tenure,
+        name: str,
+        owners: Sequence[Registered],
+        counts: Counter[str],
+    ) -> None:
+        connection = await self._jobs.connection(name)
+        if isinstance(connection, Answer):
+            if connection.verdict == "not-found" and all(o.decommissioned for o in owners):
+                return  # it has gone with them
+            raise CheckFailed(_why(f"the connection {name}", connection))
+        theirs = [each.organization for each in owners]
+        with spooling() as spool:
+            await self._export(check, tenure, name, connection, spool)
+            await self._walk(check, tenure, name, theirs, spool, counts)
+            if check.organization is None or theirs[0].model != "shared":
+                await self._unknown(check, tenure, name, theirs, spool, counts)
 
     # Users
 
-    async def _export(self, check: Check, tenure: Tenure, name: str, spool: Spool) -> None:
+    async def _export(
+        self, check: Check, tenure: Tenure, name: str, connection: str, spool: Spool
+    ) -> None:
         """Everybody in a connection, into the spool."""
-        connection = await self._jobs.connection(name)
-        if isinstance(connection, Answer):
-            raise CheckFailed(_why(f"the connection {name}", connection))
         started = await self._again(lambda: self._jobs.export_users(connection, FIELDS), tenure)
         if started.verdict != "ok":
             raise CheckFailed(_why(f"an export of {name}", started))
@@ -216,9 +246,10 @@ class DriftChecks:
             if not page:
                 return
             after, now, same = page[-1].identifier, self._clock.now(), list[str]()
+            asked = await self._asked_for(check, page)
             for account in page:
                 found = spool.take(account.user_id)
-                if not is_idle(account, now):
+                if account.id not in asked or not is_idle(account, now):
                     continue
                 observed = Observed.from_document(account.observed)
                 if not differences(account, observed, found, model):
@@ -233,6 +264,13 @@ class DriftChecks:
             done += len(page)
             counts["compared"] += len(page)
             await self._say(check, tenure, f"comparing {connection}", done, max(done, total))
+
+    async def _asked_for(self, check: Check, page: Sequence[Account]) -> set[str]:
+        """Those of these accounts that the check is about: a shared connection has others'."""
+        ids, name = [account.id for account in page], check.organization
+        if name is None:
+            return set(ids)
+        return await self._database.read(lambda tx: drift.accounts_of(tx, name, ids))
 
     async def _confirmed(
         self, account: Account, observed: Observed, tenure: Tenure, owners: Sequence[Organization]
@@ -400,7 +438,12 @@ class DriftChecks:
                 return False  # it has changed since: the next check sees
             residents = residents_of(tx, held)
             name = told.get("auth0_organization")
-            theirs = [r for r in residents if name in (None, r.organization.auth0_name)]
+            theirs = [
+                each
+                for each in residents
+                if name in (None, each.organization.auth0_name)
+                and check.organization in (None, each.organization.name)
+            ]
             if not theirs:
                 return False
             principal = max(theirs, key=lambda resident: resident.user.modified_at)

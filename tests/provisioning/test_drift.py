@@ -46,11 +46,13 @@ def beside_lanes(world: World) -> Tenancy:
     return tenancy
 
 
-async def check(world: World, *, correct: bool = False, ok: bool = True) -> dict[str, int]:
+async def check(
+    world: World, of: str | None = "hoekstra", *, correct: bool = False, ok: bool = True
+) -> dict[str, int]:
     """Asks for a check of the organization, waits for it and what it has mended; its counts."""
     now = world.clock.now()
     check_id = await world.database.transact(
-        lambda tx: drift.ask(tx, "main", "hoekstra", correct=correct, asked_by="eve", now=now)
+        lambda tx: drift.ask(tx, "main", of, correct=correct, asked_by="eve", now=now)
     )
 
     async def ended() -> bool:
@@ -277,3 +279,32 @@ async def test_findings_are_kept_mended_and_forgotten_on_postgres(postgres_world
     await check(world, correct=True)
     assert await drifts(world, ada) == await drifts(world, ada, "corrected")
     assert [aspect for aspect, _ in await findings(world)] == ["unknown:hoekstra-users"]
+
+
+async def test_a_check_of_one_organization_leaves_those_of_others_alone(world: World) -> None:
+    """Two clinics share a connection; one asks."""
+    for clinic in ("clinic-a", "clinic-b"):
+        await world.declare(**{clinic: {"policies": Policies(invite="none")}})
+    world.work(world.lanes())
+    people = {
+        clinic: await world.join(clinic, f"ada@{clinic}.clinics.example")
+        for clinic in ("clinic-a", "clinic-b")
+    }
+    await ready(world)
+    for user in people.values():
+        await change(world, str(user.identifier), app_metadata={"auth0_provisioner": None})
+    assert (await check(world, "clinic-a", correct=True))["differ"] == 1
+    assert await drifts(world, people["clinic-a"], "corrected") == [{"changed": ["app_metadata"]}]
+    assert await drifts(world, people["clinic-b"]) == []
+
+
+async def test_a_connection_that_is_missing_keeps_no_other_from_being_compared(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    connections = (await world.state())["connections"]
+    gone = next(c for c in connections if c["name"] == "metahexa-ad" and c["tenant"] == "main")
+    await call(world, "DELETE", f"/connections/{gone['id']}")
+    await change(world, ADA, given_name="Eve")
+    assert (await check(world, None, ok=False))["differ"] == 1
+    assert await drifts(world, people[0]) == [{"changed": ["given_name"]}]

@@ -144,3 +144,42 @@ async def test_verification_mail_can_be_repeated(auth0: Auth0) -> None:
 
 async def test_unknown_job_is_a_404(auth0: Auth0) -> None:
     assert (await auth0.refused("GET", "/jobs/job_none"))["statusCode"] == 404
+
+
+async def test_a_job_fails_after_two_hours_and_is_gone_after_a_day(
+    auth0: Auth0, clock: Clock
+) -> None:
+    rule = {"match": {"method": "POST", "path": "/jobs/users-imports"}, "kind": "job-hangs"}
+    await auth0.http.post("/simulator/faults", json=rule)
+    answer = await imported(auth0, [{"email": ANN}])
+    clock.advance(7_199)
+    assert (await job(auth0, answer))["status"] == "pending"
+    clock.advance(2)
+    assert (await job(auth0, answer))["status"] == "failed"
+    clock.advance(86_400)
+    await auth0.sign_in()
+    assert (await auth0.refused("GET", f"/jobs/{answer.json()['id']}"))["statusCode"] == 404
+
+
+async def test_a_job_that_is_ordered_to_fail_has_done_half(auth0: Auth0, clock: Clock) -> None:
+    rule = {"match": {"method": "POST", "path": "/jobs/users-imports"}, "kind": "job-fails"}
+    await auth0.http.post("/simulator/faults", json=rule)
+    answer = await imported(auth0, [{"email": f"p{n}@hoekstra.example"} for n in range(4)])
+    clock.advance(5)
+    assert (await job(auth0, answer))["status"] == "failed"
+    assert len((await auth0.state())["users"]) == 2
+
+
+async def test_a_row_has_one_password_hash_that_can_be_read(auth0: Auth0, clock: Clock) -> None:
+    bcrypt = "$2b$10$" + "a" * 53
+    sha = {"algorithm": "sha256", "hash": {"value": "00"}}
+    rows = [
+        {"email": "a@x.example", "password_hash": bcrypt},
+        {"email": "b@x.example", "custom_password_hash": sha},
+        {"email": "c@x.example", "password_hash": "hunter2"},
+        {"email": "d@x.example", "custom_password_hash": {"algorithm": "rot13"}},
+        {"email": "e@x.example", "password_hash": bcrypt, "custom_password_hash": sha},
+    ]
+    answer = await imported(auth0, rows)
+    clock.advance(5)
+    assert (await job(auth0, answer))["summary"]["inserted"] == 2
