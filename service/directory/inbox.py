@@ -543,14 +543,16 @@ def resume(
     )
 
 
-def are_scheduled(transaction: Transaction, event_ids: Collection[str]) -> set[str]:
-    """Which of these events wait for their time."""
+def hold_those_free(transaction: Transaction, event_ids: Collection[str]) -> dict[str, str]:
+    """The states of these events, held; without those that another transaction is about, an operator's
+    who discards one, say.
+    """
     found = transaction.execute(
-        select(t.events.c.id).where(
-            among(transaction, t.events.c.id, sorted(event_ids)), t.events.c.state == "scheduled"
-        )
+        select(t.events.c.id, t.events.c.state)
+        .where(among(transaction, t.events.c.id, sorted(event_ids)))
+        .with_for_update(skip_locked=True)
     )
-    return set(found.scalars())
+    return {row.id: row.state for row in found}
 
 
 def resume_many(transaction: Transaction, users: Mapping[str, str]) -> None:

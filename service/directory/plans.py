@@ -173,6 +173,18 @@ def remove(transaction: Transaction, event_id: str) -> bool:
     return done.rowcount == 1
 
 
+def hold_those_free(transaction: Transaction, event_ids: Collection[str]) -> set[str]:
+    """Those of these events that are on the calendar, held; without those that another transaction
+    is about to take off it.
+    """
+    found = transaction.execute(
+        select(t.schedule.c.event_id)
+        .where(among(transaction, t.schedule.c.event_id, sorted(event_ids)))
+        .with_for_update(skip_locked=True)
+    )
+    return set(found.scalars())
+
+
 def _to_document(event: WorkerEvent) -> dict[str, Any]:
     return {
         "type": event.type,

@@ -257,7 +257,12 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
         except ValueError as error:
             failure = error
     rows = [row for row in rows if _person(row) in free and row.organization in known]
-    done = _run_together(transaction, rows, known, now)
+    # Events first, as who discards one. An event may also end without its worker's key.
+    states = inbox.hold_those_free(transaction, [row.event_id for row in rows])
+    held = plans.hold_those_free(transaction, states)
+    rows = [row for row in rows if row.event_id in held]
+    scheduled = [row for row in rows if states[row.event_id] == "scheduled"]
+    done = _run_together(transaction, scheduled, known, now)
     applied = len(done)
     for row in [row for row in rows if row.event_id not in done][:_ONE_BY_ONE]:
         try:
@@ -319,11 +324,8 @@ def _run_together(
     favour_indexes(transaction)
     try:
         with transaction.begin_nested():
-            scheduled = inbox.are_scheduled(transaction, [row.event_id for row in rows])
             heard = [
-                _due(row, living[row.organization], users.get(_person(row)), now)
-                for row in rows
-                if row.event_id in scheduled
+                _due(row, living[row.organization], users.get(_person(row)), now) for row in rows
             ]
             return _settle_due(transaction, heard)
     except (ProvisionerError, ValueError):

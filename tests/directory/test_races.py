@@ -9,13 +9,23 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.util import await_only
 
-from service.directory import accounts, inbox, intent, people, users, workers
+from service.directory import (
+    accounts,
+    inbox,
+    intent,
+    people,
+    replays,
+    users,
+    windingup,
+    workers,
+)
 from service.directory.database import Transaction
+from service.directory.inbox import Admission
 from service.directory.workers import Delivery
 from service.errors import UniquenessConflict
 from service.people import User
 from service.workers import WorkerEvent
-from tests.directory.customer import START, Customer
+from tests.directory.customer import START, Customer, days
 
 T = TypeVar("T")
 ANN = "ann@hoekstra.example"
@@ -333,3 +343,50 @@ async def test_batches_that_meet_each_other_and_scim_all_get_through(hoekstra: C
     assert {user.state for user in everyone} == {"applied"}
     assert len(await hoekstra.events()) == 6 + 2 * 4 * 12 + 4 * 6
     assert set(await hoekstra.states()) <= {"succeeded", "superseded"}
+
+
+async def test_what_is_discarded_as_it_falls_due_is_not_carried_out(hoekstra: Customer) -> None:
+    """Nor does it keep others that are due from their turn."""
+    planned: list[Admission] = []
+    for number in range(3):
+        await hoekstra.hr("hired", f"w{number}", email=f"w{number}@hoekstra.example")
+        planned.append(await hoekstra.hr("terminated", f"w{number}", at=days(1)))
+    hoekstra.now = days(2)
+
+    def discarding(tx: Transaction) -> object:
+        event_id = planned[1].event_id
+        return replays.discard(tx, event_id, reason="Error.", actor="ann", now=hoekstra.now)
+
+    discarded = asyncio.create_task(hoekstra.database.transact(lingering(discarding)))
+    await asyncio.sleep(0.05)
+    while await hoekstra.run_due():
+        pass
+    await discarded
+    while await hoekstra.run_due():
+        pass
+    assert [await hoekstra.is_in(f"w{number}") for number in range(3)] == [False, True, False]
+    assert [await hoekstra.state_of(each) for each in planned] == [
+        "accepted",
+        "discarded",
+        "accepted",
+    ]
+
+
+async def test_what_is_due_as_its_organization_ends_is_ended_or_carried_out(
+    hoekstra: Customer,
+) -> None:
+    planned: list[Admission] = []
+    for number in range(3):
+        await hoekstra.hr("hired", f"w{number}", email=f"w{number}@hoekstra.example")
+        planned.append(await hoekstra.hr("terminated", f"w{number}", at=days(1)))
+    hoekstra.now = days(2)
+
+    def ending(tx: Transaction) -> int:
+        return windingup.wind_up(tx, hoekstra.name, hoekstra.now)
+
+    ended = asyncio.create_task(hoekstra.database.transact(lingering(ending)))
+    await asyncio.sleep(0.05)
+    await hoekstra.run_due()
+    assert await ended == 3
+    assert [await hoekstra.state_of(each) for each in planned] == ["discarded"] * 3
+    assert all([await hoekstra.is_in(f"w{number}") for number in range(3)])
