@@ -56,6 +56,10 @@ class Jobs:
             self._connections[name] = known[name]
         return self._connections[name]
 
+    def forget(self, connection: str) -> None:
+        """Has the connection looked up again: it may have been made anew under its name."""
+        self._connections.pop(connection, None)
+
     async def import_users(self, connection_id: str, users: bytes, *, label: str) -> Answer:
         """Starts an import that changes nobody who is there already and mails nobody.
 

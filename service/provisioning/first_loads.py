@@ -259,7 +259,10 @@ class FirstLoads:
                 status=answer.status,
                 code=answer.code,
             )
-            self._not_before[one.connection] = self._clock.monotonic() + 3600.0
+            # A connection may be made, or made anew, any moment; a missing scope stays missing.
+            self._jobs.forget(one.connection)
+            rest = 60.0 if answer.verdict == "not-found" else 3600.0
+            self._not_before[one.connection] = self._clock.monotonic() + rest
             if not sent_before:
                 await self._give_back(one, tenure, "Auth0 takes no import into this connection")
                 return
