@@ -39,6 +39,8 @@ class NotUnderstood:
     ended: Literal["deadlettered", "rejected", "discarded"]
     problem: Problem
     received: Received
+    attempts: int = 1
+    """How often it was tried to take it in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,7 @@ def _refusal(each: NotUnderstood) -> Refusal:
         ended=each.ended,
         problem=each.problem,
         received=each.received,
+        attempts=each.attempts,
     )
 
 

@@ -23,7 +23,7 @@ from service.clock import Clock, pause
 from service.directory import enrichments, inbox, organizations, windingup, workers
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.enrichments import Wanted
-from service.directory.inbox import Event, Problem
+from service.directory.inbox import Event, Problem, Tries
 from service.directory.replays import Reading
 from service.enrichment import Enrichment
 from service.retrying import delay_after
@@ -198,7 +198,14 @@ class Enricher:
 
         def work(transaction: Transaction) -> None:
             if enrichments.take(transaction, wanted, self._owner):
-                inbox.finish(transaction, wanted.event_id, "deadlettered", now=now, problem=problem)
+                inbox.finish(
+                    transaction,
+                    wanted.event_id,
+                    "deadlettered",
+                    now=now,
+                    problem=problem,
+                    tries=_tries(wanted),
+                )
 
         await self._database.transact(work)
 
@@ -291,9 +298,16 @@ def _carry_on(
             "The answer is about another worker or organization: check the URL and the mapping.",
         )
     if problem is not None or reading.event is None or registered is None:
-        inbox.finish(transaction, wanted.event_id, ended, now=now, problem=problem)
+        inbox.finish(
+            transaction, wanted.event_id, ended, now=now, problem=problem, tries=_tries(wanted)
+        )
         return
     workers.carry_on(transaction, registered, reading.event, wanted.event_id, wanted.order, now)
+
+
+def _tries(wanted: Wanted) -> Tries:
+    """How often it was asked about the worker, this time included."""
+    return Tries(count=wanted.attempts + 1)
 
 
 def _tell(error: Exception) -> None:

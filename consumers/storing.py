@@ -126,6 +126,7 @@ async def _store_alone(database: Database, each: Input, fuse: Fuse | None) -> No
         ended="deadlettered",
         problem=input_problem(*problem),
         received=each.received,
+        attempts=_ATTEMPTS_BEFORE_DEAD_LETTER,
     )
     await _commit(database, [dead], fuse)
 

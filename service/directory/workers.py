@@ -31,7 +31,7 @@ from service.directory.admissions import Arrival, admit_many
 from service.directory.batches import Heard, Person
 from service.directory.database import Transaction
 from service.directory.dialect import favour_indexes
-from service.directory.inbox import Admission, Ending, Problem, Received
+from service.directory.inbox import Admission, Ending, Problem, Received, Tries
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.people import joined_by
@@ -82,6 +82,7 @@ class Refusal:
     ended: Literal["deadlettered", "rejected", "discarded"]
     problem: Problem
     received: Received
+    attempts: int = 1
 
 
 def accept(
@@ -204,6 +205,7 @@ def _ending(each: Refusal, admission: Admission) -> Ending:
         ended=each.ended,
         now=each.received.at,
         problem=each.problem,
+        tries=Tries(count=each.attempts),
     )
 
 

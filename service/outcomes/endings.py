@@ -44,7 +44,8 @@ class EventData(Data):
     latency_ms: int
     """Milliseconds since the event was accepted, or due where that was later."""
     attempts: int
-    """Tries, of the account that came last where there are many; waiting for a rate limit is none."""
+    """Tries, of the account that came last where there are many; waiting for a rate limit is none.
+    Of an event that ended before: how often it was tried to take it in, or HR was asked."""
     effective_at: str | None = None
     """When it takes effect (RFC 3339), where it says so."""
 

@@ -1,5 +1,8 @@
 """Storing what a partition holds: as far as it goes, and what stops it stops nothing else."""
 
+from dataclasses import replace
+from datetime import datetime
+
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -9,7 +12,7 @@ from service.directory import locks
 from service.directory.database import Database
 from service.directory.inbox import Received
 from service.workers import WorkerEvent
-from tests.consumers.support import START, events_of
+from tests.consumers.support import START, events_of, outcomes_of
 
 
 def hired(worker_id: str, offset: int) -> Understood:
@@ -49,3 +52,12 @@ async def test_events_of_an_organization_that_has_ended_end_at_once_and_are_no_d
     (event,) = [each for each in await events_of(database) if each.door == "kafka"]
     assert (event.state, event.organization) == ("discarded", "acme")
     assert (event.error or {})["code"] == "organization_decommissioned"
+
+
+async def test_what_crashed_tells_how_often_it_was_tried(database: Database) -> None:
+    odd = hired("w1", 7)
+    odd = replace(odd, event=replace(odd.event, effective_at=datetime(2030, 1, 1)))
+    assert (await store(database, [odd])).stopped_by is None
+    (ending,) = await outcomes_of(database)
+    assert ending.data["error"]["code"] == "intake_crash"
+    assert ending.data["attempts"] == 2

@@ -98,3 +98,13 @@ async def test_of_a_bulk_each_is_told_when_its_own_account_is_there(
     told = {each.data["txn"]: each.data for each in await responses(world)}
     assert told.keys() == {f"{txn}:{index}" for index in range(3)}
     assert {each["bulkId"]: each["status"] for each in told.values()} == dict.fromkeys(names, "201")
+
+
+async def test_effects_tell_auth0s_own_id_of_the_request_that_did_them(world: World) -> None:
+    world.work()
+    user = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    (created,) = [
+        each.data for each in await world.outcomes(user) if each.type.endswith("user.created.v1")
+    ]
+    assert len(bytes.fromhex(created["auth0RequestId"])) == 10

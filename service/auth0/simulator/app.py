@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -82,6 +83,10 @@ def create_simulator(
     return app
 
 
+_REQUEST_ID = "x-auth0-requestid"
+"""Auth0 names each request by 20 hexadecimal digits, also those that it refuses."""
+
+
 class _Door:
     """Everything that Auth0 itself would answer, as ASGI, so that connections can be dropped."""
 
@@ -126,6 +131,7 @@ class _Door:
         if fault is not None:
             response = await self._suffer(fault, response, scope, receive)
         if response is not None:
+            response.headers.setdefault(_REQUEST_ID, secrets.token_hex(10))
             await response(scope, receive, send)
 
     async def _suffer(
