@@ -105,6 +105,40 @@ async def _show(name: str, offline: bool, data_dir: Path | None, as_json: bool) 
 
 
 @app.command()
+def export(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ORG...]", help="Without one, everything.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what is declared as a file that 'org apply' takes: YAML, or one JSON object. Mappings are
+    not in it.
+    """
+    run(lambda: _export(names or [], data_dir, as_json))
+
+
+async def _export(names: list[str], data_dir: Path | None, as_json: bool) -> None:
+    import yaml
+
+    from operators import declaring
+    from operators.redeclaring import as_declared
+
+    async with opened(data_dir) as here:
+        for name in names:
+            await here.database.read(lambda tx, it=name: _find(tx, it))
+        stored = await here.database.read(declaring.stored)
+    found = as_declared(stored, names)
+    if as_json:
+        json_line(found)
+    else:
+        line(yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip())
+    own = {each["mapping"] for each in found.get("sources", ()) if "mapping" in each}
+    for name in sorted(own & stored.mappings.keys()):
+        note(f"Add the file of mapping {name} under 'mappings', where it is to be declared anew.")
+
+
+@app.command()
 def apply(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML or YAML.")],
     dry_run: Annotated[

@@ -421,3 +421,73 @@ def test_data_dir_without_an_installation_is_wrong_usage(tmp_path: Path) -> None
     assert ended.status == 2
     assert "provisioner dev" in ended.err
     assert not (tmp_path / "nothing").exists()
+
+
+EVERYTHING = """
+[[tenants]]
+name = "second"
+domain = "second.eu.auth0.com"
+client_id = "c"
+client_secret_file = "/run/secrets/second"
+
+[[organizations]]
+name = "initech"
+tenant = "second"
+display_name = "Ínitech"
+connections = [{ name = "initech-users" }]
+roles = { Admins = "admin" }
+policies = { deletion = "delete", deletion_hold = "P3D", mass_leavers = { count = 7, within = "PT30M" } }
+
+[[organizations.scim_schemas]]
+id = "urn:example:params:scim:schemas:extension:badge:2.0:User"
+name = "Badge"
+attributes = [{ name = "badgeNumber", type = "string", caseExact = true }]
+
+[[sources]]
+name = "hr.events"
+topic = "hr.events"
+organizations = ["initech"]
+zone = "Europe/Amsterdam"
+
+[[sources]]
+name = "people"
+webhook = true
+mapping = "bamboohr"
+organizations = ["initech", "acme"]
+
+[sources.enrichment]
+url = "https://hr.example/{organization}/{worker_id}"
+credential = { file = "/run/secrets/hr" }
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_is_exported_is_what_was_applied(
+    house: House, file: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert apply(house, file, EVERYTHING).status == 0
+    exported = house.run("org", "export", *options)
+    again = tmp_path / "exported.yaml"
+    again.write_text(exported.out)
+    ended = apply(house, again)
+    assert ended.status == 0
+    assert set(verdicts(ended)) >= {"second", "initech", "acme", "globex", "hr.events", "people"}
+    assert set(verdicts(ended).values()) == {"unchanged"}
+    assert "Ínitech" in exported.out
+
+
+def test_export_of_one_organization_has_its_tenant_and_its_own_sources(
+    house: House, file: Path
+) -> None:
+    apply(house, file, EVERYTHING)
+    (told,) = house.run("org", "export", "initech", "--json").rows
+    names = {kind: [each["name"] for each in those] for kind, those in told.items()}
+    assert names == {"tenants": ["second"], "organizations": ["initech"], "sources": ["hr.events"]}
+    assert house.run("org", "export", "nobody").status == 1
+
+
+def test_export_leaves_out_who_has_ended(house: House, file: Path) -> None:
+    apply(house, file)
+    house.run("org", "decommission", "acme", "--yes")
+    (told,) = house.run("org", "export", "--json").rows
+    assert [each["name"] for each in told["organizations"]] == ["globex", "initech"]
