@@ -126,8 +126,13 @@ _HOLD: Final = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended(:nam
 
 def hold_all(transaction: Connection, names: Collection[tuple[str, ...]]) -> None:
     """As ``hold``, of many names, in an order in which no two who do so wait for each other."""
+    hold_in_order(transaction, sorted(set(names)))
+
+
+def hold_in_order(transaction: Connection, names: Sequence[tuple[str, ...]]) -> None:
+    """As ``hold``, of one after the other."""
     if names and transaction.dialect.name == "postgresql":
-        _HOLD_ALL.run(transaction, {"names": sorted({"\x1f".join(name) for name in names})})
+        _HOLD_ALL.run(transaction, {"names": ["\x1f".join(name) for name in names]})
 
 
 _HOLD_ALL: Final = Prepared(

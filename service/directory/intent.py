@@ -149,7 +149,7 @@ def _settle(
     revision = 1
     if not claim.opened:
         revision = accounts.touch(transaction, claim.account_id, leaver=not wanted, now=now)
-    _wait(transaction, event_id, claim.account_id, user.id, revision)
+    wait(transaction, event_id, claim.account_id, user.id, revision)
     return store({**changes, "state": "pending", "detail": None})
 
 
@@ -212,9 +212,23 @@ def _held_by_another(
 
     Whoever else wants this address in the tenant waits until we have it, or not.
     """
-    hold(transaction, "identifier", tenant, identifier)
+    hold(transaction, *lock_of(tenant, identifier))
+    return _problem_of(_holder(transaction, user, identifier))
+
+
+def lock_of(tenant: str, identifier: str) -> tuple[str, ...]:
+    """What to hold so that nobody takes this address meanwhile (see ``dialect.hold``)."""
+    return "identifier", tenant, identifier
+
+
+def is_held(transaction: Transaction, user: User, identifier: str) -> bool:
+    """Whether another user of the organization has this address; for one who holds its lock."""
+    return _holder(transaction, user, identifier) is not None
+
+
+def _holder(transaction: Transaction, user: User, identifier: str) -> Mapping[str, Any] | None:
     known = {"organization": user.organization, "identifier": identifier, "own": user.id}
-    return _problem_of(_HOLDER_OF_ADDRESS.first(transaction, known))
+    return _HOLDER_OF_ADDRESS.first(transaction, known)
 
 
 def addresses_held(
@@ -224,7 +238,7 @@ def addresses_held(
 
     Whoever else wants one of them in the tenant waits until we have it, or not.
     """
-    hold_all(transaction, [("identifier", tenant, address) for tenant, _, address in claims])
+    hold_all(transaction, [lock_of(tenant, address) for tenant, _, address in claims])
     found = _HOLDERS.all(transaction, [claim[1:] for claim in claims])
     return {claims[at] for at, _ in found}
 
@@ -279,13 +293,14 @@ def await_account(
 ) -> None:
     """Marks the account due and lets the event wait for the revision that this asks for."""
     revision = accounts.touch(transaction, account_id, leaver=leaver, now=now)
-    _wait(transaction, event_id, account_id, user_id, revision)
+    wait(transaction, event_id, account_id, user_id, revision)
     people.store(transaction, user_id, state="pending", detail=None)
 
 
-def _wait(
+def wait(
     transaction: Transaction, event_id: str, account_id: str, user_id: str, revision: int
 ) -> None:
+    """Lets an event wait for a revision of an account."""
     _WAIT.run(
         transaction,
         {

@@ -6,7 +6,7 @@ The key is the organization's: ``externalId`` = worker id unless it says otherwi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, bindparam, select
 from service.directory import accounts, inbox, intent, leavers, people
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import hold_in_order
 from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.organizations import Organization
@@ -22,17 +23,22 @@ from service.people import User, identifier_of, join_key_of
 
 
 def same_person(
-    transaction: Transaction, organization: Organization, resource: Mapping[str, Any]
+    transaction: Transaction,
+    organization: Organization,
+    resource: Mapping[str, Any],
+    locks: Sequence[tuple[str, ...]] = (),
 ) -> User | None:
     """Who was deleted with this ``externalId`` or join key last, or whom HR knows by that key and
-    SCIM does not.
+    SCIM does not. ``locks``: what is to be held besides, with the same round trip.
     """
     external_id = resource.get("externalId") or None
     key = join_key_of(resource, organization)
-    if external_id is None and key is None:
+    keys = sorted({each for each in (external_id, key) if each is not None})
+    hold_in_order(
+        transaction, [*(people.lock_of(organization.name, each) for each in keys), *locks]
+    )
+    if not keys:
         return None
-    for each in sorted({external_id, key} - {None}, key=str):
-        people.hold_key(transaction, organization.name, str(each))
     known = {"organization": organization.name, "external_id": external_id, "key": key}
     find = _SAME_PERSON if organization.join == "externalId" else _SAME_PERSON_BY_KEY
     candidates = [people.user_of(row) for row in find.all(transaction, known)]

@@ -101,7 +101,12 @@ def hold_key(transaction: Transaction, organization: str, key: str) -> None:
 
     Whatever the case of its letters: by some keys they are the same.
     """
-    hold(transaction, "person", organization, key.casefold())
+    hold(transaction, *lock_of(organization, key))
+
+
+def lock_of(organization: str, key: str) -> tuple[str, ...]:
+    """What ``hold_key`` holds."""
+    return "person", organization, key.casefold()
 
 
 def lock_many(transaction: Transaction, user_ids: Collection[str]) -> list[User]:
@@ -114,12 +119,12 @@ def lock_many(transaction: Transaction, user_ids: Collection[str]) -> list[User]
 
 def hold_keys(transaction: Transaction, keys: Collection[tuple[str, str]]) -> None:
     """As ``hold_key``, of many pairs of an organization and a key."""
-    hold_all(transaction, [("person", name, key.casefold()) for name, key in keys])
+    hold_all(transaction, [lock_of(*key) for key in keys])
 
 
 def hold_key_if_free(transaction: Transaction, organization: str, key: str) -> bool:
     """As ``hold_key``, but without waiting: False where another transaction holds it."""
-    return hold_if_free(transaction, "person", organization, key.casefold())
+    return hold_if_free(transaction, *lock_of(organization, key))
 
 
 def hold_keys_if_free(

@@ -43,6 +43,8 @@ def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0
     ]
     if read_only:
         pragmas.append("query_only=ON")
+    else:
+        pragmas.append("temp_store=MEMORY")  # what a savepoint may have to put back, above all
 
     def connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we begin transactions ourselves

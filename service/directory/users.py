@@ -5,16 +5,17 @@ Resources arrive validated and in canonical names (see service.people.User); pas
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
-from service.directory import inbox, intent, joins, leavers, people
+from service.directory import inbox, intent, joins, leavers, people, usual
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import insert_unless_known
@@ -76,9 +77,14 @@ def create(
     Raises UniquenessConflict where another user of the organization has this ``userName``.
     """
     organization = registered.organization.name
-    earlier = joins.same_person(transaction, registered.organization, resource)
+    new = _new(registered.organization, resource, received.at)
+    address = usual.wanted_address(new, registered)
+    # Held before whom it may be is looked for. Of two who then wait for each other, one of whom
+    # comes back, Postgres undoes one, and it runs again.
+    locks = [intent.lock_of(*address)] if address is not None else []
+    earlier = joins.same_person(transaction, registered.organization, resource, locks)
     if earlier is None:
-        return _create_stranger(transaction, registered, resource, received)
+        return _create_stranger(transaction, registered, new, received)
     was_wanted = _wanted(earlier, registered)
     if earlier.resource is None:
         _require_free_user_name(transaction, organization, resource)
@@ -86,7 +92,7 @@ def create(
         user = dataclasses.replace(earlier, modified_at=received.at, **said)
         user = _write(transaction, user, {"created_at": received.at})
     else:
-        user = _insert(transaction, _new(registered.organization, resource, received.at), {})
+        user = _insert(transaction, new, {})
     event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
     if earlier.id != user.id:
         user = joins.succeed(transaction, earlier, user, by=event_id, now=received.at)
@@ -106,12 +112,15 @@ def create(
 def _create_stranger(
     transaction: Transaction,
     registered: Registered,
-    resource: Mapping[str, Any],
+    new: User,
     received: Received,
 ) -> User:
     """Someone whom nobody knew: the row is written once, with what was decided for Auth0."""
+    columns, emails = _first_columns(new), _email_keys(new)
+    joined = usual.join(transaction, registered, new, columns, emails, received)
+    if joined is not None:
+        return joined
     organization = registered.organization.name
-    new = _new(registered.organization, resource, received.at)
     event_id = inbox.admit(transaction, received, organization, user_id=new.id).event_id
     user = intent.settle(
         transaction,
@@ -144,11 +153,9 @@ def replace(
     """
     organization = registered.organization.name
     _require_version(user, if_match)
-    was_wanted = _wanted(user, registered)
-    before = user.resource or {}
-    event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
-    store: intent.Store | None = None
-    if dict(resource) != dict(before):
+    known, before = user, user.resource or {}
+    changes = dict(resource) != dict(before)
+    if changes:
         if _key(resource["userName"]) != _key(before.get("userName", "")):
             _require_free_user_name(transaction, organization, resource)
         user = dataclasses.replace(
@@ -160,11 +167,18 @@ def replace(
         if resource.get("emails") != before.get("emails"):
             _FORGET_EMAILS.run(transaction, {"of": user.id})
             _store_emails(transaction, user)
-        store = functools.partial(_write, transaction, user)
-        known_by = join_key_of(before, registered.organization)
-        if join_key_of(resource, registered.organization) != known_by:
-            user, store = store({}), None
-            user = joins.join_worker(transaction, registered, user, by=event_id, now=received.at)
+    known_by = join_key_of(before, registered.organization)
+    joins_another = join_key_of(resource, registered.organization) != known_by
+    if not joins_another:
+        stayed = _stay(transaction, registered, known, user, received)
+        if stayed is not None:
+            return stayed
+    was_wanted = _wanted(known, registered)
+    event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
+    store = functools.partial(_write, transaction, user) if changes else None
+    if changes and joins_another:
+        user, store = _write(transaction, user, {}), None
+        user = joins.join_worker(transaction, registered, user, by=event_id, now=received.at)
     return intent.settle(
         transaction,
         user.id,
@@ -175,6 +189,16 @@ def replace(
         user=user,
         store=store,
     )
+
+
+def _stay(
+    transaction: Transaction, registered: Registered, before: User, user: User, received: Received
+) -> User | None:
+    # What stays as it was is left out: SQLite writes every index of a column that it is given.
+    known = _columns(before)
+    changes = {name: value for name, value in _columns(user).items() if value != known[name]}
+    with _names_taken():
+        return usual.stay(transaction, registered, before, user, changes, received)
 
 
 def delete(
@@ -250,7 +274,7 @@ def _require_free_user_name(
 ) -> None:
     wanted = {"organization": organization, "key": _key(resource["userName"])}
     if _NAMED.first(transaction, wanted) is not None:
-        raise UniquenessConflict(_NAME_TAKEN)
+        raise UniquenessConflict(usual.NAME_TAKEN)
 
 
 _NAMED: Final = Prepared(
@@ -260,7 +284,6 @@ _NAMED: Final = Prepared(
         t.users.c.deleted_at.is_(None),
     )
 )
-_NAME_TAKEN: Final = "Another user of this organization has this userName."
 
 
 def _new(organization: Organization, resource: Mapping[str, Any], now: datetime) -> User:
@@ -274,24 +297,23 @@ def _new(organization: Organization, resource: Mapping[str, Any], now: datetime)
 
 
 def _insert(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> User:
-    values = {
-        "id": user.id,
-        "organization": user.organization,
-        "state": user.state,
-        "created_at": user.created_at,
-        **_columns(user),
-        **decided,
-    }
+    values = {**_first_columns(user), **decided}
     if insert_unless_known(transaction, t.users, values, [t.users.c.id]) is None:
-        raise UniquenessConflict(_NAME_TAKEN)
+        raise UniquenessConflict(usual.NAME_TAKEN)
     return dataclasses.replace(user, **decided)
 
 
 def _write(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> User:
-    try:
+    with _names_taken():
         return people.change(transaction, user.id, **_columns(user), **decided)
+
+
+@contextlib.contextmanager
+def _names_taken() -> Generator[None]:
+    try:
+        yield
     except IntegrityError as error:  # another transaction took the name since we looked
-        raise UniquenessConflict(_NAME_TAKEN) from error
+        raise UniquenessConflict(usual.NAME_TAKEN) from error
 
 
 def _says(
@@ -304,6 +326,17 @@ def _says(
         "external_id": resource.get("externalId"),
         "join_key": join_key_of(resource, organization) if by_key else None,
         "active": resource.get("active", active) is not False,
+    }
+
+
+def _first_columns(user: User) -> dict[str, Any]:
+    """What is written but once, and all that a resource says."""
+    return {
+        "id": user.id,
+        "organization": user.organization,
+        "state": user.state,
+        "created_at": user.created_at,
+        **_columns(user),
     }
 
 
@@ -327,11 +360,14 @@ def _key(text: object) -> str:
 
 
 def _store_emails(transaction: Transaction, user: User) -> None:
-    emails = (user.resource or {}).get("emails") or []
-    keys = {_key(entry["value"]) for entry in emails if entry.get("value")}
-    for key in sorted(keys):
+    for key in sorted(_email_keys(user)):
         row = {"user_id": user.id, "value_key": key, "organization": user.organization}
         _STORE_EMAIL.run(transaction, row)
+
+
+def _email_keys(user: User) -> set[str]:
+    emails = (user.resource or {}).get("emails") or []
+    return {_key(entry["value"]) for entry in emails if entry.get("value")}
 
 
 _STORE_EMAIL: Final = Prepared(t.user_emails.insert())

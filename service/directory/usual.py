@@ -1,0 +1,195 @@
+"""What nearly every write of the SCIM door comes to, in one statement: somebody new gets an account,
+and who stays in changes.
+
+Where a write does not take this course nothing is written, and service.directory.intent decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, BindParameter, Integer, Table, Text, bindparam, column, text
+
+from service.directory import inbox, intent, people
+from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.inbox import Received
+from service.directory.organizations import Registered
+from service.directory.prepared import Prepared
+from service.errors import UniquenessConflict
+from service.ids import account_key, new_ids
+from service.people import User, identifier_of, is_wanted
+
+NAME_TAKEN: Final = "Another user of this organization has this userName."
+
+
+def wanted_address(user: User, registered: Registered) -> tuple[str, str] | None:
+    """Tenant and address of someone who is in; None who is out or has no address."""
+    if not is_wanted(user, registered.organization, decommissioned=registered.decommissioned):
+        return None
+    address = identifier_of(user, registered.organization)
+    return (registered.organization.tenant, address) if address is not None else None
+
+
+def join(
+    transaction: Transaction,
+    registered: Registered,
+    user: User,
+    columns: Mapping[str, Any],
+    emails: Collection[str],
+    received: Received,
+) -> User | None:
+    """Stores a user whom nobody knew, with an account of their own, and the event that waits for it.
+
+    For one who holds the address of ``wanted_address``. ``columns``: of the user's row, without
+    what is decided here. None, and nothing written, where the address is somebody's already, or on
+    SQLite, which gains nothing. Raises UniquenessConflict.
+    """
+    address = wanted_address(user, registered)
+    if transaction.dialect.name != "postgresql" or address is None or received.source_id:
+        return None
+    tenant, identifier = address
+    if intent.is_held(transaction, user, identifier):
+        return None
+    fresh, account_id = new_ids(received.at, 2)
+    event_id = received.id or fresh
+    account = {
+        "id": account_id,
+        "tenant": tenant,
+        "connection": registered.organization.connection_for(identifier).name,
+        "user_id": f"auth0|{account_key()}",
+        "identifier": identifier,
+        "revision": 1,
+        "applied_revision": 0,
+        "observed": {},
+        "due_at": received.at,
+        "modified_at": received.at,
+    }
+    decided = {
+        "identifier": identifier,
+        "account_id": account_id,
+        "last_event_id": event_id,
+        "state": "pending",
+        "detail": None,
+    }
+    row = {**columns, **decided}
+    event = inbox.row_of(received, event_id, user.organization, user.id)
+    values = _named(account=account, event=event, user=row) | {"emails": sorted(emails)}
+    done = _join(tuple(account), tuple(event), tuple(row)).first(transaction, values)
+    assert done is not None, "a count is a row"
+    if done["opened"] == 0:
+        return None
+    if done["stored"] == 0:
+        raise UniquenessConflict(NAME_TAKEN)
+    return dataclasses.replace(user, **decided)
+
+
+def stay(
+    transaction: Transaction,
+    registered: Registered,
+    before: User,
+    user: User,
+    changes: Mapping[str, Any],
+    received: Received,
+) -> User | None:
+    """Stores what changes of someone who is in and stays in, under the same address, and the event
+    that waits for the account.
+
+    For one who holds the user, ``before``; ``changes``: the columns in which ``user`` differs from it.
+    None, and nothing written, where anything else is at stake.
+    """
+    address = wanted_address(user, registered)
+    account_id = before.account_id
+    if address is None or before.withheld is not None or account_id is None or received.source_id:
+        return None
+    if wanted_address(before, registered) != address or before.identifier != address[1]:
+        return None
+    event_id = received.id or new_ids(received.at, 1)[0]
+    decided: dict[str, Any] = {"last_event_id": event_id}
+    if before.state != "pending" or before.detail is not None:
+        decided |= {"state": "pending", "detail": None}
+    row = {**changes, **decided}
+    account = {"id": account_id, "identifier": address[1], "modified_at": received.at}
+    event = inbox.row_of(received, event_id, user.organization, user.id)
+    if transaction.dialect.name == "postgresql":
+        values = _named(account=account, event=event, user={**row, "id": user.id})
+        done = _stay(tuple(event), tuple(row)).first(transaction, values)
+    else:
+        done = _TOUCH.first(transaction, _named(account=account))
+        if done is not None:
+            _ACCEPT.run(transaction, event)
+            intent.wait(transaction, event_id, account_id, user.id, done["revision"])
+            people.store(transaction, user.id, **row)
+    return dataclasses.replace(user, **decided) if done is not None else None
+
+
+def _named(**rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of several rows, each name with that of its row before it."""
+    return {f"{row}_{name}": value for row, known in rows.items() for name, value in known.items()}
+
+
+def _bound(table: Table, row: str, names: Sequence[str]) -> list[BindParameter[Any]]:
+    return [bindparam(f"{row}_{name}", type_=table.c[name].type) for name in names]
+
+
+def _insert(table: Table, row: str, names: Sequence[str], source: str) -> str:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    bound = ", ".join(f":{row}_{name}" for name in names)
+    return f"INSERT INTO {table.name} ({quoted}) SELECT {bound} FROM {source}"  # noqa: S608 - our own names
+
+
+# Due already keeps its place, a leaver who came back too: as accounts.touch has it.
+_TOUCHED: Final = (
+    "UPDATE accounts SET revision = revision + 1, attempts = 0, error = NULL,"
+    " due_at = CASE WHEN due_at < :account_modified_at THEN due_at ELSE :account_modified_at END,"
+    " leaver = due_at IS NOT NULL AND leaver, modified_at = :account_modified_at"
+    " WHERE id = :account_id AND identifier = :account_identifier AND closed_at IS NULL"
+    " RETURNING revision"
+)
+_OF_ACCOUNT: Final = _bound(t.accounts, "account", ("id", "identifier", "modified_at"))
+_TOUCH: Final = Prepared(text(_TOUCHED).bindparams(*_OF_ACCOUNT).columns(t.accounts.c.revision))
+_ACCEPT: Final = Prepared(t.events.insert())
+_WAIT: Final = "INSERT INTO waits (event_id, account_id, user_id, revision) SELECT :event_id,"
+
+
+@functools.cache
+def _stay(event: tuple[str, ...], user: tuple[str, ...]) -> Prepared:
+    changes = ", ".join(f'"{name}" = :user_{name}' for name in user)
+    statement = text(
+        f"WITH touched AS ({_TOUCHED}),"  # noqa: S608 - our own names
+        f" accepted AS ({_insert(t.events, 'event', event, 'touched')}),"
+        f" waiting AS ({_WAIT} :account_id, :user_id, revision FROM touched)"
+        f" UPDATE users SET {changes} FROM touched WHERE id = :user_id RETURNING touched.revision"
+    )
+    bound = [*_OF_ACCOUNT, *_bound(t.events, "event", event), *_bound(t.users, "user", user)]
+    of = _bound(t.users, "user", ("id",))
+    return Prepared(statement.bindparams(*bound, *of).columns(t.accounts.c.revision))
+
+
+@functools.cache
+def _join(account: tuple[str, ...], event: tuple[str, ...], user: tuple[str, ...]) -> Prepared:
+    quoted = ", ".join(f'"{name}"' for name in account)
+    bound = ", ".join(f":account_{name}" for name in account)
+    statement = text(
+        f"WITH opened AS (INSERT INTO accounts ({quoted}) VALUES ({bound})"  # noqa: S608 - our own names
+        " ON CONFLICT DO NOTHING RETURNING id),"
+        f" accepted AS ({_insert(t.events, 'event', event, 'opened')}),"
+        f" waiting AS ({_WAIT} id, :user_id, 1 FROM opened),"
+        f" stored AS ({_insert(t.users, 'user', user, 'opened')}"
+        " ON CONFLICT DO NOTHING RETURNING id, organization),"
+        " addressed AS (INSERT INTO user_emails (user_id, value_key, organization)"
+        " SELECT stored.id, given.value_key, stored.organization"
+        " FROM stored, unnest(:emails) AS given(value_key))"
+        " SELECT (SELECT count(*) FROM opened) AS opened, (SELECT count(*) FROM stored) AS stored"
+    )
+    bound_values = [
+        *_bound(t.accounts, "account", account),
+        *_bound(t.events, "event", event),
+        *_bound(t.users, "user", user),
+        bindparam("emails", type_=ARRAY(Text)),
+    ]
+    told = column("opened", Integer), column("stored", Integer)
+    return Prepared(statement.bindparams(*bound_values).columns(*told))
