@@ -63,6 +63,8 @@ _LETTER: Final[Mapping[str, str]] = {
     "dlq-replay-of": "The event that it replays.",
     "dlq-replay-count": "How many replays of the record there were, with this one.",
     "dlq-value-omitted": "`true` where the broker refused the size; the bytes are in the database.",
+    "dlq-headers-omitted": "`true` where it refused the size of the headers alone; they are there, too.",
+    "dlq-key-omitted": "`true` where the key is too large as well.",
 }
 
 

@@ -18,6 +18,7 @@ RECORD_TIMESTAMP: Final = "kafka:timestamp"
 """Last of an event's stored headers: the record's timestamp, which is no header of its own."""
 _CALLS_FOR_ONE: Final[tuple[OutcomeType, ...]] = ("event.deadlettered", "event.rejected")
 REUSED: Final = "id_reuse_conflict"
+_LONGEST_KEY: Final = 10_000
 TYPES: Final = frozenset(full_name(outcome) for outcome in _CALLS_FOR_ONE)
 
 Header = tuple[str, bytes | None]
@@ -30,11 +31,35 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: list[Header]
+    """First ``came`` of them as they came, then ours."""
+    came: int = 0
+
+    def smaller(self, refusals: int) -> DeadLetter:
+        """What is left of it where brokers refused it for its size so many times. The rest stays in our
+        database, under the event's id.
+        """
+        match refusals:
+            case 0:
+                return self
+            case 1:
+                return self.without_value()
+            case _:
+                return self._bare()
+
+    def _bare(self) -> DeadLetter:
+        key = self.key if len(self.key or b"") <= _LONGEST_KEY else None
+        omitted: list[Header] = [("dlq-value-omitted", b"true"), ("dlq-headers-omitted", b"true")]
+        if key != self.key:
+            omitted.append(("dlq-key-omitted", b"true"))
+        return DeadLetter(key=key, value=None, headers=[*self.headers[self.came :], *omitted])
 
     def without_value(self) -> DeadLetter:
         """For a broker that refuses its size: the bytes stay in our database, under the event's id."""
         return DeadLetter(
-            key=self.key, value=None, headers=[*self.headers, ("dlq-value-omitted", b"true")]
+            key=self.key,
+            value=None,
+            headers=[*self.headers, ("dlq-value-omitted", b"true")],
+            came=self.came,
         )
 
 
@@ -84,7 +109,7 @@ def dead_letter(
         **_trace(event, headers),
     }
     added = [(name, str(value).encode()) for name, value in said.items() if value is not None]
-    return DeadLetter(key=came.key, value=came.body, headers=[*headers, *added])
+    return DeadLetter(key=came.key, value=came.body, headers=[*headers, *added], came=len(headers))
 
 
 def _trace(event: Event, headers: Sequence[Header]) -> dict[str, str | None]:

@@ -102,7 +102,8 @@ class Publisher:
         self._owner = owner
         self._shards: list[int] = []
         self._held_at = float("-inf")
-        self._too_large: set[str] = set()
+        self._refusals: dict[str, int] = {}
+        """By event: how often its dead letter was too large."""
         """Events whose dead letter the broker refused for its size."""
         self._published = 0
         self._published_at: datetime | None = None
@@ -244,15 +245,17 @@ class Publisher:
             origin=chain[-1],
             replays=len(chain) - 1,
         )
-        return letter.without_value() if event_id in self._too_large else letter
+        return letter.smaller(self._refusals.get(event_id, 0))
 
     async def _send_letter(
         self, producer: AIOKafkaProducer, letter: DeadLetter
     ) -> asyncio.Future[Any]:
-        try:
-            return await self._hand_over(producer, letter)
-        except MessageSizeTooLargeError:
-            return await self._hand_over(producer, letter.without_value())
+        for refusals in range(2):
+            try:
+                return await self._hand_over(producer, letter.smaller(refusals))
+            except MessageSizeTooLargeError:
+                continue
+        return await self._hand_over(producer, letter.smaller(2))
 
     async def _hand_over(
         self, producer: AIOKafkaProducer, letter: DeadLetter
@@ -274,7 +277,8 @@ class Publisher:
                 first = first or failure
                 broken.add(each.outcome.key)
                 if isinstance(failure, MessageSizeTooLargeError) and each.outcome.event_id:
-                    self._too_large.add(each.outcome.event_id)
+                    event_id = each.outcome.event_id
+                    self._refusals[event_id] = self._refusals.get(event_id, 0) + 1
             elif each.outcome.key not in broken:
                 arrived.append(each.outcome)
         return arrived, first
@@ -290,7 +294,8 @@ class Publisher:
         await self._database.transact(
             lambda transaction: outbox.mark_published(transaction, numbers, now)
         )
-        self._too_large -= {each.event_id for each in arrived if each.event_id}
+        for each in arrived:
+            self._refusals.pop(each.event_id or "", None)
         self._published += len(arrived)
         self._published_at = now
 

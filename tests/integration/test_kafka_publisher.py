@@ -274,6 +274,23 @@ async def test_outcomes_of_other_doors_leave_no_dead_letter(
     assert await everything_on(settings, settings.deadletters_topic) == []
 
 
+@pytest.mark.parametrize("size", [MAX_BYTES + 1, 9 * MAX_BYTES])
+async def test_dead_letter_whose_headers_are_too_large_goes_without_them_and_holds_nobody_up(
+    database: Database, settings: PublisherSettings, size: int
+) -> None:
+    """Refused by the broker, or by our own producer."""
+    await refuse(database, b"{not json", headers=[("x", b"h" * size)])
+    await emit(database, ["u-1"], 3)
+    async with running(publisher_of(database, settings)):
+        outcomes = await all_published(database)
+    [letter] = await everything_on(settings, settings.deadletters_topic)
+    headers = dict(letter.headers)
+    assert (letter.value, headers.get("x")) == (None, None)
+    assert headers["dlq-headers-omitted"] == headers["dlq-value-omitted"] == b"true"
+    assert headers["dlq-reason"] == b"malformed_json"
+    assert len(outcomes) == 4
+
+
 async def test_dead_letter_that_the_broker_refuses_for_its_size_goes_without_its_value(
     database: Database, settings: PublisherSettings
 ) -> None:
