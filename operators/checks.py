@@ -22,6 +22,7 @@ from service.auth0.pacing import Pacer
 from service.clock import Clock, SystemClock
 from service.configuration import PREFIX, Settings, read_secret
 from service.directory import (
+    appearances,
     credentials,
     enrichments,
     fuses,
@@ -31,6 +32,7 @@ from service.directory import (
     staging,
     streams,
 )
+from service.directory.appearances import Feed
 from service.directory.database import Database, check, is_unavailable, open_database
 from service.directory.enrichments import Backlog
 from service.directory.fuses import Fuse
@@ -70,6 +72,8 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
                 yield _stopped(fuse)
             for name, count in (await database.read(staging.waiting)).items():
                 yield _staged(name, count)
+            for name, feed in (await database.read(appearances.feeds)).items():
+                yield _feed(name, feed)
             for source, backlog in (await database.read(enrichments.backlogs)).items():
                 if backlog.error is not None:
                     yield _unanswered(source, backlog)
@@ -267,6 +271,24 @@ async def _security_events(
 ) -> list[Finding]:
     known = await database.read(streams.every)
     return list(security_events.findings(settings, declared, known))
+
+
+def _feed(tenant: str, feed: Feed) -> Finding:
+    """Not fatal where it is refused: who is new is found by looking, some seconds later."""
+    check = f"event feed of {tenant}"
+    if feed.refused is None:
+        return Finding(check=check, verdict="ok", detail=f"last heard at {feed.heard_at}")
+    advice = {
+        "insufficient_scope": "Grant read:events to the application.",
+        "too_many_streams": "Close other streams of events, or take a plan with more of them.",
+    }.get(str(feed.refused["code"]), "A plan with the Events API makes it quicker.")
+    return Finding(
+        check=check,
+        verdict="skipped",
+        detail=f"refused since {feed.refused['since']}: {feed.refused['message']};"
+        " new users are found by looking, every 15 s",
+        advice=advice,
+    )
 
 
 def _staged(organization: str, count: int) -> Finding:

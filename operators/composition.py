@@ -48,10 +48,12 @@ from service.organizations import Tenant
 from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.decommissioning import Decommissions
 from service.provisioning.drift import DriftChecks, DriftSettings
+from service.provisioning.feed import Feed, Listening
 from service.provisioning.first_loads import FirstLoads, FirstLoadSettings
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
 from service.provisioning.perform import Performer
+from service.provisioning.rounds import Rounds
 from service.provisioning.setup.work import SetUps
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.security_events.keys import SigningKeys
@@ -377,11 +379,14 @@ def _tenancy(
         settings=DriftSettings(hour=settings.drift_hour),
         on_found=lambda aspect: metrics.drift_found.labels(tenant.name, aspect).inc(),
     )
+    listening = Listening()
+    feed = Feed(tenant.name, client=client, listening=listening)
+    rounds = Rounds(tenant.name, client=client, plan=tenant.plan, listening=listening)
     return Tenancy(
         tenant.name,
         database=database,
         client=client,
-        works=(lanes, set_ups, first_loads, drift_checks),
+        works=(lanes, feed, rounds, set_ups, first_loads, drift_checks),
         clock=clock,
         owner=owner,
         settings=TenancySettings(lease=settings.lease_seconds),

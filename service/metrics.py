@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +29,12 @@ class Depths:
     thin_events: int
     sources: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Of every source of events: whether it is stopped."""
+    awaited_accounts: int = 0
+    feeds: Mapping[str, tuple[float | None, bool]] = field(
+        default_factory=dict[str, tuple[float | None, bool]]
+    )
+    """Of every tenant whose events are followed: seconds since the newest happened, None before any;
+    and whether Auth0 refuses the feed."""
     security_events: int = 0
     streams: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Of every organization with a stream of security events: whether it is stopped."""
@@ -109,6 +116,21 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._awaited = self._gauge(
+            "accounts_awaited", "Accounts whose profile has not appeared in Auth0"
+        )
+        self._newest_event = Gauge(
+            "provisioner_auth0_feed_newest_seconds_ago",
+            "Since the newest event that a tenant's feed told of happened",
+            ("tenant",),
+            registry=self.registry,
+        )
+        self._feed_refused = Gauge(
+            "provisioner_auth0_feed_refused",
+            "Whether a tenant refuses its feed of events: new users are found by looking",
+            ("tenant",),
+            registry=self.registry,
+        )
         self._to_push = self._gauge(
             "security_events_waiting", "Security Event Tokens not yet delivered"
         )
@@ -136,6 +158,12 @@ class Metrics:
         self._stopped.clear()
         for source, stopped in depths.sources.items():
             self._stopped.labels(source).set(stopped)
+        self._awaited.set(depths.awaited_accounts)
+        self._newest_event.clear()
+        self._feed_refused.clear()
+        for tenant, (age, refused) in depths.feeds.items():
+            self._newest_event.labels(tenant).set(math.nan if age is None else age)
+            self._feed_refused.labels(tenant).set(refused)
         self._to_push.set(depths.security_events)
         self._streams_stopped.clear()
         for organization, stopped in depths.streams.items():

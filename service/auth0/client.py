@@ -14,7 +14,9 @@ from typing import Any, Final, Self
 from weakref import WeakSet
 
 import httpx
+import orjson
 from auth0.management import AsyncAuth0
+from auth0.management.core.api_error import ApiError
 from auth0.management.core.pagination import AsyncPager
 from auth0.management.management_client import CustomDomainHeader
 
@@ -154,6 +156,31 @@ class Auth0Client:
             "users-read",
             self._api.users.with_raw_response.list_users_by_email,
             email=email,
+            leaver=leaver,
+        )
+
+    async def newest_users(self, connection: str, page: int) -> Answer:
+        """A hundred users of a connection, the newest first. Search lags by some seconds."""
+        return await self._call(
+            "users-read",
+            self._api.users.with_raw_response.list,
+            q=f'identities.connection:"{connection}"',
+            search_engine="v3",
+            sort="created_at:-1",
+            per_page=100,
+            page=page,
+            include_totals=True,
+        )
+
+    async def users_with_identity(self, identity: str, *, leaver: bool = False) -> Answer:
+        """Users of whom this identity, an id without its provider, is a part. Search lags."""
+        return await self._call(
+            "users-read",
+            self._api.users.with_raw_response.list,
+            q=f'identities.user_id:"{_escaped(identity)}"',
+            search_engine="v3",
+            per_page=10,
+            include_totals=True,
             leaver=leaver,
         )
 
@@ -433,6 +460,41 @@ class Auth0Client:
             )
         return answer
 
+    async def open_stream(
+        self, path: str, query: Sequence[tuple[str, str]], *, silence: float
+    ) -> httpx.Response | Answer:
+        """A GET whose body is read as it comes, for as long as it comes; to be closed by the caller.
+
+        The opening is a call as any other. ``silence``: seconds between two bytes at most. The Answer
+        says why there is no stream.
+        """
+        try:
+            token = await self._token()
+        except TokenRefused as error:
+            return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
+        except httpx.RequestError as error:
+            return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
+        if (withheld := await self._turn("other", leaver=False)) is not None:
+            return Answer(verdict="withheld", message=withheld)
+        request = self._http.build_request(
+            "GET",
+            f"{self.tenant.url}/api/v2/{path}",
+            params=list(query),
+            headers={"authorization": f"Bearer {token}", "accept": "text/event-stream"},
+            timeout=httpx.Timeout(TIMEOUT, connect=3.0, read=silence),
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                response = await self._http.send(request, stream=True)
+                if response.status_code == 200:
+                    return response
+                answer = await _refusal(response)
+        except Exception as error:
+            return failed(error)
+        if answer.verdict == "unauthorized":
+            self._token.invalidate(token)
+        return answer
+
     async def _turn(self, group: Group, *, leaver: bool) -> str | None:
         """Waits for a turn to call; why there is none, or None where the call may be made."""
         going, task = self._going, asyncio.current_task()
@@ -450,6 +512,22 @@ class Auth0Client:
         if not going.may_call():
             return "the lease is too short for a call"
         return None
+
+
+def _escaped(phrase: str) -> str:
+    """Text for within the quotes of a query (Lucene syntax)."""
+    return phrase.replace("\\", "\\\\").replace('"', '\\"')
+
+
+async def _refusal(response: httpx.Response) -> Answer:
+    raw = await response.aread()
+    await response.aclose()
+    try:
+        body: Any = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = raw[:200].decode(errors="replace")
+    headers = dict(response.headers)
+    return failed(ApiError(status_code=response.status_code, headers=headers, body=body))
 
 
 def _now(user_ids: Sequence[str] | Callable[[], Sequence[str]]) -> list[str]:

@@ -61,6 +61,9 @@ class Account:
     error: Mapping[str, Any] | None
     import_id: str | None = None
     """The import that has it: see service.directory.imports."""
+    looked: int = 0
+    appeared: str | None = None
+    """Auth0's id of a user who may be the one that is awaited: to be read before it is believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

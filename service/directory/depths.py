@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, func, select
 
-from service.directory import setups, streams
+from service.directory import appearances, setups, streams
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import OPEN
@@ -67,6 +67,14 @@ def measure(transaction: Transaction, now: datetime) -> Depths:
         paused_tenants=count(t.tenants.c.paused_at.is_not(None)),
         set_ups_in_trouble=setups.in_trouble(transaction),
         sources={row.name: row.blown_at is not None for row in transaction.execute(_SOURCES)},
+        awaited_accounts=count(t.accounts.c.look_at.is_not(None)),
+        feeds={
+            tenant: (
+                (now - feed.newest_at).total_seconds() if feed.newest_at is not None else None,
+                feed.refused is not None,
+            )
+            for tenant, feed in appearances.feeds(transaction).items()
+        },
         security_events=count(t.security_events.c.organization.is_not(None)),
         streams=streams.stopped(transaction),
     )

@@ -167,13 +167,20 @@ def _account_of(
         account = accounts.hold(transaction, user.account_id)
         assert account is not None
     kept = account.id if account is not None and account.closed_at is None else None
-    if not wanted or identifier is None:
+    awaited = registered.organization.model == "enterprise"
+    if identifier is None or not (wanted or awaited):
         return _Claim(account_id=kept)
+    if not wanted:
+        if kept is not None:
+            return _Claim(account_id=kept)
+        # Nothing keeps them from a first login: they are looked for, and blocked when they appear.
+        claim = _claim(transaction, user, identifier, registered, now)
+        return _Claim() if claim.problem is not None else claim
     if account is None or kept is None:
         return _claim(transaction, user, identifier, registered, now)
     if identifier == account.identifier:
         return _Claim(account_id=kept)
-    follows = registered.organization.model == "isolated"
+    follows = registered.organization.model in ("isolated", "enterprise")
     problem = _held_by_another(transaction, user, identifier, account.tenant)
     if problem is None and follows:
         known = accounts.find_open(transaction, account.tenant, account.connection, identifier)

@@ -300,6 +300,18 @@ accounts = Table(
     Column("error", Document),
     Column("import_id", String(36)),  # an import has it, and the lanes wait for that to end
     Column("modified_at", Instant, nullable=False),
+    # Of a profile that cannot be created, until it is there.
+    Column("look_at", Instant),
+    Column("looked", Integer, nullable=False, server_default=text("0")),
+    Column("appeared", Text),  # Auth0's id of who may be it, to be read
+    Index("ix_accounts_user_id", "tenant", "user_id"),
+    Index(
+        "ix_accounts_look_at",
+        "tenant",
+        "look_at",
+        sqlite_where=text("look_at IS NOT NULL"),
+        postgresql_where=text("look_at IS NOT NULL"),
+    ),
     Index(
         "ix_accounts_import_id",
         "import_id",
@@ -382,6 +394,18 @@ drift_findings = Table(
     Column("check_id", String(36), nullable=False),  # that saw it last
     Column("correcting", Boolean, nullable=False, server_default=text("false")),
     Column("found_at", Instant, nullable=False),
+)
+
+# How far we have followed what a tenant tells of its users.
+event_feeds = Table(
+    "event_feeds",
+    metadata,
+    Column("tenant", String(50), primary_key=True),
+    Column("cursor", Text),
+    Column("heard_at", Instant),
+    Column("newest_at", Instant),
+    Column("refused", Document),
+    Column("marks", Document),  # connection to when the newest user known there was created
 )
 
 events = Table(

@@ -69,6 +69,8 @@ class Desired:
     leavers: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
     """Organizations that someone has left, for telling whose membership went."""
     may_adopt: bool = False
+    stable_ids: frozenset[str] = frozenset()
+    """What the customers' directories know the person by (SCIM's ``externalId``)."""
     invite: Invite | None = None
     by_invitation: bool = False
     """Whether the account comes into being when an invitation is accepted, and not before."""
@@ -125,6 +127,9 @@ def desire(
             for resident in residents
             if not resident.wanted
         },
+        stable_ids=frozenset(
+            resident.user.external_id for resident in residents if resident.user.external_id
+        ),
         may_adopt=any(_may_adopt(resident, identifier) for resident in staying),
         invite=inviting.invite_of(candidates, post, address=identifier, now=now),
         by_invitation=bool(staying)

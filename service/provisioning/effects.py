@@ -136,6 +136,10 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
             return _read(answer.data, setting)
         case op.FindByEmail():
             return _found(answer.data, setting)
+        case op.ReadAppeared():
+            return _appeared(answer.data, setting)
+        case op.FindIdentity():
+            return _linked(answer.data, setting)
         case op.ReadMemberships():
             ours = {*setting.observed.memberships, *setting.desired.leavers}
             # A removal takes 5 to 10 s to show: what we have just left does not count.
@@ -210,6 +214,8 @@ def _told(operation: Operation, answer: Answer) -> tuple[told.Effect, ...]:
             return (told.UserDeleted(auth0_request_id=request),)
         case op.ReadUser() | op.FindByEmail() | op.ReadMemberships() | op.FindInvitations():
             return ()
+        case op.ReadAppeared() | op.FindIdentity():
+            return ()
 
 
 def _found_invitations(
@@ -244,6 +250,7 @@ def _read(user: Mapping[str, Any], setting: Setting) -> Effect:
         origin=before.origin or "created",
         doubted=setting.doubted,
     )
+    observed = replace(observed, linked=_is_secondary(user, setting.connection))
     if "create-user" in setting.doubted and before.origin is None:
         observed = replace(observed, foreign=())
     return Done(observed=observed, told=tuple(_discovered(before, observed, setting)))
@@ -277,24 +284,27 @@ def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[t
 def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     """Who holds the address in our connection: ourselves, one of ours, one to adopt, or a stranger."""
     here = [user for user in users if _in_connection(user, setting.connection)]
+    here.sort(key=lambda user: not _known_by_id(user, setting))  # before those by address alone
     if here and _is_ours(here[0], setting):
         return _read(here[0], replace(setting, doubted=setting.doubted | {"create-user"}))
     if here and _has_accepted(here[0], setting):
         return _accepted(here[0], setting)
-    if not setting.desired.wanted:
+    enterprise = not setting.desired.connection.is_database
+    if not setting.desired.wanted and not enterprise:
         # Whoever it is was never ours, and we want nobody any more.
         return Done(observed=replace(gone(setting.observed), fresh=True))
     if not here:
         return _not_there(setting)
     user = here[0]
     mark, user_id = marker(user), str(user.get("user_id"))
-    enterprise = not setting.desired.connection.is_database
     if mark is not None and mark not in setting.live_accounts:
         origin = "joined"
     elif mark is None and (
         enterprise or (setting.desired.may_adopt and user.get("email_verified"))
     ):
         origin = "adopted"
+    elif not setting.desired.wanted:
+        return NotThereYet()  # that is another of our accounts, and in its own care
     else:
         return Refused(
             problem=(
@@ -307,8 +317,49 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
         )
     before = replace(setting.observed, origin=None)
     observed = seen(before, user, account_id=setting.account_id, origin=origin)
-    # The marker is written again: it must name this account.
-    return Done(observed=replace(observed, marked=False, foreign=None), user_id=user_id)
+    observed = replace(
+        observed,
+        marked=False,  # it is written again: it must name this account
+        linked=_is_secondary(user, setting.connection),
+        foreign=None,
+        # A login may have made whoever is out a member.
+        unsure_members=() if setting.desired.wanted else tuple(sorted(setting.desired.leavers)),
+    )
+    return Done(observed=observed, user_id=user_id)
+
+
+def _appeared(user: Mapping[str, Any], setting: Setting) -> Effect:
+    """Whether who has appeared is the one that is awaited, by stable id before address."""
+    address = str(user.get("email") or "").lower()
+    if _in_connection(user, setting.connection) and (
+        _known_by_id(user, setting) or address == setting.desired.email
+    ):
+        return _found([user], setting)
+    return Done(observed=setting.observed)
+
+
+def _linked(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
+    """Whether the user who is not there by id lives on in another, as a secondary identity."""
+    if any(user.get("user_id") == setting.user_id for user in users):
+        return Later(reason="Auth0's search still shows a user who is not there", after=2.0)
+    primary = next((user for user in users if _has_identity(user, setting.user_id)), None)
+    if primary is None:
+        # Somebody deleted the user in Auth0 behind our back.
+        drift = told.DriftDetected(deleted=True)
+        return Done(observed=gone(setting.observed), told=(drift,))
+    before = replace(setting.observed, presence="unknown", blocked=False, blocked_by_us=False)
+    observed = seen(before, primary, account_id=setting.account_id, origin="adopted")
+    observed = replace(
+        observed,
+        origin="adopted",
+        linked=True,
+        # With the identity went all that hung on it: of the primary's we know nothing.
+        memberships={},
+        unsure_roles={},
+        unsure_members=tuple(sorted(setting.desired.leavers)),
+        foreign=None,
+    )
+    return Done(observed=observed, user_id=str(primary["user_id"]))
 
 
 def _not_there(setting: Setting) -> Effect:
@@ -360,6 +411,29 @@ def _is_ours(user: Mapping[str, Any], setting: Setting) -> bool:
     return user.get("user_id") == setting.user_id and marker(user) == setting.account_id
 
 
+def _known_by_id(user: Mapping[str, Any], setting: Setting) -> bool:
+    """Whether a directory knows the user's identity in our connection by its own, stable id."""
+    for identity in user.get("identities") or []:
+        if identity.get("connection") == setting.connection:
+            whole = str(identity.get("user_id"))
+            if setting.desired.stable_ids & {whole, whole.rpartition("|")[2]}:
+                return True
+    return False
+
+
+def _is_secondary(user: Mapping[str, Any], connection: str) -> bool:
+    """Whether the user's first identity is in another connection than ours."""
+    identities = user.get("identities") or []
+    return bool(identities) and identities[0].get("connection") != connection
+
+
+def _has_identity(user: Mapping[str, Any], user_id: str) -> bool:
+    return any(
+        f"{identity.get('provider')}|{identity.get('user_id')}" == user_id
+        for identity in user.get("identities") or []
+    )
+
+
 def _in_connection(user: Mapping[str, Any], connection: str) -> bool:
     return any(
         identity.get("connection") == connection for identity in user.get("identities") or []
@@ -390,6 +464,7 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
     about_user = answer.code == "inexistent_user" or isinstance(
         operation,
         op.ReadUser
+        | op.ReadAppeared
         | op.UpdateProfile
         | op.ChangeEmail
         | op.MarkAccount
@@ -407,11 +482,11 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         return Done(observed=after(setting.observed, operation))
     if not about_user:
         return _refused(operation, answer, "unknown_organization_or_role")
-    looked = setting.observed.presence == "unknown" and not setting.doubted
-    if setting.observed.presence == "present" or (looked and setting.observed.origin is not None):
-        # Somebody deleted the user in Auth0 behind our back.
-        drift = told.DriftDetected(deleted=True, auth0_request_id=answer.request_id)
-        return Done(observed=gone(setting.observed), told=(drift,))
+    if isinstance(operation, op.ReadAppeared):
+        return Done(observed=setting.observed)
+    if setting.observed.origin is not None and "delete-user" not in setting.doubted:
+        # By nobody of ours: deleted, or made a part of another user.
+        return Done(observed=replace(setting.observed, presence="missing"))
     deleted = (told.UserDeleted(),) if "delete-user" in setting.doubted else ()
     return Done(observed=gone(setting.observed), told=deleted)
 

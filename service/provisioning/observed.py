@@ -13,8 +13,9 @@ from service.people import Profile
 from service.provisioning import operations as op
 from service.provisioning.operations import Operation
 
-Presence = Literal["absent", "present", "unknown", "conflicting"]
-"""``unknown``: an answer was lost, read first. ``conflicting``: a create met someone else's user."""
+Presence = Literal["absent", "present", "unknown", "conflicting", "missing"]
+"""``unknown``: an answer was lost, read first. ``conflicting``: a create met someone else's user.
+``missing``: nobody has the id any more: deleted, or linked to another user, look which."""
 Origin = Literal["created", "invited", "adopted", "joined"]
 """``invited``: it came into being when somebody accepted our invitation."""
 Sessions = Literal["possible", "owed", "revoked"]
@@ -34,6 +35,8 @@ class Observed:
     email_verified: bool = False
     profile: Profile = field(default_factory=Profile)
     marked: bool = False
+    linked: bool = False
+    """Whether our identity is a secondary one of a user whose first identity is elsewhere."""
     blocked: bool = False
     blocked_by_us: bool = False
     sessions: Sessions = "possible"
@@ -140,6 +143,8 @@ def after(observed: Observed, operation: Operation) -> Observed:
             | op.FindInvitations()
             | op.ReadMemberships()
         ):
+            return observed
+        case op.ReadAppeared() | op.FindIdentity():
             return observed
 
 

@@ -57,6 +57,21 @@ class FindByEmail(_Operation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAppeared(_Operation):
+    """See whether a user who has appeared, as we were told, is the one that is awaited."""
+
+    kind: ClassVar[str] = "read-appeared"
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindIdentity(_Operation):
+    """See whether a user who is not there by id lives on as a part of another, linked to it."""
+
+    kind: ClassVar[str] = "find-identity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadMemberships(_Operation):
     """See which Organizations the account is in, ours or foreign, before it is blocked."""
 
@@ -207,6 +222,8 @@ class DeleteUser(_Operation):
 Operation = (
     ReadUser
     | FindByEmail
+    | ReadAppeared
+    | FindIdentity
     | ReadMemberships
     | CreateUser
     | MarkAccount
@@ -227,4 +244,4 @@ Operation = (
     | DeleteUser
 )
 Sending = SendTicket | SendResetMail | SendInvitation
-READS = (ReadUser, FindByEmail, ReadMemberships, FindInvitations)
+READS = (ReadUser, FindByEmail, ReadAppeared, FindIdentity, ReadMemberships, FindInvitations)

@@ -63,6 +63,11 @@ class Performer:
                 return await client.get_user(user_id, leaver=leaver)
             case op.FindByEmail():
                 return await client.users_by_email(operation.email, leaver=leaver)
+            case op.ReadAppeared():
+                return await client.get_user(operation.user_id, leaver=leaver)
+            case op.FindIdentity():
+                identity = user_id.partition("|")[2]
+                return await client.users_with_identity(identity, leaver=leaver)
             case op.ReadMemberships():
                 return await client.organizations_of(user_id, leaver=leaver)
             case op.CreateUser():

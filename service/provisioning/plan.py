@@ -19,18 +19,27 @@ from service.provisioning.operations import Operation, Subject
 _REFUSED_AS_A_WHOLE = ""
 
 
-def plan(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
-    """The operations that bring ``observed`` to ``desired``, in the order in which to do them."""
+def plan(
+    desired: Desired, observed: Observed, *, appeared: str | None = None
+) -> tuple[Operation, ...]:
+    """The operations that bring ``observed`` to ``desired``, in the order in which to do them.
+
+    ``appeared``: Auth0's id of a user who may be the one that is awaited.
+    """
     if _REFUSED_AS_A_WHOLE in observed.refused:
         return ()
     match observed.presence:
         case "unknown":
             return (op.ReadUser(subject=desired.principal),)
+        case "missing":
+            return (op.FindIdentity(subject=desired.principal),)
         case "conflicting" if observed.email not in (None, desired.email):
             # The address has changed since: whoever holds the former one is no matter of ours.
             return _create(desired, replace(observed, presence="absent"))
         case "conflicting":
             return (op.FindByEmail(subject=desired.principal, email=desired.email),)
+        case "absent" if appeared is not None:
+            return (op.ReadAppeared(subject=desired.principal, user_id=appeared),)
         case "absent":
             return _create(desired, observed)
         case "present":
@@ -66,7 +75,10 @@ def _leave_unborn(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in and there is no account: nobody may come by an invitation any more, and whoever
     came just before is looked for."""
     yield from _withdrawals(desired, observed, desired.withdraw)
-    if desired.watch_until is not None and not observed.fresh:
+    # Nothing keeps whoever is out from a first login at an identity provider: there they are awaited
+    # as well, until there is somebody to block.
+    awaited = desired.watch_until is not None or not desired.connection.is_database
+    if awaited and not observed.fresh:
         yield op.FindByEmail(subject=desired.principal, email=desired.email)
 
 
@@ -96,7 +108,7 @@ def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
         yield op.RevokeAccess(subject=desired.principal)
     if not observed.marked:
         yield op.MarkAccount(subject=desired.principal)
-    if desired.model == "isolated":
+    if desired.model == "isolated" and not observed.linked:
         yield from _profile(desired, observed)
     if observed.blocked and observed.blocked_by_us:
         yield op.Unblock(subject=desired.principal)
@@ -169,7 +181,7 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
                 yield op.Block(subject=principal)
         yield from _withdrawals(desired, observed, desired.withdraw)
         return
-    if desired.delete:
+    if desired.delete and not observed.linked:  # the rest of that user is not ours
         yield from _withdrawals(desired, observed, desired.withdraw)
         yield op.DeleteUser(subject=principal)
         return

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from service.directory import accounts, inbox, leavers, ledger, people
+from service.directory import accounts, appearances, inbox, leavers, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.inbox import Problem, Tries
@@ -18,8 +18,6 @@ from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.observed import Observed
 from service.provisioning.residents import residents_of
 
-LOOK_AGAIN: Final = timedelta(minutes=5)
-"""How long until a profile that has not appeared is looked for again."""
 _FIRST_LOOK: Final = timedelta(minutes=1)
 _LAST_LOOKS: Final = timedelta(minutes=15)
 """How often a former user is looked at whom an open link might let back in: soon after they left,
@@ -35,11 +33,19 @@ def settle(
     *,
     desired: Desired | None = None,
     waiting: bool = False,
+    awaited: bool = False,
     doubts: Sequence[Doubt] = (),
 ) -> None:
-    """The account is as it should be, or as near as it gets: everyone who waits for it is told."""
+    """The account is as it should be, or as near as it gets: everyone who waits for it is told.
+
+    ``awaited``: the profile has not appeared and is looked for again. ``waiting``: somebody who is in
+    waits for it.
+    """
     if desired is not None and desired.wanted and observed.presence == "absent":
         waiting = waiting or "" not in observed.refused
+        is_open = any(each.open_until > now for each in desired.invitations)
+        # Into a database nobody comes by themselves.
+        awaited = waiting and (is_open or not desired.connection.is_database)
     observed = replace(observed, lifted=False)
     held = desired is not None and desired.delete_at is not None and not desired.delete
     accounts.store(
@@ -52,7 +58,10 @@ def settle(
         attempts=0,
         error=observed.refused.get("") or next(iter(observed.refused.values()), None),
         leaver=False,
-        due_at=_due_again(desired, observed, now, waiting=waiting),
+        due_at=_due_again(desired, observed, now),
+        look_at=appearances.next_look(account.looked + 1, now) if awaited else None,
+        looked=account.looked + 1 if awaited else 0,
+        appeared=None,
     )
     failed = {
         resident.user.id: problem
@@ -80,16 +89,11 @@ def close(transaction: Transaction, account: Account, observed: Observed, now: d
         people.store(transaction, resident.user.id, account_id=None)
 
 
-def _due_again(
-    desired: Desired | None, observed: Observed, now: datetime, *, waiting: bool
-) -> datetime | None:
+def _due_again(desired: Desired | None, observed: Observed, now: datetime) -> datetime | None:
     if "" in observed.refused or desired is None:
         return None
-    if waiting:
-        is_open = any(each.open_until > now for each in desired.invitations)
-        # Into a database nobody comes by themselves.
-        return now + LOOK_AGAIN if is_open or not desired.connection.is_database else None
-    moments = [desired.delete_at] if observed.presence == "present" else []
+    deletes = observed.presence == "present" and not observed.linked
+    moments = [desired.delete_at] if deletes else []
     # A link lifts a block, or makes an account; whoever is neither blocked nor missing was left in.
     if desired.watch_until is not None and (observed.blocked or observed.presence == "absent"):
         moments.append(_next_look(desired, desired.watch_until, now))

@@ -19,7 +19,7 @@ from service.provisioning.desired import Desired, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
 from service.provisioning.observed import Observed, unsure
-from service.provisioning.operations import Operation, Sending
+from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
 from service.provisioning.settling import close, give_up_resend, settle
@@ -113,7 +113,7 @@ def advance(
     doubts = late_calls(account)
     moved = account.revision != step.account.revision
     match effect:
-        case NotThereYet() if moved or doubts:
+        case NotThereYet() if moved or doubts or _is_news(account, step):
             return _next(transaction, account, step.observed, doubts, now)
         case NotThereYet():
             return settle(
@@ -123,7 +123,8 @@ def advance(
                 residents_of(transaction, account),
                 now,
                 desired=step.desired,
-                waiting=True,
+                waiting=step.desired.wanted,
+                awaited=True,
             )
         case Refused():
             if step.doubted:  # a read that was refused answers no doubt
@@ -131,6 +132,9 @@ def advance(
             return _next(transaction, account, _refused(step, effect), doubts, now)
         case Done():
             tell(transaction, step.operation.subject, step.account, effect.told, now)
+            if account.appeared is not None and not _is_news(account, step):
+                accounts.store(transaction, account.id, now, appeared=None)
+                account = replace(account, appeared=None)
             if effect.user_id is not None and effect.user_id != account.user_id:
                 accounts.store(transaction, account.id, now, user_id=effect.user_id)
                 account = replace(account, user_id=effect.user_id)
@@ -147,6 +151,12 @@ def _record_mails(transaction: Transaction, step: Step, effect: Done, now: datet
         ledger.done(transaction, step.account.id, now, reference=effect.reference)
     ledger.refer(transaction, effect.found)
     ledger.end(transaction, effect.ended, now)
+
+
+def _is_news(account: Account, step: Step) -> bool:
+    """Whether somebody has appeared whom this step has not read."""
+    read = step.operation.user_id if isinstance(step.operation, ReadAppeared) else None
+    return account.appeared not in (None, read)
 
 
 def _refused(step: Step, effect: Refused) -> Observed:
@@ -303,7 +313,7 @@ def _next(
     if looking and observed.presence == "present" and not desired.delete:
         observed = replace(observed, presence="unknown")
     tell_expired(transaction, account, desired.invitations, now)
-    operations = plan(desired, observed)
+    operations = plan(desired, observed, appeared=account.appeared)
     if not operations:
         give_up_resend(transaction, account, desired, observed)
         return settle(

@@ -8,10 +8,14 @@ import pytest
 from auth0.management import AsyncAuth0
 
 from service.auth0.simulator.app import create_simulator
+from service.auth0.simulator.event_feed import FeedTraits
 from service.auth0.simulator.lag import NO_LAG
 from service.auth0.simulator.limits import UNLIMITED
 from tests.contract.document import LOCATION, Document
 from tests.simulator.driver import Auth0, Clock
+
+BRIEF = FeedTraits(heartbeat=0.02, lifetime=0.1, repeats=0.0)
+"""In process, a stream is only seen when it has ended."""
 
 
 class Recorder(httpx.ASGITransport):
@@ -41,7 +45,7 @@ class Wire:
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
     clock = Clock()
-    app = create_simulator(data_dir=None, clock=clock, lag=NO_LAG, limits=UNLIMITED)
+    app = create_simulator(data_dir=None, clock=clock, lag=NO_LAG, limits=UNLIMITED, feed=BRIEF)
     transport = Recorder(app)
     transport.exchanges = []
     async with httpx.AsyncClient(transport=transport, base_url="http://auth0.test") as http:

@@ -220,6 +220,33 @@ async def jobs(wire: Wire) -> None:
     await sdk.users.delete(user.user_id)
 
 
+async def events(wire: Wire) -> None:
+    sdk = wire.sdk
+    user_id = await _new_user(sdk, ANN)
+    members = f"/organizations/{await wire.caller.organization()}/members"
+    wanted = {"roles": [await wire.caller.role()]}
+    await wire.caller.post(members, {"members": [user_id]})
+    await wire.caller.post(f"{members}/{user_id}/roles", wanted)
+    await wire.caller.send("DELETE", f"{members}/{user_id}/roles", wanted)
+    await wire.caller.send("DELETE", members, {"members": [user_id]})
+    await sdk.users.update(user_id, blocked=True)
+    await sdk.users.delete(user_id)
+    told = [each async for each in sdk.events.subscribe(from_timestamp="2020-01-01T00:00:00Z")]
+    kinds = {type(each).__name__.removeprefix("EventStreamCloudEvent") for each in told}
+    assert kinds >= {
+        "UserCreated",
+        "UserUpdated",
+        "UserDeleted",
+        "OrgCreated",
+        "OrgConnectionAdded",
+        "OrgMemberAdded",
+        "OrgMemberDeleted",
+        "OrgMemberRoleAssigned",
+        "OrgMemberRoleDeleted",
+        "OffsetOnlyMessage",
+    }
+
+
 STEPS: tuple[Step, ...] = (
     users,
     identities,
@@ -231,4 +258,5 @@ STEPS: tuple[Step, ...] = (
     connections,
     applications,
     jobs,
+    events,
 )

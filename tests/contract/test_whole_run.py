@@ -64,7 +64,8 @@ def test_the_sdk_has_a_model_for_every_operation() -> None:
     unknown = [
         operation.template
         for operation in OPERATIONS
-        if models.problems(operation.method, operation.template, None)
+        if operation.template != "/events"  # a stream, which the journey has the SDK read
+        and models.problems(operation.method, operation.template, None)
         == ["auth0-python has no such operation"]
     ]
     assert unknown == []

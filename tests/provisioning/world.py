@@ -17,7 +17,7 @@ from operators.sample.organizations import CLIENT_SECRET, sample_installation
 from service.auth0.client import Auth0Client, http_client
 from service.auth0.pacing import Pacer
 from service.auth0.simulator.app import create_simulator
-from service.auth0.simulator.lag import NO_LAG
+from service.auth0.simulator.lag import NO_LAG, Lag
 from service.auth0.simulator.limits import UNLIMITED, Limits
 from service.clock import SystemClock
 from service.directory import accounts, inbox, organizations, outbox, people, users, workers
@@ -29,8 +29,10 @@ from service.directory.outbox import Outcome
 from service.mail import FolderMailer, Mailer
 from service.organizations import Organization, Tenant
 from service.people import User
+from service.provisioning.feed import Feed, FeedSettings, Listening
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
+from service.provisioning.rounds import Rounds, RoundSettings
 from service.provisioning.setup.work import SetUps
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.workers import WorkerEvent
@@ -78,7 +80,12 @@ class World:
         owner: str = "",
         http: httpx.AsyncClient | None = None,
         pacer: Pacer | None = None,
+        feed: bool = False,
+        sweep: float = 1000.0,
     ) -> Tenancy:
+        """``feed``: whether to follow what the tenant tells; ``sweep``: seconds between two looks at
+        who is new where there is no feed.
+        """
         described = next(t for t in sample_installation(self.url).tenants if t.name == tenant)
         client = Auth0Client(
             described,
@@ -106,11 +113,22 @@ class World:
             poll=0.05,
             wait=lambda attempts: 0.05 * attempts,
         )
+        listening = Listening()
+        rounds = Rounds(
+            tenant,
+            client=client,
+            plan=described.plan,
+            listening=listening,
+            settings=RoundSettings(look=0.05, sweep=sweep),
+        )
+        quick = FeedSettings(again=0.01, no_room=0.1, no_feed=0.1)
+        following = Feed(tenant, client=client, listening=listening, settings=quick)
+        followers = (*([following] if feed else []), rounds)
         return Tenancy(
             tenant,
             database=self.database,
             client=client,
-            works=(lanes, set_ups),
+            works=(lanes, set_ups, *followers),
             clock=self.clock,
             owner=owner or f"test#{secrets.token_hex(4)}",
             settings=TenancySettings(look=0.05, probe=0.3),
@@ -284,13 +302,15 @@ class World:
 class Simulator:
     """The simulator under uvicorn, on a port of its own, in this event loop."""
 
-    def __init__(self, folder: Path, *, limits: Limits = UNLIMITED, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, *, limits: Limits = UNLIMITED, lag: Lag = NO_LAG, **options: Any
+    ) -> None:
         application = create_simulator(
             data_dir=folder,
-            lag=NO_LAG,
             limits=limits,
             random=Random(7),
             observe=exchange_log(),
+            lag=lag,
             **options,
         )
         self._served = served(application)

@@ -14,13 +14,19 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from service.auth0.simulator import control, custom_domains, exports, oauth, tickets
 from service.auth0.simulator.connection_loss import drop, until_gone
 from service.auth0.simulator.errors import Refusal, reason_phrase
+from service.auth0.simulator.event_feed import (
+    CONNECTIONS,
+    FeedTraits,
+    Subscription,
+    messages,
+)
 from service.auth0.simulator.exchanges import Exchange, Observe
 from service.auth0.simulator.faults import OF_JOBS, Fault
 from service.auth0.simulator.lag import Lag
@@ -48,6 +54,7 @@ def create_simulator(
     limits: Limits | None = None,
     sessions_api: bool | None = None,
     sleep: Sleep = asyncio.sleep,
+    feed: FeedTraits | None = None,
     observe: Observe | None = None,
 ) -> Starlette:
     """A stand-in for Auth0, ready to serve; its `Simulation` is `app.state.simulation`.
@@ -59,6 +66,7 @@ def create_simulator(
     limits: instead of the plan's.
     sessions_api: whether the plan includes listing and deleting sessions and refresh tokens; by
         default only `enterprise` does. Without it they answer 403 `insufficient_entitlement`.
+    feed: how the feed of events behaves; by default as the plan's.
     observe: told of each call that no ordered fault has touched.
     """
     simulation = Simulation(
@@ -68,6 +76,7 @@ def create_simulator(
         random=random or Random(),  # noqa: S311
         lag=lag or Lag(),
         sessions_api=plan == "enterprise" if sessions_api is None else sessions_api,
+        feed=feed or FeedTraits(connections=CONNECTIONS[plan]),
     )
     if seed:
         simulation.plant()
@@ -85,6 +94,15 @@ def create_simulator(
 
 _REQUEST_ID = "x-auth0-requestid"
 """Auth0 names each request by 20 hexadecimal digits, also those that it refuses."""
+
+
+class _Stream(Response):
+    """Stands for a stream that is about to be served."""
+
+    def __init__(self, subscription: Subscription, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.subscription = subscription
+        self.told = {_REQUEST_ID: secrets.token_hex(10), **_without_content(headers)}
 
 
 class _Door:
@@ -130,9 +148,23 @@ class _Door:
             self._simulation.log_unanswered(received, fault, _status_of(fault))
         if fault is not None:
             response = await self._suffer(fault, response, scope, receive)
-        if response is not None:
+        if isinstance(response, _Stream):
+            await self._stream(response, scope, receive, send)
+        elif response is not None:
             response.headers.setdefault(_REQUEST_ID, secrets.token_hex(10))
             await response(scope, receive, send)
+
+    async def _stream(self, opened: _Stream, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a feed until its time is over or the client has hung up."""
+        simulation = self._simulation
+        tenant = opened.subscription.tenant
+        with simulation.subscribers.listening(tenant) as stirred:
+            sent = messages(opened.subscription, stirred, simulation.feed, simulation.world)
+            response = StreamingResponse(sent, headers=opened.told, media_type="text/event-stream")
+            try:
+                await response(scope, receive, send)
+            finally:
+                await sent.aclose()
 
     async def _suffer(
         self, fault: Fault, response: Response | None, scope: Scope, receive: Receive
@@ -174,8 +206,10 @@ class _Door:
         reply = self._simulation.call(received, fault)
         if self._observe is not None and fault is None:
             template = self._simulation.template_of(received.method, received.path)
-            if template is not None:
+            if template not in (None, "/events"):  # that is no exchange of JSON
                 self._observe(_exchange(template, received, reply.answer))
+        if reply.answer.stream is not None:
+            return _Stream(reply.answer.stream, reply.headers)
         return _answer(reply.answer, reply.headers)
 
     def _other(self, request: Request, tenant: str, rest: str, body: bytes) -> Response:
@@ -218,7 +252,7 @@ def _received(request: Request, tenant: str, rest: str, body: bytes) -> Received
         tenant=tenant,
         method=request.method,
         path=rest.removeprefix(_API) or "/",
-        query=dict(reversed(request.query_params.multi_items())),
+        query=_query(request),
         body=body,
         content_type=request.headers.get("content-type", ""),
         authorization=request.headers.get("authorization"),
@@ -246,6 +280,16 @@ def _json_or_none(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The first value of each name; of event types all, and the offset wherever it was sent."""
+    query = dict(reversed(request.query_params.multi_items()))
+    if kinds := request.query_params.getlist("event_type"):
+        query["event_type"] = ",".join(kinds)
+    if request.url.path.endswith("/events") and (last := request.headers.get("last-event-id")):
+        query["from"] = last
+    return query
 
 
 def _base_url(request: Request, tenant: str) -> str:

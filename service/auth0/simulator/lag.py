@@ -15,6 +15,7 @@ class Lag:
     member_added, member_removed: the same in `GET /organizations/{id}/members`.
     revocation: an accepted revocation of sessions and refresh tokens.
     jobs: the run of an import or export.
+    events: until the feed of events tells of something; each has its own, so they change places.
     """
 
     search: Range = (0.5, 3.0)
@@ -22,6 +23,7 @@ class Lag:
     member_removed: Range = (5.0, 10.0)
     revocation: Range = (0.5, 3.0)
     jobs: Range = (1.0, 3.0)
+    events: Range = (0.05, 0.5)
 
 
 NO_LAG = Lag(
@@ -30,6 +32,7 @@ NO_LAG = Lag(
     member_removed=(0.0, 0.0),
     revocation=(0.0, 0.0),
     jobs=(0.0, 0.0),
+    events=(0.0, 0.0),
 )
 """Everything shows at once, for tests that are not about lag."""
 

@@ -115,7 +115,7 @@ def _note_login(world: World, user_id: str) -> None:
     if profile is not None:
         profile["last_login"] = timestamp(world.now)
         profile["logins_count"] = int(profile.get("logins_count", 0)) + 1
-        profiles.save(world, profile)
+        profiles.save(world, profile, is_news=False)
 
 
 def _profile(world: World, strategy: str, wish: Attempt) -> Profile | None:

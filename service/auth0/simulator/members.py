@@ -9,7 +9,14 @@ import base64
 import binascii
 from typing import Any
 
-from service.auth0.simulator import membership, organizations, profiles, roles, users
+from service.auth0.simulator import (
+    happenings,
+    membership,
+    organizations,
+    profiles,
+    roles,
+    users,
+)
 from service.auth0.simulator.errors import Refusal, bad_body, bad_query
 from service.auth0.simulator.operation import NO_CONTENT, Answer, Call, Operation, World
 from service.auth0.simulator.shapes import (
@@ -114,21 +121,23 @@ def _list_roles(call: Call) -> Answer:
 
 def assign(world: World, organization_id: str, user_id: str, wanted: list[str]) -> None:
     """Give a member roles. 404 for an unknown role, 409 beyond fifty."""
-    for role_id in wanted:
-        roles.required(world, role_id)
+    named = {role_id: roles.required(world, role_id) for role_id in wanted}
     held = {role["id"] for role in roles.of_member(world, organization_id, user_id)}
     if len(held | set(wanted)) > MOST_ROLES:
         raise Refusal(
             status=409, message="No more roles can be assigned to this organization member."
         )
     for role_id in wanted:
-        world.run(
+        added = world.run(
             "INSERT OR IGNORE INTO member_roles (tenant, organization_id, user_id, role_id)"
             " VALUES (?, ?, ?, ?)",
             organization_id,
             user_id,
             role_id,
         )
+        if added:
+            kind = "organization.member.role.assigned"
+            happenings.of_role(world, kind, organization_id, user_id, dict(named[role_id]))
 
 
 def _assign_roles(call: Call) -> Answer:
@@ -143,14 +152,19 @@ def _assign_roles(call: Call) -> Answer:
 
 def _remove_roles(call: Call) -> Answer:
     organization = organizations.required(call.world, call.params["id"])
+    world, user_id = call.world, call.params["user_id"]
+    held = {role["id"]: role for role in roles.of_member(world, organization["id"], user_id)}
     for role_id in call.body(_ROLES)["roles"]:
-        call.world.run(
+        removed = world.run(
             "DELETE FROM member_roles WHERE tenant = ? AND organization_id = ?"
             " AND user_id = ? AND role_id = ?",
             organization["id"],
-            call.params["user_id"],
+            user_id,
             role_id,
         )
+        if removed and role_id in held:
+            kind = "organization.member.role.deleted"
+            happenings.of_role(world, kind, organization["id"], user_id, held[role_id])
     return NO_CONTENT
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from service.auth0.simulator import happenings
 from service.auth0.simulator.lag import Range
 from service.auth0.simulator.operation import World
 
@@ -17,6 +18,7 @@ def join(world: World, organization_id: str, user_id: str) -> None:
     )
     if added:
         _index(world, organization_id, user_id, world.lag.member_added, added_at=world.now)
+        happenings.of_member(world, "organization.member.added", organization_id, user_id)
 
 
 def leave(world: World, organization_id: str, user_id: str) -> None:
@@ -33,6 +35,7 @@ def leave(world: World, organization_id: str, user_id: str) -> None:
             user_id,
         )
         _index(world, organization_id, user_id, world.lag.member_removed, added_at=None)
+        happenings.of_member(world, "organization.member.deleted", organization_id, user_id)
 
 
 def leave_all(world: World, user_id: str) -> None:

@@ -24,6 +24,8 @@ class World:
     now: float
     lag: Lag
     random: Random
+    told: set[str] = field(default_factory=set[str])
+    """Tenants of which something happens in this transaction that subscribers hear of."""
 
     def due(self, delay: Range) -> float:
         """The moment at which an effect with that delay shows."""
@@ -84,6 +86,8 @@ class Answer:
     status: int = 200
     body: Any = None
     empty: bool = False
+    stream: Any = None
+    """A subscription to the feed of events, which then takes the body's place."""
 
 
 NO_CONTENT = Answer(status=204, empty=True)

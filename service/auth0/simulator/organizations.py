@@ -4,7 +4,7 @@ import json
 import sqlite3
 from typing import Any
 
-from service.auth0.simulator import connections, membership
+from service.auth0.simulator import connections, happenings, membership
 from service.auth0.simulator.errors import Refusal, unknown_connection, unknown_organization
 from service.auth0.simulator.operation import NO_CONTENT, Answer, Call, Operation, World
 from service.auth0.simulator.shapes import (
@@ -62,6 +62,13 @@ def insert(world: World, organization_id: str, document: dict[str, Any]) -> None
         document["name"],
         json.dumps(document),
     )
+    happenings.tell(world, "organization.created", _told(organization_id, document))
+
+
+def _told(organization_id: str, document: dict[str, Any]) -> dict[str, Any]:
+    """An Organization as its events show it."""
+    known = ("name", "display_name", "metadata", "branding")
+    return {"id": organization_id, **{name: document[name] for name in known if name in document}}
 
 
 def enabled(world: World, organization_id: str, connection_id: str) -> dict[str, Any] | None:
@@ -97,6 +104,7 @@ def enable(world: World, organization_id: str, wanted: dict[str, Any]) -> dict[s
             message="Sign-up needs a database connection that assigns membership on login",
             error_code="invalid_body",
         )
+    before = enabled(world, organization_id, connection["id"])
     world.run(
         "INSERT OR REPLACE INTO organization_connections"
         " (tenant, organization_id, connection_id, document) VALUES (?, ?, ?, ?)",
@@ -104,7 +112,24 @@ def enable(world: World, organization_id: str, wanted: dict[str, Any]) -> dict[s
         connection["id"],
         json.dumps(document),
     )
+    kind = "added" if before is None else "updated"
+    _tell_of_connection(world, kind, organization_id, document)
     return document
+
+
+def _tell_of_connection(
+    world: World, kind: str, organization_id: str, document: dict[str, Any]
+) -> None:
+    content = {
+        "organization": {"id": organization_id},
+        "connection": {"id": document["connection_id"]},
+        **{
+            name: document[name]
+            for name in ("assign_membership_on_login", "show_as_button", "is_signup_enabled")
+            if name in document
+        },
+    }
+    happenings.tell(world, f"organization.connection.{kind}", content)
 
 
 def enabled_connections(world: World, organization_id: str) -> list[dict[str, Any]]:
@@ -181,6 +206,8 @@ def _update(call: Call) -> Answer:
         "UPDATE organizations SET name = ?, document = ? WHERE tenant = ? AND id = ?",
         (document["name"], json.dumps(document), call.world.tenant, organization["id"]),
     )
+    told = _told(organization["id"], document)
+    happenings.tell(call.world, "organization.updated", told)
     return Answer(body={"id": organization["id"], **document})
 
 
@@ -194,6 +221,8 @@ def _delete(call: Call) -> Answer:
             f"DELETE FROM {table} WHERE tenant = ? AND organization_id = ?",  # noqa: S608
             organization["id"],
         )
+    told = _told(organization["id"], json.loads(organization["document"]))
+    happenings.tell(world, "organization.deleted", told)
     return NO_CONTENT
 
 
@@ -234,6 +263,9 @@ def _update_connection(call: Call) -> Answer:
 
 def _remove_connection(call: Call) -> Answer:
     organization = required(call.world, call.params["id"])
+    known = enabled(call.world, organization["id"], call.params["connection_id"])
+    if known is not None:
+        _tell_of_connection(call.world, "removed", organization["id"], known)
     call.world.run(
         "DELETE FROM organization_connections"
         " WHERE tenant = ? AND organization_id = ? AND connection_id = ?",

@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from service.auth0.simulator import membership
+from service.auth0.simulator import happenings, membership
 from service.auth0.simulator.errors import Refusal
 from service.auth0.simulator.operation import World
 from service.auth0.simulator.store import timestamp
@@ -111,6 +111,7 @@ def _store(world: World, user_id: str, identity: Profile, profile: Profile) -> P
         json.dumps(document),
     )
     _index(world, user_id, document)
+    happenings.tell(world, "user.created", document)
     return document
 
 
@@ -128,8 +129,8 @@ def add_identity(world: World, identity: Identity, user_id: str) -> None:
     )
 
 
-def save(world: World, profile: Profile, *, touched: bool = True) -> None:
-    """Store a changed profile, and let search follow it later."""
+def save(world: World, profile: Profile, *, touched: bool = True, is_news: bool = True) -> None:
+    """Store a changed profile, and let search follow it later. `is_news`: whether events tell of it."""
     if touched:
         profile["updated_at"] = timestamp(world.now)
     world.db.execute(
@@ -137,11 +138,14 @@ def save(world: World, profile: Profile, *, touched: bool = True) -> None:
         (profile.get("email"), json.dumps(profile), world.tenant, profile["user_id"]),
     )
     _index(world, profile["user_id"], profile)
+    if is_news:
+        happenings.tell(world, "user.updated", profile)
 
 
 def remove(world: World, user_id: str) -> None:
     """Delete a profile with all that hangs on it; an unknown one changes nothing."""
-    if not exists(world, user_id):
+    profile = load(world, user_id)
+    if profile is None:
         return
     membership.leave_all(world, user_id)
     for table in (
@@ -154,6 +158,8 @@ def remove(world: World, user_id: str) -> None:
     ):
         world.run(f"DELETE FROM {table} WHERE tenant = ? AND user_id = ?", user_id)  # noqa: S608
     _index(world, user_id, None)
+    gone = {**profile, "deleted_at": timestamp(world.now)}
+    happenings.tell(world, "user.deleted", gone)
 
 
 def remove_all_of(world: World, connection: str) -> None:

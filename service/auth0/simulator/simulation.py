@@ -16,6 +16,7 @@ from service.auth0.simulator import (
     blocks,
     clients,
     connections,
+    event_feed,
     faults,
     identities,
     invitations,
@@ -30,6 +31,7 @@ from service.auth0.simulator import (
     users,
 )
 from service.auth0.simulator.errors import Refusal, bad_body
+from service.auth0.simulator.event_feed import FeedTraits, Subscribers
 from service.auth0.simulator.faults import Fault
 from service.auth0.simulator.lag import Lag
 from service.auth0.simulator.limits import Clock, RateLimiter, Verdict
@@ -50,6 +52,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *connections.OPERATIONS,
     *tickets.OPERATIONS,
     *jobs.OPERATIONS,
+    *event_feed.OPERATIONS,
 )
 MOST_CALLS_KEPT = 200_000
 MOST_BYTES = 1_048_576
@@ -90,6 +93,7 @@ class Simulation:
         random: Random,
         lag: Lag,
         sessions_api: bool,
+        feed: FeedTraits | None = None,
     ) -> None:
         self.store = store
         self.limiter = limiter
@@ -97,6 +101,8 @@ class Simulation:
         self._random = random
         self._lag = lag
         self._sessions_api = sessions_api
+        self.feed = feed or FeedTraits()
+        self.subscribers = Subscribers()
         self._router = Router.of(OPERATIONS)
 
     def template_of(self, method: str, path: str) -> str | None:
@@ -111,6 +117,8 @@ class Simulation:
             world = self._world(db, tenant)
             jobs.settle(world)
             yield world
+        for each in world.told:
+            self.subscribers.wake(each)
 
     def _world(self, db: sqlite3.Connection, tenant: str) -> World:
         return World(db=db, tenant=tenant, now=self._clock(), lag=self._lag, random=self._random)
@@ -221,6 +229,9 @@ class Simulation:
             custom_domain=received.custom_domain,
         )
         call.needs(*operation.scopes)
+        full = self.subscribers.count(world.tenant) >= self.feed.connections
+        if operation.handler is event_feed.subscribe and full:
+            raise event_feed.refuse_too_many()
         if operation.sessions_api and not self._sessions_api:
             raise sessions.refuse_without_entitlement()
         return operation.handler(call)

@@ -108,6 +108,10 @@ CREATE TABLE IF NOT EXISTS brute_force_blocks (
     tenant TEXT, user_id TEXT, identifier TEXT, ip TEXT, connection TEXT,
     PRIMARY KEY (tenant, user_id, ip)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS happenings (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT, due REAL, type TEXT, document TEXT
+);
+CREATE INDEX IF NOT EXISTS happenings_due ON happenings (tenant, due, seq);
 CREATE TABLE IF NOT EXISTS mails (
     number INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT, at REAL, kind TEXT, recipient TEXT,
     subject TEXT
@@ -142,6 +146,7 @@ TENANT_TABLES = (
     "export_links",
     "brute_force_blocks",
     "mails",
+    "happenings",
 )
 """What a reset empties. Clients and tokens stay, so callers keep their access."""
 

@@ -28,6 +28,7 @@ def upgrade() -> None:
     _set_ups()
     _imports()
     _drift()
+    _feeds()
 
 
 def _set_ups() -> None:
@@ -132,4 +133,29 @@ def _drift() -> None:
         sa.Column("check_id", sa.String(36), nullable=False),
         sa.Column("correcting", sa.Boolean(), nullable=False, server_default=sa.text("false")),
         sa.Column("found_at", _INSTANT, nullable=False),
+    )
+
+
+def _feeds() -> None:
+    op.add_column("accounts", sa.Column("look_at", _INSTANT))
+    op.add_column(
+        "accounts", sa.Column("looked", sa.Integer(), nullable=False, server_default=sa.text("0"))
+    )
+    op.add_column("accounts", sa.Column("appeared", sa.Text()))
+    op.create_index("ix_accounts_user_id", "accounts", ["tenant", "user_id"])
+    op.create_index(
+        "ix_accounts_look_at",
+        "accounts",
+        ["tenant", "look_at"],
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+        postgresql_where=sa.text("look_at IS NOT NULL"),
+    )
+    op.create_table(
+        "event_feeds",
+        sa.Column("tenant", sa.String(50), primary_key=True),
+        sa.Column("cursor", sa.Text()),
+        sa.Column("heard_at", _INSTANT),
+        sa.Column("newest_at", _INSTANT),
+        sa.Column("refused", _DOCUMENT),
+        sa.Column("marks", _DOCUMENT),
     )

@@ -1,0 +1,229 @@
+"""Follows what a tenant tells of its users, so that who appears or is changed is looked at at once.
+
+An offset is stored after the work that its events have caused, so none is lost. Where there is no feed
+it says so, once, and leaves the rest to Rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC
+from typing import ClassVar, Final
+
+import httpx
+import structlog
+
+from service.auth0.answers import Answer
+from service.auth0.client import Auth0Client
+from service.auth0.event_stream import (
+    TOO_MANY_STREAMS,
+    EventStream,
+    Message,
+    lost_its_place,
+    subscribe,
+    why_not_offered,
+)
+from service.clock import pause
+from service.directory import appearances, leases
+from service.directory.appearances import Feed as Followed
+from service.directory.database import Transaction
+from service.provisioning import attention
+from service.provisioning.hearing import KINDS, heard
+from service.provisioning.tenancy import Tenure
+from service.retrying import delay_after
+
+log = structlog.get_logger(__name__)
+
+_MOST_AT_ONCE: Final = 200
+_LOST: Final = frozenset({"cursor_expired", "invalid_cursor"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedSettings:
+    """How the feed is followed. Times in seconds."""
+
+    again: float = 0.5
+    """After Auth0 has closed a stream, as it does every few minutes."""
+    no_room: float = 30.0
+    """After all streams of the plan were taken."""
+    no_feed: float = 300.0
+    """After the plan or a scope has refused the feed."""
+    longest: float = 60.0
+    """Between two tries to reach the tenant."""
+
+
+@dataclass(slots=True)
+class Listening:
+    """Whether a tenant's feed is open, for those who work without it where it is not."""
+
+    open: bool = False
+
+
+class Feed:
+    """Follows one tenant's events, for as long as this process owns the tenant."""
+
+    name: ClassVar[str] = "feed"
+
+    def __init__(
+        self,
+        tenant: str,
+        *,
+        client: Auth0Client,
+        listening: Listening,
+        settings: FeedSettings | None = None,
+    ) -> None:
+        self._tenant = tenant
+        self._client = client
+        self._listening = listening
+        self._settings = settings or FeedSettings()
+        self._failures = 0
+
+    async def work(self, tenure: Tenure, *, stop: asyncio.Event) -> None:
+        try:
+            while not tenure.ended.is_set():
+                wait = 1.0
+                if tenure.may_call() and not await tenure.paused():
+                    try:
+                        wait = await self._follow(tenure)
+                    except httpx.TransportError as error:
+                        log.info("feed.broken", tenant=self._tenant, error=type(error).__name__)
+                        wait = self._put_off()
+                self._listening.open = False
+                await pause(tenure.ended, wait)
+        finally:
+            self._listening.open = False
+
+    def _put_off(self) -> float:
+        self._failures += 1
+        return min(delay_after(self._failures - 1), self._settings.longest)
+
+    async def _follow(self, tenure: Tenure) -> float:
+        """Opens the feed and reads it to its end; seconds until it is to be opened again."""
+        known = await tenure.database.read(lambda tx: appearances.feed(tx, self._tenant))
+        since = None
+        if known.cursor is None and known.newest_at is not None:
+            since = known.newest_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        async with subscribe(self._client, KINDS, cursor=known.cursor, since=since) as opened:
+            if isinstance(opened, Answer):
+                return await self._refused(opened, known, tenure)
+            await self._begin(known, tenure)
+            self._listening.open = True
+            began = tenure.clock.monotonic()
+            try:
+                await self._read(opened, tenure)
+            finally:
+                if tenure.clock.monotonic() - began > 5.0:
+                    self._failures = 0
+        return self._settings.again if self._failures == 0 else self._put_off()
+
+    async def _begin(self, known: Followed, tenure: Tenure) -> None:
+        now = tenure.clock.now()
+
+        def begin(tx: Transaction) -> None:
+            leases.require(tx, self._tenant, tenure.owner.fence)
+            appearances.store_feed(tx, self._tenant, heard_at=now, refused=None)
+            if known.cursor is None and known.newest_at is None:
+                # What happened before nobody has told us.
+                appearances.look_soon(tx, self._tenant, now)
+
+        await tenure.database.transact(begin)
+        if known.refused is not None or known.heard_at is None:
+            log.info("feed.open", tenant=self._tenant)
+
+    async def _read(self, stream: EventStream, tenure: Tenure) -> None:
+        async for batch in _batches(stream, tenure.ended):
+            events = [message.event for message in batch if message.event is not None]
+            news = [each for event in events if (each := heard(event)) is not None]
+            now = tenure.clock.now()
+
+            def look_up(
+                tx: Transaction, news: Sequence[attention.Heard] = news
+            ) -> Sequence[attention.Mark]:
+                places = attention.places_of(tx, self._tenant)
+                return attention.look_up(tx, self._tenant, news, places)
+
+            marks = await tenure.database.read(look_up) if news else ()
+            for one in marks:
+                await tenure.database.transact(
+                    lambda tx, it=one, at=now: attention.mark(tx, it, tenure.owner, at)
+                )
+            moments = [each.at for each in news if each.at is not None]
+            offsets = [message.offset for message in batch if message.offset is not None]
+            lost = next((message for message in batch if message.error in _LOST), None)
+            values: dict[str, object] = {"heard_at": now}
+            if moments:
+                values["newest_at"] = max(moments)
+            if lost is not None:
+                log.warning("feed.place_lost", tenant=self._tenant, reason=lost.error)
+                values |= {"cursor": None}
+            elif offsets:
+                values |= {"cursor": offsets[-1]}
+            await self._store(tenure, values)
+
+    async def _store(self, tenure: Tenure, values: dict[str, object]) -> None:
+        def store(tx: Transaction) -> None:
+            leases.require(tx, self._tenant, tenure.owner.fence)
+            appearances.store_feed(tx, self._tenant, **values)
+
+        await tenure.database.transact(store)
+
+    async def _refused(self, answer: Answer, known: Followed, tenure: Tenure) -> float:
+        """What a refusal leaves to do; seconds until the next try."""
+        if lost_its_place(answer):
+            log.warning("feed.place_lost", tenant=self._tenant, reason=answer.status)
+            # From the newest event that is known; where that is too old as well, from now on.
+            forgotten = {"cursor": None} if known.cursor is not None else {"newest_at": None}
+            await self._store(tenure, dict(forgotten))
+            return 0.0
+        if (code := why_not_offered(answer)) is not None:
+            if (known.refused or {}).get("code") != code:
+                log.warning("feed.refused", tenant=self._tenant, code=code, message=answer.message)
+                since = tenure.clock.now().isoformat()
+                refused = {"code": code, "message": answer.message[:300], "since": since}
+                await self._store(tenure, {"refused": refused})
+            settings = self._settings
+            return settings.no_room if code == TOO_MANY_STREAMS else settings.no_feed
+        if answer.verdict == "unauthorized" and answer.code == "token":
+            await tenure.pause(answer.message)
+        if answer.verdict == "rate-limited" and answer.retry_after is not None:
+            return min(answer.retry_after, self._settings.longest)
+        return self._put_off()
+
+
+async def _batches(stream: EventStream, ended: asyncio.Event) -> AsyncIterator[list[Message]]:
+    """What has come meanwhile, at once, until the stream or our time is over."""
+    came: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_AT_ONCE)
+
+    async def read() -> None:
+        try:
+            async for message in stream.messages():
+                await came.put(message)
+        finally:
+            with suppress(asyncio.QueueFull):
+                came.put_nowait(None)
+
+    reading = asyncio.create_task(read())
+    ending = asyncio.create_task(ended.wait())
+    try:
+        while not ended.is_set():
+            getting = asyncio.create_task(came.get())
+            await asyncio.wait({getting, ending, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if not getting.done():
+                getting.cancel()
+                break
+            batch = [getting.result()]
+            while not came.empty():
+                batch.append(came.get_nowait())
+            if messages := [message for message in batch if message is not None]:
+                yield messages
+            if reading.done() and came.empty():
+                break
+        if reading.done():
+            reading.result()  # raises what broke the stream
+    finally:
+        reading.cancel()
+        ending.cancel()
+        await asyncio.gather(reading, ending, return_exceptions=True)

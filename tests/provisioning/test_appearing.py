@@ -1,0 +1,295 @@
+"""Who appears in a customer's connection is met at once: let in, or blocked where they are out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from service.directory import appearances, groups
+from service.directory import tables as t
+from service.directory.appearances import Feed as Followed
+from service.people import User
+from tests.provisioning import auth0
+from tests.provisioning.world import World
+
+CONNECTION = "metahexa-ad"
+
+
+async def _log_in(world: World, address: str, **more: Any) -> dict[str, Any]:
+    body = {"connection": CONNECTION, "email": address, "organization": "metahexa", **more}
+    answer = await world.http.post("/simulator/login", json=body)
+    return answer.raise_for_status().json()
+
+
+async def _is_blocked(world: World, address: str) -> bool:
+    user = await world.auth0_user(address)
+    return user is not None and user["blocked"]
+
+
+async def _blocked(world: World, address: str, within: float = 5.0) -> None:
+    await world.until(lambda: _is_blocked(world, address), within)
+
+
+async def _followed(world: World) -> Followed:
+    return await world.database.read(lambda tx: appearances.feed(tx, "main"))
+
+
+async def _listening(world: World) -> None:
+    async def open() -> bool:
+        return (await _followed(world)).heard_at is not None
+
+    await world.until(open)
+
+
+async def _follow(world: World) -> None:
+    world.work(world.lanes(feed=True))
+    await _listening(world)
+
+
+async def _let_logins_join(world: World) -> None:
+    organization = await auth0.call(world, "GET", "/organizations/name/metahexa")
+    connections = await auth0.call(world, "GET", f"/connections?name={CONNECTION}")
+    path = f"/organizations/{organization['id']}/enabled_connections/{connections[0]['id']}"
+    await auth0.call(world, "PATCH", path, {"assign_membership_on_login": True})
+
+
+async def test_who_is_awaited_is_let_in_at_their_first_login(world: World) -> None:
+    await _follow(world)
+    ada = await world.join("metahexa", "ada@metahexa.example")
+    await world.settled()
+    assert (await world.user(ada)).state == "waiting"
+    assert not (await _log_in(world, "ada@metahexa.example"))["allowed"]
+
+    async def applied() -> bool:
+        return (await world.user(ada)).state == "applied"
+
+    await world.until(applied, 5.0)
+    assert ("metahexa", "ada@metahexa.example") in await world.members()
+
+
+@pytest.mark.parametrize("how", ["created inactive", "deactivated", "deleted", "terminated"])
+async def test_who_is_out_is_blocked_at_their_first_login(world: World, how: str) -> None:
+    await _let_logins_join(world)
+    await _follow(world)
+    match how:
+        case "created inactive":
+            await world.join("metahexa", "eve@metahexa.example", active=False)
+        case "deactivated":
+            eve = await world.join("metahexa", "eve@metahexa.example")
+            await world.change(eve, active=False)
+        case "deleted":
+            eve = await world.join("metahexa", "eve@metahexa.example")
+            await world.delete(eve)
+        case _:
+            attributes = {"email": "eve@metahexa.example"}
+            await world.worker("metahexa", "hired", "7", attributes=attributes)
+            await world.worker("metahexa", "terminated", "7", immediate=True)
+    await world.settled()
+    assert (await _log_in(world, "eve@metahexa.example"))["allowed"]
+    await _blocked(world, "eve@metahexa.example")
+    await world.settled()
+
+    async def is_out() -> bool:
+        state = await world.state()
+        return not state["sessions"] and not state["refresh_tokens"] and not state["members"]
+
+    await world.until(is_out, 5.0)
+    assert not (await _log_in(world, "eve@metahexa.example"))["allowed"]
+
+
+async def test_the_address_may_be_written_in_any_case(world: World) -> None:
+    await _follow(world)
+    await world.join("metahexa", "eve@metahexa.example", active=False)
+    await world.settled()
+    await _log_in(world, "Eve@MetaHexa.example")
+    await _blocked(world, "Eve@MetaHexa.example")
+
+
+async def test_a_stable_id_goes_before_the_address(world: World) -> None:
+    await _follow(world)
+    await world.join("metahexa", "eve@metahexa.example", active=False, externalId="stable-1")
+    ada = await world.join("metahexa", "ada@metahexa.example", externalId="stable-2")
+    await world.settled()
+    await _log_in(world, "eva.new@metahexa.example", subject="stable-1")
+    await _blocked(world, "eva.new@metahexa.example")
+    await _log_in(world, "eve@metahexa.example", subject="stable-2")
+
+    async def applied() -> bool:
+        return (await world.user(ada)).state == "applied"
+
+    await world.until(applied, 5.0)
+    assert not await _is_blocked(world, "eve@metahexa.example")
+
+
+async def test_somebody_in_another_connection_is_none_of_ours(world: World) -> None:
+    await _follow(world)
+    await world.join("metahexa", "eve@metahexa.example", active=False)
+    await world.settled()
+    await auth0.sign_up(world, "clinics-users", "eve@metahexa.example", verified=True)
+    await _log_in(world, "other@metahexa.example")
+    await asyncio.sleep(0.3)
+    await world.settled()
+    assert not await _is_blocked(world, "eve@metahexa.example")
+
+
+async def test_what_happened_while_nobody_listened_is_caught_up_with(world: World) -> None:
+    await _follow(world)
+    await world.join("metahexa", "eve@metahexa.example", active=False)
+    await world.settled()
+    await world.rest()
+    await _log_in(world, "eve@metahexa.example")
+    world.work(world.lanes(feed=True))
+    await _blocked(world, "eve@metahexa.example")
+
+
+async def test_a_place_that_auth0_has_forgotten_is_not_the_end(world: World) -> None:
+    await _follow(world)
+    await world.join("metahexa", "eve@metahexa.example", active=False)
+    await world.settled()
+    await world.rest()
+    await _log_in(world, "eve@metahexa.example")
+    for cursor in ("bm8gb2Zmc2V0", "MS4wIDE="):  # no offset, and one of 1970
+        await world.database.transact(
+            lambda tx, it=cursor: appearances.store_feed(tx, "main", cursor=it)
+        )
+    world.work(world.lanes(feed=True))
+    await _blocked(world, "eve@metahexa.example")
+
+
+async def test_without_a_feed_who_is_new_is_found_by_looking(world: World) -> None:
+    await world.fault("status", "GET", "/events", status=404)
+    world.work(world.lanes(feed=True, sweep=0.2))
+    await world.join("metahexa", "eve@metahexa.example", active=False)
+    await world.settled()
+    await _log_in(world, "eve@metahexa.example")
+    await _blocked(world, "eve@metahexa.example")
+    refused = (await _followed(world)).refused
+    assert refused is not None
+    assert refused["code"] == "not_offered"
+
+    await world.mend()
+
+    async def open() -> bool:
+        return (await _followed(world)).refused is None
+
+    await world.until(open)
+
+
+async def test_who_is_awaited_is_looked_for_by_name_in_turn(world: World) -> None:
+    world.work()
+    ada = await world.join("metahexa", "ada@metahexa.example")
+    await world.settled()
+    await _log_in(world, "ada@metahexa.example")
+    # As after the five minutes that are the first wait.
+    await world.database.transact(
+        lambda tx: tx.execute(
+            update(t.accounts).values(look_at=world.clock.now()).where(t.accounts.c.looked == 1)
+        )
+    )
+
+    async def applied() -> bool:
+        return (await world.user(ada)).state == "applied"
+
+    await world.until(applied, 5.0)
+
+
+async def test_a_block_that_somebody_lifts_is_put_back(world: World) -> None:
+    await _follow(world)
+    ada = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    await world.change(ada, active=False)
+    await world.settled()
+    user = await world.auth0_user("ada@hoekstra.example")
+    assert user is not None
+    assert user["blocked"]
+    path = f"/users/{user['user_id'].replace('|', '%7C')}"
+    await auth0.call(world, "PATCH", path, {"blocked": False})
+
+    async def told() -> bool:
+        return "drift.detected" in await world.told(ada)
+
+    await world.until(told, 5.0)
+    await _blocked(world, "ada@hoekstra.example")
+
+
+async def test_what_we_do_ourselves_is_no_news(world: World) -> None:
+    await _follow(world)
+    ada = await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    await world.change(ada, active=False)
+    await world.settled()
+    await asyncio.sleep(0.3)
+    await world.settled()
+    reads = [call for call in await world.calls() if "/users/auth0" in call["path"]]
+    assert [call for call in reads if call["method"] == "GET"] == []
+
+
+async def test_a_membership_that_somebody_takes_is_made_again(world: World) -> None:
+    await _follow(world)
+    await world.join("hoekstra", "ada@hoekstra.example")
+    await world.settled()
+    user = await world.auth0_user("ada@hoekstra.example")
+    assert user is not None
+    organization = await auth0.call(world, "GET", "/organizations/name/hoekstra")
+    path = f"/organizations/{organization['id']}/members"
+    await auth0.call(world, "DELETE", path, {"members": [user["user_id"]]})
+
+    async def again() -> bool:
+        return len(await world.writes("POST", "/members")) == 2
+
+    await world.until(again, 5.0)
+    await world.settled()
+    assert ("hoekstra", "ada@hoekstra.example") in await world.members()
+
+
+async def test_a_role_of_ours_that_somebody_takes_is_granted_again(world: World) -> None:
+    await world.declare(hoekstra={"roles": {"Editors": "member"}})
+    await _follow(world)
+    ada = await world.join("hoekstra", "ada@hoekstra.example")
+    registered = await world.registered("hoekstra")
+    editors = {"displayName": "Editors"}
+    await world.database.transact(
+        lambda tx: groups.create(tx, registered, editors, [ada.id], world.received("group"))
+    )
+    await world.settled()
+    user = await world.auth0_user("ada@hoekstra.example")
+    assert user is not None
+    organization = await auth0.call(world, "GET", "/organizations/name/hoekstra")
+    role = next(r for r in await auth0.call(world, "GET", "/roles") if r["name"] == "member")
+    path = (
+        f"/organizations/{organization['id']}/members/{user['user_id'].replace('|', '%7C')}/roles"
+    )
+    await auth0.call(world, "DELETE", path, {"roles": [role["id"]]})
+
+    async def again() -> bool:
+        return len(await world.writes("POST", "/roles")) == 2
+
+    await world.until(again, 5.0)
+
+
+async def _linked(world: World) -> tuple[User, str]:
+    """Somebody of ours has become a part of another user; their user id."""
+    ada = await world.join("hoekstra", "ada@hoekstra.example")
+    world.work()
+    await world.settled()
+    ours = await world.auth0_user("ada@hoekstra.example")
+    assert ours is not None
+    primary = await auth0.sign_up(world, "clinics-users", "ada@home.example", verified=True)
+    body = {"provider": "auth0", "user_id": ours["user_id"].partition("|")[2]}
+    path = f"/users/{primary.replace('|', '%7C')}/identities"
+    await auth0.call(world, "POST", path, body)
+    return ada, primary
+
+
+async def test_a_leaver_whose_identity_was_linked_is_blocked_on_the_primary(world: World) -> None:
+    ada, primary = await _linked(world)
+    await world.change(ada, active=False)
+    await world.settled()
+    users = {user["user_id"]: user for user in (await world.state())["users"]}
+    assert users[primary]["blocked"]
+    assert len(users[primary]["identities"]) == 2
+    assert users[primary]["email"] == "ada@home.example"
+    assert set(users) == {primary}
