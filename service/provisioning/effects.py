@@ -14,6 +14,7 @@ from service.directory.ledger import Ended
 from service.outcomes import data as told
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
+from service.provisioning.hearing import CHANGED
 from service.provisioning.observed import (
     Observed,
     after,
@@ -345,8 +346,8 @@ def _linked(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     primary = next((user for user in users if _has_identity(user, setting.user_id)), None)
     if primary is None:
         # Somebody deleted the user in Auth0 behind our back.
-        drift = told.DriftDetected(deleted=True)
-        return Done(observed=gone(setting.observed), told=(drift,))
+        drift = () if setting.observed.loss_told else (told.DriftDetected(deleted=True),)
+        return Done(observed=gone(setting.observed), told=drift)
     before = replace(setting.observed, presence="unknown", blocked=False, blocked_by_us=False)
     observed = seen(before, primary, account_id=setting.account_id, origin="adopted")
     observed = replace(
@@ -486,7 +487,10 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         return Done(observed=setting.observed)
     if setting.observed.origin is not None and "delete-user" not in setting.doubted:
         # By nobody of ours: deleted, or made a part of another user.
-        return Done(observed=replace(setting.observed, presence="missing"))
+        looked = not setting.doubted or CHANGED in setting.doubted
+        news = setting.observed.presence == "present" or looked
+        missing = replace(setting.observed, presence="missing", loss_told=not news)
+        return Done(observed=missing)
     deleted = (told.UserDeleted(),) if "delete-user" in setting.doubted else ()
     return Done(observed=gone(setting.observed), told=deleted)
 

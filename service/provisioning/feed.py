@@ -187,7 +187,7 @@ class Feed:
             settings = self._settings
             return settings.no_room if code == TOO_MANY_STREAMS else settings.no_feed
         if answer.verdict == "unauthorized" and answer.code == "token":
-            await tenure.pause(answer.message)
+            await tenure.pause(answer.message, answer.status)
         if answer.verdict == "rate-limited" and answer.retry_after is not None:
             return min(answer.retry_after, self._settings.longest)
         return self._put_off()

@@ -35,6 +35,8 @@ class Observed:
     email_verified: bool = False
     profile: Profile = field(default_factory=Profile)
     marked: bool = False
+    loss_told: bool = False
+    """Of a user who is missing: whether whoever found it out tells of it, or we asked ourselves."""
     linked: bool = False
     """Whether our identity is a secondary one of a user whose first identity is elsewhere."""
     blocked: bool = False
