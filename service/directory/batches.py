@@ -8,7 +8,7 @@ account in common, so it does not matter which goes first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +17,7 @@ from service.directory import accounts, departing, inbox, intent, leavers, many,
 from service.directory import tables as t
 from service.directory.accounts import Account, Opening, Touch
 from service.directory.database import Transaction
-from service.directory.departing import Leaver
+from service.directory.departing import Leaver, Outlook
 from service.directory.organizations import Registered
 from service.outcomes.endings import Exceeded
 from service.people import User, identifier_of, is_wanted, worker_key
@@ -110,10 +110,11 @@ def settle(
     are still on the calendar themselves.
     """
     courses = [_followed(chain) for chain in _by_person(heard)]
-    usual = _without_planned(transaction, _apart(courses), due)
+    outlooks = _outlooks(transaction, heard)
+    usual = _without_planned(transaction, _foreseen(_apart(courses), outlooks), due)
     joining = _opened(transaction, [course for course in usual if course.joins])
     held = _held(transaction, [course for course in usual if not course.joins])
-    leaving = _judged(transaction, [course for course in held if course.leaves], heard)
+    leaving = _judged(transaction, [course for course in held if course.leaves], outlooks)
     going = [course for course in leaving if course.exceeded is None]
     waiting = [course for course in leaving if course.exceeded is not None]
     staying = [course for course in held if not course.leaves]
@@ -163,7 +164,7 @@ def _followed(chain: Sequence[Heard]) -> _Course:
 
 
 def _is_last_of(first: Heard, chain: Sequence[Heard]) -> bool:
-    return first.user is not None and len(chain) == 1
+    return first.user is not None and len(chain) == 1 and first.may_leave
 
 
 def _is_in(user: User, registered: Registered) -> bool:
@@ -177,6 +178,28 @@ def _apart(courses: Sequence[_Course]) -> list[_Course]:
         course
         for course in courses
         if course.usual and all(shared[each] == 1 for each in _had(course))
+    ]
+
+
+def _outlooks(transaction: Transaction, heard: Sequence[Heard]) -> dict[str, Outlook]:
+    """Of each organization that somebody may leave who counts."""
+    of_each: dict[str, list[Heard]] = {}
+    for each in heard:
+        if each.may_leave and not each.event.immediate:
+            of_each.setdefault(each.person[0], []).append(each)
+    return {
+        name: departing.outlook(transaction, those[0].registered, [each.now for each in those])
+        for name, those in of_each.items()
+    }
+
+
+def _foreseen(courses: Sequence[_Course], outlooks: Mapping[str, Outlook]) -> list[_Course]:
+    """Without those who change how many people an organization has, where that may matter. Pure."""
+    unclear = {name for name, outlook in outlooks.items() if not outlook.is_clear}
+    return [
+        course
+        for course in courses
+        if not ((course.joins or course.leaves) and course.heard[0].person[0] in unclear)
     ]
 
 
@@ -255,16 +278,11 @@ def _held(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]
 
 
 def _judged(
-    transaction: Transaction, courses: Sequence[_Course], heard: Sequence[Heard]
+    transaction: Transaction, courses: Sequence[_Course], outlooks: Mapping[str, Outlook]
 ) -> list[_Course]:
-    """Those who leave and of whom it can be said at once whether they go or wait."""
-    most = Counter(each.person[0] for each in heard if each.may_leave)
-    verdicts = departing.judge_many(transaction, [_leaver(course) for course in courses], most)
-    return [
-        replace(course, exceeded=verdicts[course.heard[0].event_id])
-        for course in courses
-        if course.heard[0].event_id in verdicts
-    ]
+    """Those who leave, and whether they go or wait."""
+    verdicts = departing.judge_many(transaction, [_leaver(course) for course in courses], outlooks)
+    return [replace(course, exceeded=verdicts[course.heard[0].event_id]) for course in courses]
 
 
 def _leaver(course: _Course) -> Leaver:

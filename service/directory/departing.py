@@ -38,58 +38,73 @@ class Leaver:
         return not self.immediate and self.user.state != "waiting"
 
 
-Verdicts = Mapping[str, Exceeded | None]
-"""By event: None for whom it lets go, else why they wait."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What can be said of all leavers of an organization, before any of them has left: that they all
+    go, or why they all wait (``exceeded``). ``newest``: the ordinal of the last departure.
+    """
+
+    all_go: bool = False
+    exceeded: Exceeded | None = None
+    newest: int = 0
+
+    @property
+    def is_clear(self) -> bool:
+        """Else it matters who leaves, joins or is thrown out before whom."""
+        return self.all_go or self.exceeded is not None
+
+
+def outlook(transaction: Transaction, registered: Registered, nows: Sequence[datetime]) -> Outlook:
+    """Of as many who leave at most, each at one of ``nows``. For one who holds the departures."""
+    policy = registered.organization.policies.mass_leavers
+    if not policy.enabled:
+        return Outlook(all_go=True)
+    now = nows[0]
+    given = {"organization": registered.organization.name, "since": now - policy.within}
+    window = _WINDOW.first(transaction, given)
+    assert window is not None
+    if any(each != now for each in nows):
+        return Outlook()
+    people = _people(window, policy, now)
+    if _all_go(window["departed"] + len(nows), policy, people):
+        return Outlook(all_go=True, newest=window["newest"])
+    return Outlook(exceeded=_none_goes(window["departed"] + 1, policy, window, people))
 
 
 def judge_many(
-    transaction: Transaction, leaving: Iterable[Leaver], most: Mapping[str, int]
-) -> Verdicts:
-    """For one who holds these people, and the departures of their organizations. Counts those who go.
+    transaction: Transaction, leaving: Iterable[Leaver], outlooks: Mapping[str, Outlook]
+) -> Mapping[str, Exceeded | None]:
+    """By event: None for whom it lets go, else why they wait. Counts those who go.
 
-    ``most``: how many may leave each organization in this transaction, at most. An event that is
-    missing in the answer is to be judged by itself.
+    For one who holds these people, and the departures of their organizations, whose outlook is clear;
+    an organization without one has no leavers who count.
     """
     of_each: dict[str, list[Leaver]] = {}
-    for each in leaving:
-        of_each.setdefault(each.user.organization, []).append(each)
     verdicts: dict[str, Exceeded | None] = {}
-    for name, those in of_each.items():
-        verdicts |= _judged(transaction, those, most[name])
+    for each in leaving:
+        verdicts[each.event_id] = None
+        if each.counts:
+            of_each.setdefault(each.user.organization, []).append(each)
+    for name, counted in of_each.items():
+        if outlooks[name].all_go:
+            _depart(transaction, counted, outlooks[name].newest)
+        else:
+            verdicts |= {each.event_id: outlooks[name].exceeded for each in counted}
     return verdicts
 
 
-def _judged(transaction: Transaction, those: Sequence[Leaver], most: int) -> Verdicts:
-    policy = those[0].registered.organization.policies.mass_leavers
-    counted = [each for each in those if each.counts] if policy.enabled else []
-    verdicts: dict[str, Exceeded | None] = {
-        each.event_id: None for each in those if each not in counted
-    }
-    if not counted:
-        return verdicts
-    organization, now = counted[0].user.organization, counted[0].now
-    given = {"organization": organization, "since": now - policy.within}
-    window = _WINDOW.first(transaction, given)
-    assert window is not None
-    if any(each.now != now for each in counted):
-        return verdicts
-    people = _people(window, policy, now)
-    if _all_go(window["departed"] + most, policy, people):
-        rows = [
-            {
-                "organization": organization,
-                "user_id": each.user.id,
-                "at": now,
-                "ordinal": window["newest"] + place,
-            }
-            for place, each in enumerate(counted, start=1)
-        ]
-        many.insert(transaction, t.departures, rows)
-        return verdicts | {each.event_id: None for each in counted}
-    exceeded = _none_goes(window["departed"] + 1, policy, window, people)
-    if exceeded is None:
-        return verdicts
-    return verdicts | {each.event_id: exceeded for each in counted}
+def _depart(transaction: Transaction, counted: Sequence[Leaver], newest: int) -> None:
+    rows = [
+        {
+            "organization": each.user.organization,
+            "user_id": each.user.id,
+            "at": each.now,
+            "ordinal": newest + place,
+        }
+        for place, each in enumerate(counted, start=1)
+        if each.registered.organization.policies.mass_leavers.enabled
+    ]
+    many.insert(transaction, t.departures, rows)
 
 
 def _people(window: Mapping[str, Any], policy: MassLeavers, now: datetime) -> int | None:

@@ -60,6 +60,7 @@ class Step:
     sequence: int | None = None
     ahead: int = 0
     employment: str | None = None
+    immediate: bool = False
     earlier: int = 0
 
 
@@ -195,6 +196,7 @@ class World:
             sequence=step.sequence,
             attributes=dict(step.said),
             employment_id=step.employment,
+            immediate=step.immediate,
         )
         offset = next(self._offsets)
         received = Received(
@@ -278,8 +280,10 @@ class World:
             ),
             "planned": sorted((which[row.event_id], row.kind, str(row.due_at)) for row in planned),
             "outcomes": {key: sorted(map(repr, rows)) for key, rows in told.items()},
-            "departures": sorted(
-                (row.organization[-1], who[row.user_id], row.ordinal) for row in departed
+            "departures": sorted((row.organization[-1], who[row.user_id]) for row in departed),
+            # Of those who leave at one moment it does not matter who is counted first.
+            "ordinals": sorted(
+                (row.organization[-1], row.ordinal, str(row.at)) for row in departed
             ),
         }
 
@@ -329,9 +333,11 @@ STAFF = [f"w{n}" for n in range(7)]
 NEWCOMERS = ["n1", "n2", "n3"]
 
 
-def said_of(person: str, kind: str, *, ahead: int = 0, email: str = "") -> Step:
-    said = (("email", email),) if email else ()
-    return Step(what="event", organization=0, person=person, kind=kind, ahead=ahead, said=said)
+def said_of(
+    person: str, kind: str, *, ahead: int = 0, email: str = "", immediate: bool = False
+) -> Step:
+    step = Step(what="event", organization=0, person=person, kind=kind, ahead=ahead)
+    return replace(step, said=(("email", email),) if email else (), immediate=immediate)
 
 
 leavings = st.builds(
@@ -339,14 +345,15 @@ leavings = st.builds(
     st.sampled_from(STAFF),
     st.sampled_from(["terminated", "terminated", "suspended", "deleted"]),
     ahead=st.sampled_from([0, 0, 1]),
+    immediate=st.sampled_from([False, False, False, True]),
 )
 returns = st.builds(said_of, st.sampled_from(STAFF), st.sampled_from(["rehired", "changed"]))
 joinings = st.builds(
     said_of,
     st.sampled_from(NEWCOMERS),
     st.just("hired"),
-    ahead=st.just(1),
-    email=st.sampled_from(["n@x.example", "m@x.example"]),
+    ahead=st.integers(0, 1),
+    email=st.sampled_from(["n@x.example", "m@x.example", "o@x.example"]),
 )
 APPLY, DUE = (Step(what=what, organization=0) for what in ("apply", "due"))
 HIRINGS = [said_of(person, "hired", email=f"{person}@x.example") for person in STAFF]
@@ -378,6 +385,21 @@ async def test_so_do_many_batches_of_leavers(
     database: Database, policy: MassLeavers, story: list[Step], applied: bool, cuts: list[int]
 ) -> None:
     await leaves_the_same(database, policy, story, applied, cuts)
+
+
+@pytest.mark.parametrize("other", ["joins", "is thrown out"])
+async def test_who_comes_or_goes_behind_a_leaver_does_not_count_for_that_leaver(
+    database: Database, other: str
+) -> None:
+    """Neither way: of seven people two may go, of six just one, of nine three or none."""
+    out = [said_of(person, "terminated") for person in STAFF]
+    if other == "joins":
+        hired = [said_of(f"n{n}", "hired", email=f"n{n}@x.example") for n in range(3)]
+        story = [out[0], *hired, *out[1:3]]
+    else:
+        story = [*out[:2], said_of(STAFF[6], "terminated", immediate=True)]
+    policy = MassLeavers(count=0, share=0.3)
+    await leaves_the_same(database, policy, story, True, [len(story)])
 
 
 async def leaves_the_same(
