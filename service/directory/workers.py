@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import Row, select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from service.directory import (
     batches,
@@ -29,14 +30,13 @@ from service.directory import (
 from service.directory import tables as t
 from service.directory.admissions import Arrival, admit_many
 from service.directory.batches import Heard, Person
-from service.directory.database import Transaction
+from service.directory.database import Transaction, is_unavailable
 from service.directory.dialect import favour_indexes
 from service.directory.inbox import Admission, Ending, Problem, Received, Tries
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.people import joined_by
 from service.directory.snapshots import Line
-from service.errors import ProvisionerError
 from service.ids import new_id
 from service.organizations import JoinKey, Organization
 from service.people import User, identifier_of, is_wanted, worker_key
@@ -266,11 +266,16 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
     scheduled = [row for row in rows if states[row.event_id] == "scheduled"]
     done = _run_together(transaction, scheduled, known, now)
     applied = len(done)
-    for row in [row for row in rows if row.event_id not in done][:_ONE_BY_ONE]:
+    most = applied + _ONE_BY_ONE
+    for row in [row for row in rows if row.event_id not in done]:
+        if applied >= most:
+            break
         try:
             with transaction.begin_nested():
                 applied += _run(transaction, row, known[row.organization], now)
-        except (ProvisionerError, ValueError) as error:
+        except Exception as error:
+            if not _is_of_one(error):
+                raise
             failure = error
     if failure is not None and applied == 0:
         raise failure
@@ -330,8 +335,17 @@ def _run_together(
                 _due(row, living[row.organization], users.get(_person(row)), now) for row in rows
             ]
             return _settle_due(transaction, heard)
-    except (ProvisionerError, ValueError):
+    except Exception as error:
+        if not _is_of_one(error):
+            raise
         return set()
+
+
+def _is_of_one(error: Exception) -> bool:
+    """Whether an event or its organization is at fault, or our code; not the database."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, IntegrityError | DataError)
+    return not is_unavailable(error)
 
 
 def _settle_due(transaction: Transaction, heard: Sequence[Heard]) -> set[str]:

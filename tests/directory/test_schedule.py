@@ -1,8 +1,14 @@
 """What HR says ahead of time: planned, moved, taken back, and done when it is due."""
 
-from service.directory import inbox, organizations
+from dataclasses import replace
+
+import pytest
+
+from service.directory import inbox, organizations, workers
 from service.directory import tables as t
+from service.directory.database import Transaction
 from service.organizations import Connection, Organization
+from service.workers import WorkerEvent
 from tests.directory.customer import Customer, days, registered
 
 ANN = "ann@hoekstra.example"
@@ -270,3 +276,28 @@ async def test_many_that_are_due_of_one_organization_keep_no_other_waiting(
     while await hoekstra.run_due(5):
         pass
     assert not any([await hoekstra.is_in(f"w{number}") for number in range(12)])
+
+
+@pytest.mark.parametrize("how_many", [1, 120])
+async def test_plans_that_cannot_be_carried_out_keep_no_others_from_their_turn(
+    hoekstra: Customer, how_many: int
+) -> None:
+    broken = [WorkerEvent(type="worker.terminated", worker_id=f"b{n}") for n in range(how_many)]
+
+    def plan(tx: Transaction) -> None:
+        for each in broken:
+            event = replace(each, effective_at=days(1))
+            received = hoekstra.from_hr(each.type, days(1))
+            workers.accept(tx, hoekstra.registered, event, received)
+        tx.execute(t.schedule.update().values(worker_event={"event": {}, "order": [None, 1]}))
+
+    await hoekstra.database.transact(plan)
+    for number in range(3):
+        await hoekstra.hr("hired", f"w{number}", email=f"w{number}@hoekstra.example")
+        await hoekstra.hr("terminated", f"w{number}", at=days(2))
+    hoekstra.now = days(3)
+    assert await hoekstra.run_due() == 3
+    assert not any([await hoekstra.is_in(f"w{number}") for number in range(3)])
+    with pytest.raises(KeyError):
+        await hoekstra.run_due()
+    assert (await hoekstra.states()).count("scheduled") == how_many
