@@ -19,6 +19,8 @@ MOST: Final = 10
 """Members in one request at most (Management API, organization members)."""
 _SINGLY: Final[tuple[Verdict, ...]] = ("refused", "not-found", "conflict")
 """What may be the fault of one among those in a request."""
+_NO_ORGANIZATION: Final = "No organization found"
+"""How a 404 begins that is about the Organization; it has no ``errorCode``."""
 _LOOK_AGAIN: Final = 0.1
 
 Verb = Literal["add", "remove"]
@@ -157,8 +159,10 @@ class Memberships:
             call.add_done_callback(self._under_way.discard)
         for call in line.calls[: line.urgent]:
             self._client.hurry(call)
-        if not line.wishes and not line.calls:
-            self._lines.pop((line.organization_id, line.verb), None)
+        key = (line.organization_id, line.verb)
+        # While a request was under way another line may have begun under the same name.
+        if not line.wishes and not line.calls and self._lines.get(key) is line:
+            del self._lines[key]
 
     async def _request(self, line: _Line) -> None:
         """One request, from before its turn until everyone in it has an answer."""
@@ -214,7 +218,7 @@ class Memberships:
         if isinstance(answer, Exception):
             for wish in waiting:
                 wish.answer.set_exception(answer)
-        elif answer.verdict not in _SINGLY or len(batch) == 1:
+        elif not _may_be_one_of_them(answer) or len(batch) == 1:
             for wish in waiting:
                 wish.answer.set_result(answer)
         else:
@@ -224,3 +228,8 @@ class Memberships:
                 wish.alone, wish.number = True, self._number
             line.wishes += waiting
         self._see_to(line)
+
+
+def _may_be_one_of_them(answer: Answer) -> bool:
+    """Whether a request was refused for what may be the fault of one of those in it."""
+    return answer.verdict in _SINGLY and not answer.message.startswith(_NO_ORGANIZATION)

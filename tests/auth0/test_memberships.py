@@ -257,6 +257,37 @@ async def test_one_who_is_recalled_has_no_call_made_for_them() -> None:
     assert door.requests == [["u0", "u2"]]
 
 
+async def test_one_who_came_while_a_request_was_under_way_can_be_recalled_after_it() -> None:
+    door = Door(always(204), delay=0.2)
+    first = door.add("u1")
+    await door.wire.called.wait()
+    await door.drain(left=10)
+    second, third = door.add("u2"), door.add("u3")
+    await first
+    assert door.memberships.gathered == 2
+    door.client.recall(second)
+    door.memberships.recall(second)
+    answers = await asyncio.gather(second, third)
+    await door.close()
+    assert [answer.verdict for answer in answers] == ["withheld", "ok"]
+    assert door.requests == [["u1"], ["u3"]]
+
+
+async def test_an_organization_that_is_gone_is_asked_for_once() -> None:
+    """Its answer has no ``errorCode``; that of a user who is gone has."""
+    gone = {
+        "statusCode": 404,
+        "error": "Not Found",
+        "message": "No organization found by that id or name",
+    }
+    door = Door(always(404, gone))
+    await door.drain(left=10)
+    answers = await asyncio.gather(*(door.add(f"u{n}") for n in range(10)))
+    await door.close()
+    assert {answer.verdict for answer in answers} == {"not-found"}
+    assert len(door.requests) == 1
+
+
 async def test_a_client_that_stops_withholds_them_all() -> None:
     door = Door(always(204))
     door.memberships.crowded = True
