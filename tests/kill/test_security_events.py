@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 
@@ -26,9 +27,7 @@ async def test_killed_between_the_answer_and_its_note_it_repeats_tokens_and_lose
     tmp_path: Path, random: Random
 ) -> None:
     url = f"sqlite:///{tmp_path / 'directory.db'}"
-    pem = ECKey.generate_key("P-256").as_pem(private=True).decode()
-    (tmp_path / "keys.pem").write_text(pem)
-    keys = read_keys(pem)
+    keys = read_keys(_signing_key(tmp_path))
     assert keys is not None
     await migrate.upgrade(url)
     database = open_database(url)
@@ -54,21 +53,7 @@ async def test_killed_between_the_answer_and_its_note_it_repeats_tokens_and_lose
         receiver.answer = answer
         for life in range(KILLS + 1):
             dead.clear()
-            running.append(
-                start(
-                    provisioner("serve", "--roles", "publisher", "--port", "0"),
-                    name=f"publisher-{life}",
-                    directory=tmp_path,
-                    environment=ENVIRONMENT
-                    | {
-                        "PROVISIONER_DATABASE_URL": url,
-                        "PROVISIONER_INSTANCE": "publisher-0",
-                        "PROVISIONER_TOKEN_PEPPER": "x" * 32,
-                        "PROVISIONER_PUBLIC_URL": "https://scim.test",
-                        "PROVISIONER_SET_SIGNING_KEYS_FILE": str(tmp_path / "keys.pem"),
-                    },
-                )
-            )
+            running.append(_publisher(tmp_path, url, f"publisher-{life}"))
             async with asyncio.timeout(30):
                 await (dead.wait() if life < KILLS else _all(receiver.taken))
         assert running[-1].stop() == 0
@@ -82,6 +67,68 @@ async def test_killed_between_the_answer_and_its_note_it_repeats_tokens_and_lose
     published = KeySet.import_key_set(keys.as_document())  # pyright: ignore[reportArgumentType]
     claims = [verified(push, published)[1] for push in receiver.taken]
     assert len({str(each) for each in claims}) == TOKENS  # a repeat is the same to the last claim
+
+
+async def test_serve_ends_in_time_though_a_receiver_hangs_and_pushes_again_later(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'directory.db'}"
+    _signing_key(tmp_path)
+    await migrate.upgrade(url)
+    database = open_database(url)
+    asked, hanging = asyncio.Event(), asyncio.Event()
+    async with receiving() as receiver:
+        customer = await listened_to(database, "hoekstra", receiver.url)
+        user = await customer.create("ann@hoekstra.example")
+        await tell(customer, "access.revoked", user, {"revoked": True})
+        await database.close()
+
+        async def hang(_: Push) -> Response:
+            asked.set()
+            await hanging.wait()
+            return ACCEPTED
+
+        receiver.answer = hang
+        process = _publisher(tmp_path, url, "publisher")
+        async with asyncio.timeout(30):
+            await asked.wait()
+        began = time.monotonic()
+        assert await asyncio.to_thread(process.stop) == 0, str(process)
+        assert time.monotonic() - began < 15
+        hanging.set()
+        receiver.answer = _accept
+        again = _publisher(tmp_path, url, "again")
+        async with asyncio.timeout(30):
+            while len(receiver.taken) < 2:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(again.stop) == 0, str(again)
+    assert len({push.jti for push in receiver.taken}) == 1
+
+
+async def _accept(_: Push) -> Response:
+    return ACCEPTED
+
+
+def _signing_key(folder: Path) -> str:
+    pem = ECKey.generate_key("P-256").as_pem(private=True).decode()
+    (folder / "keys.pem").write_text(pem)
+    return pem
+
+
+def _publisher(folder: Path, url: str, name: str) -> RunningProcess:
+    return start(
+        provisioner("serve", "--roles", "publisher", "--port", "0"),
+        name=name,
+        directory=folder,
+        environment=ENVIRONMENT
+        | {
+            "PROVISIONER_DATABASE_URL": url,
+            "PROVISIONER_INSTANCE": "publisher-0",
+            "PROVISIONER_TOKEN_PEPPER": "x" * 32,
+            "PROVISIONER_PUBLIC_URL": "https://scim.test",
+            "PROVISIONER_SET_SIGNING_KEYS_FILE": str(folder / "keys.pem"),
+        },
+    )
 
 
 async def _all(taken: list[Push]) -> None:
