@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from service.directory.database import Work, dumps, plain_errors, sqlstate
@@ -23,7 +24,7 @@ _UNDONE: Final = frozenset({"40001", "40P01"})
 
 
 class PostgresDatabase:
-    """A pool of asyncpg connections; each transaction runs through ``run_sync``."""
+    """A pool of asyncpg connections; each transaction runs in a greenlet."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self._engine: AsyncEngine = create_async_engine(
@@ -68,16 +69,10 @@ class PostgresDatabase:
         return await self._repeating(functools.partial(self._look, work, engine))
 
     async def _commit(self, work: Work[T]) -> T:
-        with plain_errors():
-            async with self._engine.begin() as connection:
-                with _lost_before_commit():
-                    return await connection.run_sync(work)
+        return await greenlet_spawn(_committed, self._engine.sync_engine, work)
 
     async def _look(self, work: Work[T], engine: AsyncEngine) -> T:
-        with plain_errors():
-            async with engine.connect() as connection:
-                with _lost_before_commit():
-                    return await connection.run_sync(work)
+        return await greenlet_spawn(_seen, engine.sync_engine, work)
 
     async def _repeating(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeats what Postgres undid, and what was lost with a connection that had gone while it
@@ -106,6 +101,17 @@ class PostgresDatabase:
         self._closed = True
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._engine.dispose()
+
+
+# Each whole in one greenlet: an AsyncConnection makes one for every step of it.
+def _committed(engine: Engine, work: Work[T]) -> T:
+    with plain_errors(), engine.begin() as connection, _lost_before_commit():
+        return work(connection)
+
+
+def _seen(engine: Engine, work: Work[T]) -> T:
+    with plain_errors(), engine.connect() as connection, _lost_before_commit():
+        return work(connection)
 
 
 class _LostConnection(Exception):
