@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 import orjson
+import structlog
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -19,6 +20,7 @@ from service.directory.database import Work, dumps, plain_errors, sqlstate
 from service.directory.prepared import LOOKS_UP
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 _UNDONE: Final = frozenset({"40001", "40P01"})
 """Serialisation failures and deadlocks: Postgres undid the transaction, so it can run again."""
 
@@ -96,11 +98,22 @@ class PostgresDatabase:
             raise lost.error from lost
         raise AssertionError("tenacity ends with a result or an error")
 
-    async def close(self) -> None:
-        """Ends when everything that was asked for before has been done."""
+    async def close(self, *, within: float = 5.0) -> None:
+        """Ends when everything that was asked for before has been done, or ``within`` seconds: what
+        a dead connection holds is given up then, and was either committed or has not happened.
+        """
         self._closed = True
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self._engine.dispose()
+        ended = asyncio.gather(*self._running, return_exceptions=True)
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), within)
+        except TimeoutError:
+            log.warning("database.given_up", transactions=len(self._running))
+            for task in self._running:
+                task.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended, 1.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._engine.dispose(), timeout=2.0)
 
 
 # Each whole in one greenlet: an AsyncConnection makes one for every step of it.

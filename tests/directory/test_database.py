@@ -22,6 +22,7 @@ from service.directory.database import (
     postgres_url,
     sqlite_file,
 )
+from service.directory.postgres import PostgresDatabase
 from service.errors import ConfigurationError, NotFound, Refused
 
 ROOT = Path(__file__).parents[2]
@@ -312,6 +313,28 @@ async def test_a_server_that_ends_the_connection_is_unavailable_and_then_used_ag
     assert is_unavailable(ended.value)
     assert await database.read(lambda tx: tx.execute(text("SELECT 1")).scalar_one()) == 1
     await database.close()
+
+
+async def test_closing_waits_for_what_is_under_way_and_not_for_ever(
+    postgres_database: str,
+) -> None:
+    database = PostgresDatabase(postgres_url(postgres_database))
+    short = asyncio.create_task(
+        database.transact(lambda tx: tx.execute(text("SELECT 7 FROM pg_sleep(0.2)")).scalar_one())
+    )
+    await asyncio.sleep(0.05)
+    await database.close(within=5)
+    assert await short == 7
+
+    database = PostgresDatabase(postgres_url(postgres_database))
+    hanging = asyncio.create_task(
+        database.transact(lambda tx: tx.execute(text("SELECT pg_sleep(60)")))
+    )
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(5):
+        await database.close(within=0.1)
+    (ended,) = await asyncio.gather(hanging, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError)
 
 
 async def test_connections_that_ended_while_idle_are_not_noticed_by_anyone(
