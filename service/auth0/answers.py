@@ -5,6 +5,7 @@ Knows what each status means for repeating a call; not what the call was for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -119,7 +120,9 @@ def _said(error: Exception) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
+    """What ``Retry-After`` asks for; None where that is no time that one can wait."""
     try:
-        return float(value) if value is not None else None
+        seconds = float(value) if value is not None else math.nan
     except ValueError:
         return None
+    return seconds if 0 <= seconds < math.inf else None

@@ -12,6 +12,7 @@ from typing import Final
 import httpx
 
 from service.auth0.answers import Answer
+from service.auth0.buckets import number
 
 Before = Callable[[], Awaitable[bool]]
 """Awaited just before a call that mails; where it is False, the call is not made."""
@@ -43,11 +44,9 @@ def _judge(answer: httpx.Response) -> Answer:
     if answer.is_success:
         return Answer(verdict="ok", status=status, headers=headers)
     if status == 429:
-        wait = headers.get("retry-after", "")
-        seconds = float(wait) if wait.isdigit() else _REFILL
-        return Answer(
-            verdict="rate-limited", status=status, retry_after=max(seconds, 1.0), headers=headers
-        )
+        wait = number(headers, "retry-after")
+        seconds = max(wait, 1.0) if wait is not None else _REFILL
+        return Answer(verdict="rate-limited", status=status, retry_after=seconds, headers=headers)
     if answer.is_client_error:
         code, message = _said(answer)
         return Answer(verdict="refused", status=status, code=code, message=message, headers=headers)

@@ -142,6 +142,6 @@ def number(headers: Mapping[str, str], name: str) -> float | None:
 def _date(headers: Mapping[str, str], epoch: float) -> float:
     try:
         said = parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return epoch
     return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from service.auth0.answers import Answer
+from service.auth0.buckets import LONGEST
 from service.directory.ledger import Ended
 from service.outcomes import data as told
 from service.provisioning import operations as op
@@ -105,9 +106,9 @@ def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
         case "ok":
             return _succeeded(operation, answer, setting)
         case "rate-limited":
-            return Later(
-                reason="rate limited by Auth0", after=answer.retry_after or 0.0, counted=False
-            )
+            # No longer than its bucket is closed for, whatever the headers say.
+            wait = min(answer.retry_after or 0.0, LONGEST)
+            return Later(reason="rate limited by Auth0", after=wait, counted=False)
         case "unreachable":
             return Later(reason=f"not reached: {answer.message}")
         case "withheld":

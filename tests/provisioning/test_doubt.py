@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from service.auth0.buckets import LONGEST
+from service.directory import accounts
 from service.mail import Mail, SmtpMailer
 from service.organizations import Policies
 from service.provisioning.lanes import LaneSettings, backoff
@@ -188,6 +190,46 @@ async def test_a_rate_limit_costs_no_attempt_and_dead_letters_nobody(world: Worl
     await world.join("hoekstra", ADA)
     await world.settled()
     assert await world.endings() == [("succeeded", "applied", None)]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": "nan"},
+        {"retry-after": "inf"},
+        {"retry-after": "-1e300"},
+        {"x-ratelimit-reset": "9", "date": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"},
+    ],
+)
+async def test_a_rate_limit_whose_headers_say_nothing_sensible_is_waited_out(
+    world: World, headers: dict[str, str]
+) -> None:
+    await world.fault("status", "POST", "/users", status=429, headers=headers, times=1)
+    world.work()
+    await world.join("hoekstra", ADA)
+    await world.settled()
+    assert await world.endings() == [("succeeded", "applied", None)]
+    (created,) = [each for each in await world.outcomes() if "user.created" in each.type]
+    assert created.data["attempts"] == 1
+
+
+async def test_no_account_waits_longer_than_the_bucket_that_was_closed(world: World) -> None:
+    await world.fault(
+        "status", "POST", "/users", status=429, headers={"retry-after": "86400"}, times=1
+    )
+    world.work()
+    user = await world.join("hoekstra", ADA)
+    account_id = (await world.user(user)).account_id
+    assert account_id is not None
+
+    async def limited() -> bool:
+        return "rate limited" in ((await world.user(user)).detail or "")
+
+    await world.until(limited)
+    account = await world.database.read(lambda tx: accounts.get(tx, account_id))
+    assert account is not None
+    assert account.due_at is not None
+    assert account.due_at - world.clock.now() <= timedelta(seconds=LONGEST)
 
 
 async def test_a_permanent_refusal_is_dead_lettered_and_holds_nobody_else(world: World) -> None:
