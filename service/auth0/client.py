@@ -134,7 +134,20 @@ class Auth0Client:
     async def probe(self) -> Answer:
         """Whether the tenant accepts us: a fresh token and one small read."""
         self._token.invalidate()
-        return await self._call("other", self._api.roles.with_raw_response.list, per_page=1)
+        return await self._look(leaver=False)
+
+    async def accepted(self, *, leaver: bool = False) -> bool | None:
+        """Whether the tenant accepts another call of ours, after it has forbidden one; None where
+        that is not to be learned now."""
+        answer = await self._look(leaver=leaver)
+        if answer.verdict in ("ok", "rate-limited", "not-found") or answer.lacks_scope:
+            return True
+        return False if answer.verdict in ("unauthorized", "forbidden") else None
+
+    async def _look(self, *, leaver: bool) -> Answer:
+        return await self._call(
+            "other", self._api.roles.with_raw_response.list, per_page=1, leaver=leaver
+        )
 
     async def create_user(self, *, leaver: bool = False, **fields: Any) -> Answer:
         return await self._call(

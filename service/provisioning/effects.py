@@ -75,6 +75,14 @@ class TenantRefused:
 
     reason: str
     status: int | None = None
+    alone: Refused | None = None
+    """What it means where the tenant accepts other calls: a 403 may be about this one only."""
+
+    def where(self, accepted: bool | None) -> TenantRefused | Refused | Later:
+        """``accepted``: whether the tenant accepts another call; None where that is not known."""
+        if accepted is None:
+            return Later(reason=self.reason, counted=False)
+        return self.alone if accepted and self.alone is not None else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,7 +466,9 @@ def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect
         # One scope is missing, and other calls need others: leavers must not wait for this one.
         return _refused(operation, answer, "insufficient_scope", kind="tenant")
     return TenantRefused(
-        reason=answer.message or "Auth0 forbids this call: check the scopes", status=answer.status
+        reason=answer.message or "Auth0 forbids this call: check the scopes",
+        status=answer.status,
+        alone=_refused(operation, answer, (answer.code or "forbidden").lower()),
     )
 
 

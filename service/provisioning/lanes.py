@@ -233,6 +233,8 @@ class Lanes:
         )
         live = await self._live_accounts(answer.data)
         effect = interpret(step.operation, answer, step.setting(live))
+        if isinstance(effect, TenantRefused) and effect.alone is not None:
+            effect = effect.where(await self._performer.client.accepted(leaver=leaver))
         self._on_call(step.operation.kind, effect)
         log.debug(
             "lanes.called",

@@ -398,6 +398,14 @@ async def test_a_missing_scope_is_named(world: World) -> None:
     assert "create:organizations" in (state.error or {})["problems"][0]["advice"]
 
 
+async def test_a_set_up_that_is_forbidden_for_another_reason_pauses_nobody(world: World) -> None:
+    body = {"statusCode": 403, "error": "Forbidden", "errorCode": "too_many_entities"}
+    await world.fault("status", "POST", "/organizations", status=403, body=body)
+    await declare(world)
+    assert codes(await set_up(world)) == ["too_many_entities"]
+    assert "tenant.paused" not in await world.told()
+
+
 async def test_a_revoked_client_pauses_the_tenant_and_loses_nothing(world: World) -> None:
     await declare(world)
     world.work(world.lanes(secret="wrong"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from service.errors import ConfigurationError
 from service.organizations import Tenant
 from service.provisioning.fleet import Fleet
@@ -79,6 +81,49 @@ async def test_a_missing_scope_fails_what_needs_it_and_stops_nobody_else(world: 
     assert person["blocked"] is True
     assert "tenant.paused" not in await world.told()
     assert (await world.endings())[1] == ("deadlettered", None, "insufficient_scope")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"statusCode": 403, "error": "Forbidden", "errorCode": "too_many_entities"},
+        {"statusCode": 403, "error": "Forbidden", "message": "This Organization is full."},
+    ],
+)
+async def test_what_is_forbidden_for_one_account_stops_nobody_else(
+    world: World, body: dict[str, object]
+) -> None:
+    """The tenant accepts our other calls: pausing it would make leavers wait, again and again."""
+    world.work()
+    ada = await world.join("hoekstra", ADA)
+    await world.settled()
+    await world.fault("status", "POST", "/organizations/*/members", status=403, body=body)
+    bob = await world.join("hoekstra", "bob@hoekstra.example")
+    await world.settled()
+    assert "tenant.paused" not in await world.told()
+    assert (await world.user(bob)).state == "failed"
+    state, _, code = (await world.endings())[1]
+    assert (state, code) == ("deadlettered", body.get("errorCode", "forbidden"))
+    await world.change(ada, active=False)
+    await world.settled()
+    person = await world.auth0_user(ADA)
+    assert person is not None
+    assert person["blocked"] is True
+
+
+async def test_a_tenant_that_forbids_everything_is_paused(world: World) -> None:
+    await world.fault("status", "*", "/api/v2/*", status=403)
+    world.work()
+    ada = await world.join("hoekstra", ADA)
+
+    async def paused() -> bool:
+        return "tenant.paused" in await world.told()
+
+    await world.until(paused)
+    await world.mend()
+    await world.settled()
+    assert (await world.user(ada)).state == "applied"
+    assert await world.endings() == [("succeeded", "applied", None)]
 
 
 async def test_a_tenant_that_is_not_set_up_keeps_no_other_from_its_work(world: World) -> None:

@@ -45,6 +45,14 @@ class TenantRefused:
 
     reason: str
     status: int | None = None
+    alone: Refused | None = None
+    """What it means where the tenant accepts other calls: a 403 may be about this one only."""
+
+    def where(self, accepted: bool | None) -> TenantRefused | Refused | Later:
+        """``accepted``: whether the tenant accepts another call; None where that is not known."""
+        if accepted is None:
+            return Later(reason=self.reason, counted=False)
+        return self.alone if accepted and self.alone is not None else self
 
 
 Effect = Done | Later | Refused | TenantRefused
@@ -114,7 +122,9 @@ def _forbidden(what: str, answer: Answer) -> Effect:
             "The tenant's plan does not include it: change the plan, or what is declared.",
         )
     return TenantRefused(
-        reason=answer.message or "Auth0 forbids this call: check the scopes", status=answer.status
+        reason=answer.message or "Auth0 forbids this call: check the scopes",
+        status=answer.status,
+        alone=_refused(what, replace(answer, code=(answer.code or "forbidden").lower())),
     )
 
 

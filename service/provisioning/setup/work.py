@@ -58,6 +58,7 @@ class SetUps:
         on_call: Callable[[str, object], None] | None = None,
     ) -> None:
         self._database = database
+        self._client = client
         self._tenant = client.tenant
         self._calls = SetUpCalls(client=client)
         self._clock = clock
@@ -152,6 +153,8 @@ class SetUps:
 
     async def _end(self, job: Job, effect: Effect, tenure: Tenure) -> None:
         """The turn's end where a call did not succeed."""
+        if isinstance(effect, TenantRefused) and effect.alone is not None:
+            effect = effect.where(await self._client.accepted())
         match effect:
             case Refused():
                 await self._finish(job, tenure, Plan(), effect)
