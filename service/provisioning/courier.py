@@ -84,7 +84,7 @@ class Courier:
         if isinstance(organization, Answer):
             return organization
         client = self._client.branded(step.desired.custom_domain)
-        return await _recorded(
+        answer = await _recorded(
             record,
             lambda before: client.reset_mail(
                 application=operation.application,
@@ -94,6 +94,9 @@ class Courier:
                 before=before,
             ),
         )
+        if answer.verdict == "refused":
+            self._names.doubt([organization])
+        return answer
 
     async def _invitation(
         self, step: Step, operation: op.SendInvitation, record: MailRecord
@@ -128,9 +131,8 @@ class Courier:
                 organization, before=before, **fields, **({"roles": roles} if roles else {})
             ),
         )
-        if answer.verdict == "not-found":
-            # The Organization may have been made anew under its name.
-            self._names.forget_organization(operation.organization)
+        if answer.verdict in ("not-found", "refused"):
+            self._names.doubt([organization, connection, *roles])
         return answer
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
 
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
+
+_BELIEVED: Final = 60.0
 
 
 class Names:
@@ -21,6 +23,7 @@ class Names:
         self._organizations: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._connections: dict[str, str] = {}
+        self._doubted_at = -_BELIEVED
         self._under_way: dict[str, asyncio.Task[Answer]] = {}
 
     async def organization(self, name: str, *, leaver: bool) -> str | Answer:
@@ -34,8 +37,19 @@ class Names:
             self._organizations[name] = answer.data["id"]
         return self._organizations[name]
 
-    def forget_organization(self, name: str) -> None:
-        self._organizations.pop(name, None)
+    def doubt(self, ids: Collection[str]) -> None:
+        """A call that named these was refused, which may be their fault: as ``forget``, where that
+        was not done within the last minute."""
+        now = self._client.clock.monotonic()
+        if now - self._doubted_at >= _BELIEVED:
+            self._doubted_at = now
+            self.forget(ids)
+
+    def forget(self, ids: Collection[str]) -> None:
+        """These may be of something that was made anew under its name: they are looked up again."""
+        for known in (self._organizations, self._roles, self._connections):
+            for name in [name for name, known_id in known.items() if known_id in ids]:
+                del known[name]
 
     async def connection(self, name: str) -> str | Answer:
         """The id, or the answer that says why there is none."""

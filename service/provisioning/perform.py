@@ -18,6 +18,7 @@ from service.provisioning.names import Names
 from service.provisioning.observed import MARKER
 from service.provisioning.turn import Step
 
+_Membership = op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles
 _ALPHABET: Final = string.ascii_letters + string.digits + "-_.!*"
 
 
@@ -125,30 +126,46 @@ class Performer:
 
     async def _membership(
         self,
-        operation: op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles,
+        operation: _Membership,
         user_id: str,
         *,
         leaver: bool,
     ) -> Answer:
+        named = await self._ids(operation, leaver=leaver)
+        if isinstance(named, Answer):
+            return named
+        answer = await self._ask(operation, named, user_id, leaver=leaver)
+        if answer.verdict != "not-found" or answer.code == "inexistent_user":
+            return answer
+        # What was made anew under its name has another id; its members and roles are still there.
+        self._names.forget(named)
+        again = await self._ids(operation, leaver=leaver)
+        if isinstance(again, Answer):
+            return answer if again.verdict == "not-found" else again
+        return (
+            answer if again == named else await self._ask(operation, again, user_id, leaver=leaver)
+        )
+
+    async def _ids(self, operation: _Membership, *, leaver: bool) -> list[str] | Answer:
+        """Of the Organization, and of the roles; or the answer that says why there are none."""
         organization = await self._names.organization(operation.organization, leaver=leaver)
         if isinstance(organization, Answer):
             return organization
+        if isinstance(operation, op.AddMember | op.RemoveMember):
+            return [organization]
+        roles = await self._names.roles(operation.roles)
+        return roles if isinstance(roles, Answer) else [organization, *roles]
+
+    async def _ask(
+        self, operation: _Membership, named: list[str], user_id: str, *, leaver: bool
+    ) -> Answer:
+        organization, *roles = named
         match operation:
             case op.AddMember():
-                answer = await self._memberships.add(organization, user_id, leaver=leaver)
+                return await self._memberships.add(organization, user_id, leaver=leaver)
             case op.RemoveMember():
-                answer = await self._memberships.remove(organization, user_id, leaver=leaver)
-            case op.AddRoles() | op.RemoveRoles():
-                ids = await self._names.roles(operation.roles)
-                if isinstance(ids, Answer):
-                    return ids
-                call = (
-                    self.client.add_roles
-                    if isinstance(operation, op.AddRoles)
-                    else self.client.remove_roles
-                )
-                answer = await call(organization, user_id, ids)
-        if answer.verdict == "not-found":
-            # The Organization may have been made anew under its name.
-            self._names.forget_organization(operation.organization)
-        return answer
+                return await self._memberships.remove(organization, user_id, leaver=leaver)
+            case op.AddRoles():
+                return await self.client.add_roles(organization, user_id, roles)
+            case op.RemoveRoles():
+                return await self.client.remove_roles(organization, user_id, roles, leaver=leaver)
