@@ -22,7 +22,9 @@ def new_ids(now: datetime, count: int) -> list[str]:
     for start in range(0, 10 * count, 10):
         random = int.from_bytes(drawn[start : start + 10], "big") >> 6
         value = stamp | (random >> 62) << 64 | random & (2**62 - 1)
-        found.append(str(uuid.UUID(int=value)))
+        written = f"{value:032x}"
+        parts = written[:8], written[8:12], written[12:16], written[16:20], written[20:]
+        found.append("-".join(parts))
     return sorted(found)
 
 

@@ -157,10 +157,20 @@ def _compile(statement: Any, dialect: Dialect, names: list[str]) -> _Compiled:
     return _Compiled(
         sql=compiled.string,
         fixed={name: value for name, value in compiled.params.items() if name not in names},
-        given=[(name, binding.get(name)) for name in compiled.positiontup or ()],
+        given=[
+            (name, _writes(compiled.binds[name].type, dialect, binding.get(name)))
+            for name in compiled.positiontup or ()
+        ],
         names=[column.keyname for column in columns],
         told=[(at, convert) for at, convert in enumerate(reading) if convert is not None],
     )
+
+
+def _writes(kind: Any, dialect: Dialect, usual: Convert | None) -> Convert | None:
+    """How a value of this type goes in."""
+    if isinstance(kind, Instant):
+        return _stored if dialect.name == "sqlite" else None
+    return usual
 
 
 def _reads(kind: Any, dialect: Dialect) -> Convert | None:
@@ -168,6 +178,13 @@ def _reads(kind: Any, dialect: Dialect) -> Convert | None:
     if isinstance(kind, Instant):  # by far the most frequent, and the slowest in SQLAlchemy
         return _instant if dialect.name == "sqlite" else None
     return kind._cached_result_processor(dialect, None)
+
+
+def _stored(instant: datetime | None) -> str | None:
+    """As SQLAlchemy writes it: what has the same moment must have the same text."""
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat(" ", "microseconds")[:-6]
 
 
 def _instant(stored: str) -> datetime:
