@@ -220,22 +220,13 @@ def _held_by_another(
     Whoever else wants this address in the tenant waits until we have it, or not.
     """
     hold(transaction, *lock_of(tenant, identifier))
-    return _problem_of(_holder(transaction, user, identifier))
+    known = {"organization": user.organization, "identifier": identifier, "own": user.id}
+    return _problem_of(_HOLDER_OF_ADDRESS.first(transaction, known))
 
 
 def lock_of(tenant: str, identifier: str) -> tuple[str, ...]:
     """What to hold so that nobody takes this address meanwhile (see ``dialect.hold``)."""
     return "identifier", tenant, identifier
-
-
-def is_held(transaction: Transaction, user: User, identifier: str) -> bool:
-    """Whether another user of the organization has this address; for one who holds its lock."""
-    return _holder(transaction, user, identifier) is not None
-
-
-def _holder(transaction: Transaction, user: User, identifier: str) -> Mapping[str, Any] | None:
-    known = {"organization": user.organization, "identifier": identifier, "own": user.id}
-    return _HOLDER_OF_ADDRESS.first(transaction, known)
 
 
 def addresses_held(

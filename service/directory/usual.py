@@ -52,8 +52,6 @@ def join(
     if transaction.dialect.name != "postgresql" or address is None or received.source_id:
         return None
     tenant, identifier = address
-    if intent.is_held(transaction, user, identifier):
-        return None
     fresh, account_id = new_ids(received.at, 2)
     event_id = received.id or fresh
     account = {
@@ -171,10 +169,13 @@ def _stay(event: tuple[str, ...], user: tuple[str, ...]) -> Prepared:
 
 @functools.cache
 def _join(account: tuple[str, ...], event: tuple[str, ...], user: tuple[str, ...]) -> Prepared:
-    quoted = ", ".join(f'"{name}"' for name in account)
-    bound = ", ".join(f":account_{name}" for name in account)
+    # Within an organization one user holds an address: the one with an account.
+    free = (
+        "(SELECT) AS here WHERE NOT EXISTS (SELECT FROM users WHERE organization ="
+        " :user_organization AND identifier = :account_identifier AND account_id IS NOT NULL)"
+    )
     statement = text(
-        f"WITH opened AS (INSERT INTO accounts ({quoted}) VALUES ({bound})"  # noqa: S608 - our own names
+        f"WITH opened AS ({_insert(t.accounts, 'account', account, free)}"  # noqa: S608 - our own names
         " ON CONFLICT DO NOTHING RETURNING id),"
         f" accepted AS ({_insert(t.events, 'event', event, 'opened')}),"
         f" waiting AS ({_WAIT} id, :user_id, 1 FROM opened),"
