@@ -10,12 +10,15 @@ import asyncio
 import mailbox
 import os
 import smtplib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import make_msgid
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+_AT_ONCE: Final = 16
 
 
 class NotTaken(Exception):
@@ -42,7 +45,7 @@ class Mail:
 
     @property
     def subject(self) -> str:
-        return f"Your access to {self.organization}"
+        return " ".join(f"Your access to {self.organization}".split())
 
     @property
     def text(self) -> str:
@@ -60,6 +63,23 @@ class Mail:
         message["Message-ID"] = make_msgid(domain="auth0-provisioner.invalid")
         message.set_content(self.text)
         return message
+
+
+class _Unreached(NotTaken):
+    """The server was not brought as far as taking mails: no other mail will fare better."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    """Before a server: so many at once, and none for a while after it was not reached."""
+
+    threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="smtp")
+    )
+    """Of its own: those that all share look up Auth0's name, too."""
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    closed_until: float = 0.0
+    reason: str = ""
 
 
 class Mailer(Protocol):
@@ -80,9 +100,24 @@ class SmtpMailer:
     starttls: bool = True
     timeout: float = 7.0
     """Seconds for one answer. A process that stops waits for it, and has 15 in all."""
+    left_alone: float = 2.0
+    """Seconds without an attempt after the server was not reached."""
+    _gate: _Gate = field(default_factory=_Gate, init=False, repr=False, compare=False)
 
     async def send(self, mail: Mail) -> None:
-        await asyncio.to_thread(self._send, mail.as_message())
+        try:
+            message = mail.as_message()
+        except ValueError as error:  # no address that a header can hold
+            raise NotTaken(type(error).__name__, for_good=True) from error
+        gate, loop = self._gate, asyncio.get_running_loop()
+        async with gate.room:
+            if loop.time() < gate.closed_until:
+                raise NotTaken(gate.reason)
+            try:
+                await loop.run_in_executor(gate.threads, self._send, message)
+            except _Unreached as error:
+                gate.closed_until, gate.reason = loop.time() + self.left_alone, str(error)
+                raise NotTaken(str(error)) from error
 
     def _send(self, message: EmailMessage) -> None:
         server = self._connect()
@@ -107,7 +142,7 @@ class SmtpMailer:
             if self.user:
                 server.login(self.user, self.password)
         except (OSError, smtplib.SMTPException) as error:
-            raise NotTaken(type(error).__name__) from error
+            raise _Unreached(type(error).__name__) from error
         return server
 
 

@@ -26,6 +26,9 @@ _SHORTEST: Final = 24
 _ABOUT_THE_MAIL: Final = frozenset((400, 409, 410, 413, 415, 422))
 """Refusals of this mail, which it will meet again; any other may be the receiver's own trouble."""
 
+_WAITED_IN_VAIN: Final = frozenset((408, 504))
+"""Somebody on the way gave up waiting: as where no answer comes, the mail may have been taken."""
+
 
 def signing_key(text: str) -> bytes:
     """The key in a setting: ``whsec_`` and base64, as Standard Webhooks writes it, else the text's
@@ -57,7 +60,7 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookMailer:
     """POSTs each mail to one URL. Any answer but 2xx says that the mail was not taken; without one,
-    it may have been. Redirects are not followed: the link goes to whom the configuration names.
+    or where a gateway waited for it in vain, it may have been. Redirects are not followed: the link goes to whom the configuration names.
     """
 
     url: str
@@ -90,6 +93,8 @@ class WebhookMailer:
                 raise NotTaken(type(error).__name__) from error
             except httpx.RequestError as error:
                 raise ConnectionError(type(error).__name__) from error
+        if status in _WAITED_IN_VAIN:
+            raise ConnectionError(f"webhook answered {status}")
         if not httpx.codes.is_success(status):
             raise NotTaken(f"webhook answered {status}", for_good=status in _ABOUT_THE_MAIL)
 

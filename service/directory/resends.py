@@ -32,7 +32,7 @@ def resend(transaction: Transaction, user_id: str, *, actor: str, now: datetime)
     account = _account_of(transaction, user)
     _require_use(account, way)
     if any(
-        each.state == "wanted"
+        each.state in ("wanted", "intended")
         and each.user_id == user.id
         and each.intent.startswith(account.user_id)
         for each in ledger.of_account(transaction, account.id)

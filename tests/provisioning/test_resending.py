@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from service.errors import Refused
@@ -59,6 +61,34 @@ async def test_a_resend_is_sent_once_and_never_by_itself_again(world: World) -> 
     await world.settled()
     assert len(world.mails()) == 2
     assert [each.state for each in await sent(world, user)] == ["done", "done"]
+
+
+class _Slow:
+    """Takes a mail, and says so when it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[Mail] = []
+        self.go_on = asyncio.Event()
+
+    async def send(self, mail: Mail) -> None:
+        self.taken.append(mail)
+        await self.go_on.wait()
+
+
+async def test_a_resend_is_refused_while_the_mail_is_being_handed_over(world: World) -> None:
+    mailer = _Slow()
+    world.work(world.lanes(mailer=mailer))
+    user = await world.join("hoekstra", ADA)
+
+    async def in_hand() -> bool:
+        return len(mailer.taken) == 1
+
+    await world.until(in_hand)
+    with pytest.raises(Refused, match="on its way"):
+        await resend(world, user)
+    mailer.go_on.set()
+    await world.settled()
+    assert len(mailer.taken) == 1
 
 
 async def test_a_doubtful_resend_is_not_repeated(world: World) -> None:

@@ -137,6 +137,13 @@ async def test_an_answer_that_is_late_leaves_doubt() -> None:
             await mailer(there.url, timeout=0.2).send(MAIL)
 
 
+@pytest.mark.parametrize("status", ["504 Gateway Timeout", "408 Request Timeout"])
+async def test_a_gateway_that_waited_in_vain_leaves_doubt(status: str) -> None:
+    async with receiver(answering(status)) as there:
+        with pytest.raises(ConnectionError, match=status[:3]):
+            await mailer(there.url).send(MAIL)
+
+
 @pytest.mark.parametrize(
     "url", ["http://mail.example/", "mail.example", "https://u:p@mail.example"]
 )
