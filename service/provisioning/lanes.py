@@ -133,6 +133,9 @@ class Lanes:
         """
         if not self._busy:
             return
+        if not stopping:  # who waits for a turn to call would have it in our next time as the owner
+            for task in self._busy.values():
+                self._performer.recall(task)
         within = self._settings.drain if stopping else TIMEOUT
         _, hanging = await asyncio.wait(self._busy.values(), timeout=within)
         if stopping and hanging:

@@ -51,7 +51,9 @@ class Tenure:
         return self.lease.owner
 
     def may_call(self) -> bool:
-        """No call starts with less lease left than it may take."""
+        """No call starts with less lease left than it may take, or once somebody else has it."""
+        if self.lease.lost.is_set():
+            return False
         return self.lease.until - self.clock.monotonic() > TIMEOUT
 
     def lose(self) -> None:

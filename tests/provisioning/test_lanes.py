@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.auth0.client import http_client
+from service.auth0.pacing import Pacer
 from service.directory import accounts, leases
 from service.errors import LostLease
 from service.provisioning import turn
@@ -94,6 +95,30 @@ async def test_a_zombie_writes_nothing_and_its_late_call_is_looked_at(world: Wor
     await world.until(looked)
     await world.settled()
     assert len((await world.state())["users"]) == 1
+
+
+async def test_no_call_is_made_for_a_turn_that_outlived_the_lease(world: World) -> None:
+    """It may have waited long: what it was to do may be wrong by now."""
+    pacer = Pacer("enterprise", world.clock)
+    pacer.learn("users-write", {"retry-after": "2"}, limited=True, epoch=0.0)
+    world.work(world.lanes(pacer=pacer))
+    await world.join("hoekstra", ADA)
+
+    async def waits() -> bool:
+        return len(await world.in_doubt()) == 1
+
+    await world.until(waits)
+    later = world.clock.now() + timedelta(hours=1)
+    fence = await world.database.transact(
+        lambda tx: leases.claim_tenant(tx, "main", "another", later, timedelta(seconds=45))
+    )
+    assert fence is not None
+    await world.join("hoekstra", "bob@hoekstra.example")  # at which it finds out
+    await asyncio.sleep(3)
+    assert await world.writes("POST", "/users") == []
+    await world.database.transact(lambda tx: leases.release(tx, "main", "another", fence))
+    await world.settled()
+    assert len(await world.writes("POST", "/users")) == 2
 
 
 async def test_leavers_go_before_joiners(world: World) -> None:
