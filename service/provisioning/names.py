@@ -7,7 +7,7 @@ from collections.abc import Collection, Coroutine
 from typing import Any, Final
 
 from service.auth0.answers import Answer
-from service.auth0.client import Auth0Client
+from service.auth0.client import ANOTHER_FIRST, Auth0Client
 
 _BELIEVED: Final = 60.0
 
@@ -24,6 +24,8 @@ class Names:
         self._roles: dict[str, str] = {}
         self._connections: dict[str, str] = {}
         self._doubted_at = -_BELIEVED
+        self._asking: dict[asyncio.Task[Any], asyncio.Future[Answer]] = {}
+        """Who waits for an answer, and how to have them wait no more."""
         self._under_way: dict[str, asyncio.Task[Answer]] = {}
 
     async def organization(self, name: str, *, leaver: bool) -> str | Answer:
@@ -77,6 +79,11 @@ class Names:
             return Answer(verdict="not-found", status=404, message=f"no role named {missing[0]}")
         return [self._roles[name] for name in names]
 
+    def recall(self, task: asyncio.Task[Any]) -> None:
+        """Has this task wait no more for an answer that is on its way; others still do."""
+        if (released := self._asking.get(task)) is not None and not released.done():
+            released.set_result(Answer(verdict="withheld", message=ANOTHER_FIRST))
+
     async def give_up(self) -> None:
         """Ends what is still being looked up: nobody waits for it any more."""
         asked = list(self._under_way.values())
@@ -102,12 +109,29 @@ class Names:
         return answer
 
     async def _together(self, what: str, ask: Coroutine[Any, Any, Answer]) -> Answer:
-        task = self._under_way.get(what)
+        asker, task = asyncio.current_task(), self._under_way.get(what)
+        if self._client.is_recalled(asker):
+            ask.close()
+            return Answer(verdict="withheld", message=ANOTHER_FIRST)
         if task is not None:
             ask.close()
         else:
             task = self._under_way[what] = asyncio.create_task(ask)
-            task.add_done_callback(lambda _: self._under_way.pop(what, None))
-            if (asker := asyncio.current_task()) is not None:
+            task.add_done_callback(lambda ended: self._answered(what, ended))
+            if asker is not None:
                 self._client.stand_for(task, asker)
-        return await asyncio.shield(task)
+        return await (asyncio.shield(task) if asker is None else self._released(asker, task))
+
+    async def _released(self, asker: asyncio.Task[Any], task: asyncio.Task[Answer]) -> Answer:
+        """The answer, or that the asker was called back before it came."""
+        released = self._asking[asker] = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait((task, released), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            del self._asking[asker]
+        return task.result() if task.done() else released.result()
+
+    def _answered(self, what: str, ended: asyncio.Task[Answer]) -> None:
+        self._under_way.pop(what, None)
+        if not ended.cancelled():
+            ended.exception()  # nobody may wait for it any more

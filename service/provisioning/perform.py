@@ -49,6 +49,7 @@ class Performer:
         """Withholds the call for which this task waits, and all that it would make later."""
         self.client.recall(task)
         self._memberships.recall(task)
+        self._names.recall(task)
 
     async def give_up(self) -> None:
         """Ends requests for which nobody waits any more."""

@@ -97,6 +97,28 @@ async def test_a_zombie_writes_nothing_and_its_late_call_is_looked_at(world: Wor
     assert len((await world.state())["users"]) == 1
 
 
+async def test_whoever_leaves_while_a_name_is_looked_up_does_not_wait_for_it(world: World) -> None:
+    await world.fault("latency", "GET", "/organizations/name/*", seconds=5, times=1)
+    world.work()
+    ada = await world.join("hoekstra", ADA)
+
+    async def created() -> bool:
+        return await world.auth0_user(ADA) is not None
+
+    await world.until(created)
+    await asyncio.sleep(0.3)
+    started = world.clock.monotonic()
+    await world.change(ada, active=False)
+
+    async def blocked() -> bool:
+        person = await world.auth0_user(ADA)
+        return person is not None and bool(person["blocked"])
+
+    await world.until(blocked)
+    assert world.clock.monotonic() - started < 2
+    assert await world.members() == set()
+
+
 async def test_no_call_is_made_for_a_turn_that_outlived_the_lease(world: World) -> None:
     """It may have waited long: what it was to do may be wrong by now."""
     pacer = Pacer("enterprise", world.clock)
