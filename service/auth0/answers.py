@@ -31,6 +31,8 @@ Verdict = Literal[
 _REQUEST_IDS: Final = ("x-auth0-requestid", "x-request-id", "x-correlation-id", "cf-ray")
 """Headers that name a request, the most telling first: the last one is of the network before Auth0."""
 
+_LONGEST: Final = 3600.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -120,9 +122,9 @@ def _said(error: Exception) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    """What ``Retry-After`` asks for; None where that is no time that one can wait."""
+    """What ``Retry-After`` asks for, at most an hour; None where that is no time."""
     try:
         seconds = float(value) if value is not None else math.nan
     except ValueError:
         return None
-    return seconds if 0 <= seconds < math.inf else None
+    return min(seconds, _LONGEST) if 0 <= seconds < math.inf else None

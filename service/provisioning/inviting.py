@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Final
 
 from service.directory.ledger import DEFAULT_LIFETIME, Sent, Way
@@ -66,8 +67,14 @@ def invite_of(
     asking = [each for each in candidates if each.organization.policies.invite != "none"]
     if not asking:
         return None
-    intent = f"{post.key} {len(post.sent)}" if post.sent else post.key
-    return _invite(asking[0], intent)
+    return _invite(asking[0], _reason(post))
+
+
+def _reason(post: Post) -> str:
+    """One that was never used: what was wanted and not sent leaves no trace."""
+    used = {each.intent for each in post.sent}
+    numbers = (f"{post.key} {number}" for number in count(len(used)))
+    return next(each for each in numbers if each not in used) if used else post.key
 
 
 def _invite(candidate: Candidate, intent: str, *, asked: str | None = None) -> Invite | None:

@@ -79,6 +79,14 @@ async def test_a_refused_call_is_one_request_and_a_value(status: int, verdict: s
     assert len(wire.requests) == 1, "the SDK's own retries are off"
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("3", 3.0), ("1e9", 3600.0), ("inf", None), ("nan", None), ("-1", None)]
+)
+async def test_nothing_waits_longer_than_an_hour(said: str, seconds: float | None) -> None:
+    answer, _ = await ask(always(429, {}, {"retry-after": said}))
+    assert answer.retry_after == seconds
+
+
 async def test_a_missing_error_code_falls_back_to_the_error() -> None:
     answer, _ = await ask(always(404, {"statusCode": 404, "error": "Not Found", "message": "m"}))
     assert answer.code == "Not Found"
