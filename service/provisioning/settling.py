@@ -107,22 +107,32 @@ def _next_look(desired: Desired, until: datetime, now: datetime) -> datetime:
     return min(now + after, until + timedelta(seconds=1))
 
 
-def give_up_resend(
-    transaction: Transaction, account: Account, desired: Desired, observed: Observed
+def give_up_resends(
+    transaction: Transaction,
+    account: Account,
+    desired: Desired,
+    observed: Observed,
+    residents: Sequence[Resident],
 ) -> None:
     """What an operator wanted sent and cannot be, with nothing else left to do: it is said why."""
-    invite = desired.invite
-    if invite is None or invite.asked is None or observed.refused:
+    if observed.refused:
         return
-    problem = Problem(
-        kind="operator",
-        code="not_resent",
-        message="The account is blocked in Auth0, and a reset would lift the block."
-        if observed.blocked
-        else "The account is one that needs no such mail: it was there before us, or is in use.",
-    )
-    accounts.note_failure(transaction, invite.asked, problem.as_document())
-    ledger.forget_wanted(transaction, account.id, invite.subject.user_id)
+    asked = desired.invite.asked if desired.invite is not None else None
+    staying = {resident.user.id for resident in residents if resident.wanted}
+    for each in residents[0].post.sent:
+        if each.state != "wanted" or each.event_id is None or each.user_id not in staying:
+            continue
+        if each.event_id != asked:
+            why = "Policy invites in another way by now, or the account was made anew: ask again."
+        elif observed.blocked:
+            why = "The account is blocked in Auth0, and a reset would lift the block."
+        else:
+            why = (
+                "The account is one that needs no such mail: it was there before us, or is in use."
+            )
+        problem = Problem(kind="operator", code="not_resent", message=why)
+        accounts.note_failure(transaction, each.event_id, problem.as_document())
+        ledger.forget_wanted(transaction, account.id, each.user_id)
 
 
 def _finish(

@@ -22,7 +22,7 @@ from service.provisioning.observed import Observed, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
-from service.provisioning.settling import close, give_up_resend, settle
+from service.provisioning.settling import close, give_up_resends, settle
 from service.provisioning.telling import flag_doubtful_mails, tell, tell_expired
 
 
@@ -315,7 +315,7 @@ def _next(
     tell_expired(transaction, account, desired.invitations, now)
     operations = plan(desired, observed, appeared=account.appeared)
     if not operations:
-        give_up_resend(transaction, account, desired, observed)
+        give_up_resends(transaction, account, desired, observed, residents)
         return settle(
             transaction, account, observed, residents, now, desired=desired, doubts=doubts
         )

@@ -161,6 +161,24 @@ async def test_what_was_asked_for_somebody_who_left_is_not_sent_when_they_return
     assert len(world.mails()) == 1
 
 
+async def test_a_resend_that_policy_overtakes_is_given_up_and_can_be_asked_for_again(
+    world: World,
+) -> None:
+    world.work()
+    user = await world.join("hoekstra", ADA)
+    await world.settled()
+    await world.rest()
+    await resend(world, user)
+    await invites_by(world, "hoekstra", "auth0-mail")
+    world.work()
+    await world.settled()
+    assert (await world.endings())[-1] == ("deadlettered", None, "not_resent")
+    await resend(world, user)
+    await world.settled()
+    assert await mailed(world, "change_password") == [ADA]
+    assert (await world.endings())[-1] == ("succeeded", "applied", None)
+
+
 async def test_auth0_mails_whoever_was_just_created(world: World) -> None:
     world.work()
     await invites_by(world, "hoekstra", "auth0-mail")
