@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import resource
-import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -21,17 +20,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import httpx
 from rich.console import Console
 from rich.progress import Progress
 
 from bench.usage import peak_megabytes
+from bench.world import simulated
 from service import logs
-from service.directory import imports, migrate
-from service.directory.database import open_database
+from service.directory import imports
 from service.organizations import Policies
 from service.provisioning.first_loads import FirstLoadSettings
-from tests.infrastructure.processes import provisioner, start
 from tests.provisioning.test_first_loads import tenancy
 from tests.provisioning.world import World
 
@@ -55,27 +52,8 @@ class Load:
 
 
 async def run(way: str, people: int, progress: Progress) -> Load:
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
-        simulator = start(
-            provisioner(
-                "simulator", "--port", "0", "--plan", "enterprise", "--data-dir", where / "auth0"
-            ),
-            name="simulator",
-            directory=where,
-        )
-        url = f"sqlite:///{where}/directory.db"
-        await migrate.upgrade(url)
-        database = open_database(url)
-        try:
-            auth0 = simulator.ready_line()["url"]
-            async with httpx.AsyncClient(base_url=auth0, timeout=60) as http:
-                world = World(database=database, url=auth0, folder=where, http=http)
-                async with asyncio.timeout(DEADLINE):
-                    return await _measure(world, way, people, progress)
-        finally:
-            await database.close()
-            simulator.stop()
+    async with simulated("--plan", "enterprise", deadline=DEADLINE, kept=True) as world:
+        return await _measure(world, way, people, progress)
 
 
 async def _measure(world: World, way: str, people: int, progress: Progress) -> Load:

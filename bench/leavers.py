@@ -14,26 +14,24 @@ import json
 import platform
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import select, update
 
+from bench.world import simulated
 from service import logs
-from service.directory import accounts, migrate
+from service.directory import accounts
 from service.directory import tables as t
-from service.directory.database import Transaction, open_database
+from service.directory.database import Transaction
 from service.people import User
 from service.provisioning.lanes import LaneSettings
 from tests.directory.crowd import settle_in
-from tests.infrastructure.processes import provisioner, start
 from tests.provisioning.world import World
 
 RESULTS: Final = Path(__file__).parent / "results" / "leavers.json"
@@ -63,27 +61,8 @@ class LockOut:
 
 
 async def run(progress: Progress, joiners: int) -> list[LockOut]:
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
-        simulator = start(
-            provisioner(
-                "simulator", "--port", "0", "--plan", "enterprise", "--data-dir", where / "auth0"
-            ),
-            name="simulator",
-            directory=where,
-        )
-        url = f"sqlite:///{where}/directory.db"
-        await migrate.upgrade(url)
-        database = open_database(url)
-        try:
-            auth0 = simulator.ready_line()["url"]
-            async with httpx.AsyncClient(base_url=auth0, timeout=30) as http:
-                world = World(database=database, url=auth0, folder=where, http=http)
-                async with asyncio.timeout(DEADLINE):
-                    return await _measure(world, progress, joiners)
-        finally:
-            await database.close()
-            simulator.stop()
+    async with simulated("--plan", "enterprise", deadline=DEADLINE, kept=True) as world:
+        return await _measure(world, progress, joiners)
 
 
 async def _measure(world: World, progress: Progress, joiners: int) -> list[LockOut]:

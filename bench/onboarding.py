@@ -13,7 +13,6 @@ import contextlib
 import json
 import platform
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -26,15 +25,14 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import func, select
 
+from bench.world import simulated
 from operators.sample.organizations import CLIENT_SECRET
 from service import logs
 from service.auth0.pacing import Pacer
 from service.auth0.rates import GLOBAL, PLANS, Plan, Rate
-from service.directory import migrate
 from service.directory import tables as t
-from service.directory.database import Transaction, open_database
+from service.directory.database import Transaction
 from service.provisioning.lanes import LaneSettings
-from tests.infrastructure.processes import provisioner, start
 from tests.provisioning.world import World
 
 RESULTS: Final = Path(__file__).parent / "results" / "onboarding.json"
@@ -108,24 +106,9 @@ def cases(users: int) -> tuple[Case, ...]:
 
 
 async def run(case: Case, tell: Callable[[str], None]) -> Cost:
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
-        options = ("--plan", case.plan, "--rate-headers", case.headers)
-        simulator = start(
-            provisioner("simulator", "--port", "0", *options), name="simulator", directory=where
-        )
-        url = f"sqlite:///{where}/directory.db"
-        await migrate.upgrade(url)
-        database = open_database(url)
-        try:
-            auth0 = simulator.ready_line()["url"]
-            async with httpx.AsyncClient(base_url=auth0, timeout=30) as http:
-                world = World(database=database, url=auth0, folder=where, http=http)
-                async with asyncio.timeout(case.deadline):
-                    return await _measure(world, case, tell)
-        finally:
-            await database.close()
-            simulator.stop()
+    options = ("--plan", case.plan, "--rate-headers", case.headers)
+    async with simulated(*options, deadline=case.deadline) as world:
+        return await _measure(world, case, tell)
 
 
 async def _measure(world: World, case: Case, tell: Callable[[str], None]) -> Cost:

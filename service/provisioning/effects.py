@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from service.auth0.answers import Answer
 from service.auth0.buckets import LONGEST
@@ -27,6 +27,7 @@ from service.provisioning.observed import (
 )
 from service.provisioning.operations import READS, Operation
 
+R = TypeVar("R")
 Problem = tuple[str, str, str, int | None]
 """Class, code, message without personal data, HTTP status."""
 
@@ -70,15 +71,16 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRefused:
-    """Every call to this tenant will fail like this: pause it, nothing is lost."""
+class TenantRefused(Generic[R]):
+    """Every call to this tenant will fail like this: pause it, nothing is lost. ``R``: a refusal of
+    one call."""
 
     reason: str
     status: int | None = None
-    alone: Refused | None = None
+    alone: R | None = None
     """What it means where the tenant accepts other calls: a 403 may be about this one only."""
 
-    def where(self, accepted: bool | None) -> TenantRefused | Refused | Later:
+    def where(self, accepted: bool | None) -> TenantRefused[R] | R | Later:
         """``accepted``: whether the tenant accepts another call; None where that is not known."""
         if accepted is None:
             return Later(reason=self.reason, counted=False)
@@ -90,7 +92,7 @@ class NotThereYet:
     """An enterprise profile has not appeared: look again later."""
 
 
-Effect = Done | Later | Refused | TenantRefused | NotThereYet
+Effect = Done | Later | Refused | TenantRefused[Refused] | NotThereYet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

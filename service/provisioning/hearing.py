@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from service.provisioning.doubt import Doubt
 from service.provisioning.observed import Observed
@@ -22,14 +22,7 @@ Kind = Literal[
     "organization.member.deleted",
     "organization.member.role.deleted",
 ]
-KINDS: Final[tuple[Kind, ...]] = (
-    "user.created",
-    "user.updated",
-    "user.deleted",
-    "organization.member.added",
-    "organization.member.deleted",
-    "organization.member.role.deleted",
-)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 """What we ask for. Roles that others grant are none of ours, so we need not hear of them."""
 
 CHANGED: Final = "changed-by-others"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.auth0.answers import Answer
+from service.provisioning.effects import Later, TenantRefused
 from service.provisioning.setup import operations as op
 from service.provisioning.setup.operations import Operation
 from service.provisioning.setup.perform import NOT_EMPTY
@@ -21,16 +22,6 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
-    """Again, from reading on. ``doubt``: it may have been done. ``after``: seconds, where known."""
-
-    reason: str
-    after: float | None = None
-    counted: bool = True
-    doubt: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """The same call will be refused again: an operator must act, then apply again."""
 
@@ -39,23 +30,7 @@ class Refused:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantRefused:
-    """Every call to this tenant will fail like this: pause it, nothing is lost."""
-
-    reason: str
-    status: int | None = None
-    alone: Refused | None = None
-    """What it means where the tenant accepts other calls: a 403 may be about this one only."""
-
-    def where(self, accepted: bool | None) -> TenantRefused | Refused | Later:
-        """``accepted``: whether the tenant accepts another call; None where that is not known."""
-        if accepted is None:
-            return Later(reason=self.reason, counted=False)
-        return self.alone if accepted and self.alone is not None else self
-
-
-Effect = Done | Later | Refused | TenantRefused
+Effect = Done | Later | Refused | TenantRefused[Refused]
 
 MOST_CONFLICTS: Final = 5
 """So often may Auth0 say that there is one of this name and show none, before we give up: names of
