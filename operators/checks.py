@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from operators import ending, security_events
 from operators.mailing import mailer_of
 from scim import issuers
-from service.auth0.client import http_client
+from service.auth0.calls import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock, SystemClock

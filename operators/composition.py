@@ -32,7 +32,8 @@ from operators.mailing import mailer_of
 from operators.measuring import Measured
 from scim.app import ScimApp
 from scim.app import create_app as create_scim
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacers
 from service.clock import Clock, SystemClock
 from service.configuration import Settings

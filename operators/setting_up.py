@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from service.auth0.answers import Answer
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.auth0.setup import SetUpCalls
 from service.clock import Clock

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from service.auth0.answers import Answer, Verdict
-from service.auth0.client import ANOTHER_FIRST, Auth0Client
+from service.auth0.calls import ANOTHER_FIRST
+from service.auth0.client import Auth0Client
 
 MOST: Final = 10
 """Members in one request at most (Management API, organization members)."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import structlog
 from tenacity import RetryCallState, wait_exponential_jitter
 
-from service.auth0.client import TIMEOUT
+from service.auth0.calls import TIMEOUT
 from service.clock import Clock, pause
 from service.directory import accounts, leases
 from service.directory.accounts import Due

@@ -7,7 +7,8 @@ from collections.abc import Collection, Coroutine
 from typing import Any, Final
 
 from service.auth0.answers import Answer
-from service.auth0.client import ANOTHER_FIRST, Auth0Client
+from service.auth0.calls import ANOTHER_FIRST
+from service.auth0.client import Auth0Client
 
 _BELIEVED: Final = 60.0
 

@@ -12,7 +12,8 @@ from typing import ClassVar, Protocol
 
 import structlog
 
-from service.auth0.client import TIMEOUT, Auth0Client
+from service.auth0.calls import TIMEOUT
+from service.auth0.client import Auth0Client
 from service.clock import Clock, pause
 from service.directory import leases
 from service.directory.database import Database, Transaction, is_unavailable

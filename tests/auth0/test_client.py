@@ -207,7 +207,7 @@ async def test_a_grant_that_cannot_be_read_is_no_crash(content: bytes) -> None:
 
 async def test_an_answer_that_drips_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """httpx counts its timeouts anew for each piece; a call must end within one lease's margin."""
-    monkeypatch.setattr("service.auth0.client.TIMEOUT", 0.2)
+    monkeypatch.setattr("service.auth0.calls.TIMEOUT", 0.2)
 
     class Dripping(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:

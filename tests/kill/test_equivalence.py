@@ -22,7 +22,8 @@ from consumers.cloudevents import STRUCTURED
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from operators.sample.organizations import CLIENT_SECRET
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.directory import organizations, tables
 from service.directory.database import Database, Transaction, Work, open_database

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from operators.sample.organizations import CLIENT_SECRET
 from service.auth0.answers import Answer
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.directory import accounts, leases
 from service.directory.accounts import Account

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from operators.sample.organizations import CLIENT_SECRET
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.directory import drift
 from service.organizations import Policies

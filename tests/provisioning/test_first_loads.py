@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from operators.sample.organizations import CLIENT_SECRET
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.directory import imports
 from service.mail import FolderMailer

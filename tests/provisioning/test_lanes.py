@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from service.auth0.client import http_client
+from service.auth0.calls import http_client
 from service.auth0.pacing import Pacer
 from service.directory import accounts, leases
 from service.errors import LostLease

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.directory import leases
 from service.errors import LostLease

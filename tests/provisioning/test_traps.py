@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from service.auth0.client import http_client
+from service.auth0.calls import http_client
 from service.organizations import Policies
 from service.provisioning.perform import unknowable_password
 from tests.provisioning.auth0 import call, sign_up

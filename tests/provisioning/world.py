@@ -14,7 +14,8 @@ import httpx
 from sqlalchemy import select
 
 from operators.sample.organizations import CLIENT_SECRET, sample_installation
-from service.auth0.client import Auth0Client, http_client
+from service.auth0.calls import http_client
+from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.auth0.simulator.app import create_simulator
 from service.auth0.simulator.lag import NO_LAG, Lag
