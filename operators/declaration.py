@@ -71,7 +71,8 @@ def read(path: Path) -> Installation:
         return Installation.model_validate(document)
     except ValidationError as error:
         mistakes = "\n".join(
-            f"{path}: {_place(cast('dict[str, Any]', document), mistake['loc'])}: {mistake['msg']}"
+            f"{path}: {_place(cast('dict[str, Any]', document), mistake['loc'])}:"
+            f" {mistake['msg'].removeprefix('Value error, ')}"
             for mistake in error.errors(include_url=False)
         )
         raise ConfigurationError(mistakes) from None

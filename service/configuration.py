@@ -182,7 +182,8 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**dict(overrides or {}))
     except ValidationError as error:
         mistakes = "; ".join(
-            f"{PREFIX}{'_'.join(str(part) for part in mistake['loc']).upper()}: {mistake['msg']}"
+            f"{PREFIX}{'_'.join(str(part) for part in mistake['loc']).upper()}:"
+            f" {mistake['msg'].removeprefix('Value error, ')}"
             for mistake in error.errors()
         )
         raise ConfigurationError(mistakes) from None  # which repeats the values

@@ -175,9 +175,14 @@ class Organization(Configured):
     def _model_fits_connections(self) -> Self:
         database = {connection.is_database for connection in self.connections}
         if self.model == "enterprise" and True in database:
-            raise ValueError("an enterprise organization needs connections that are not databases")
+            raise ValueError(
+                'model = "enterprise" needs connections to identity providers: give each a strategy'
+                ' other than "auth0", such as "waad" or "samlp"'
+            )
         if self.model != "enterprise" and False in database:
-            raise ValueError(f"a {self.model} organization needs database connections")
+            raise ValueError(
+                f'model = "{self.model}" needs database connections: strategy = "auth0"'
+            )
         return self
 
     @model_validator(mode="after")

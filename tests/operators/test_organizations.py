@@ -127,6 +127,10 @@ def test_a_webhook_of_several_organizations_asks_for_workers_of_the_one_that_sen
             DECLARED.replace("roles =", 'attributes_from = { emial = "hr" }\nroles ='),
             "attributes_from: emial",
         ),
+        (
+            DECLARED.replace('"initech-users" }', '"initech-users", strategy = "waad" }'),
+            'organizations[initech]: model = "isolated" needs database connections',
+        ),
     ],
 )
 def test_mistakes_are_named_by_key_and_nothing_is_stored(
