@@ -11,6 +11,8 @@ from operators.sample.organizations import CLIENT_SECRET
 from service.configuration import Settings, load, read_secret
 from service.errors import ConfigurationError
 
+HERE: Final = Path(".provisioner")
+"""Where ``provisioner dev`` keeps its own unless told otherwise."""
 DATABASE: Final = "directory.db"
 PEPPER: Final = "pepper"
 MAIL: Final = "mail"
@@ -28,7 +30,7 @@ def settings_of(data_dir: Path, *, create: bool = False) -> Settings:
     """
     if create:
         _create(data_dir)
-    elif not (data_dir / DATABASE).exists() or not (data_dir / PEPPER).exists():
+    elif not is_in(data_dir):
         raise NoInstallation(
             f"There is no installation in {data_dir}: start one with"
             f" 'provisioner dev --data-dir {data_dir}', or name another directory."
@@ -42,6 +44,11 @@ def settings_of(data_dir: Path, *, create: bool = False) -> Settings:
         "auth0_client_secret": CLIENT_SECRET,
     }
     return load(overrides)
+
+
+def is_in(data_dir: Path) -> bool:
+    """Whether an installation was ever started in this directory."""
+    return (data_dir / DATABASE).exists() and (data_dir / PEPPER).exists()
 
 
 def _create(data_dir: Path) -> None:

@@ -10,7 +10,12 @@ import typer
 from operators.commands.printing import document, json_line, line
 from operators.commands.running import AsJson, DataDir, run, settings_for
 
-_MARKS: Final = {"ok": "ok      ", "failed": "FAILED  ", "skipped": "skipped "}
+_MARKS: Final = {
+    "ok": "ok      ",
+    "warning": "warning ",
+    "failed": "FAILED  ",
+    "skipped": "skipped ",
+}
 
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:

@@ -85,9 +85,10 @@ def serve(
     end_when_asked()
     from operators import composition
     from service import logs
+    from service.configuration import load
     from service.memory import look_for_garbage_seldom
 
-    settings = settings_for(None)
+    settings = load()
     logs.configure(settings.log_format, settings.log_level)
     look_for_garbage_seldom()
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:

@@ -27,7 +27,7 @@ DataDir = Annotated[
         "--data-dir",
         metavar="D",
         help="The directory of an installation started by 'provisioner dev'. Without it, settings"
-        " come from the environment.",
+        " come from the environment; where that names no database, from .provisioner.",
         show_default=False,
     ),
 ]
@@ -57,14 +57,22 @@ def end_when_asked() -> None:
 
 
 def settings_for(data_dir: Path | None) -> Settings:
-    """Settings of a data dir, or of the environment. Raises ConfigurationError."""
-    if data_dir is not None:
-        from operators.installation import settings_of
+    """Settings of a data dir, or of the environment. Raises ConfigurationError.
 
-        return settings_of(data_dir)
+    Where the environment names neither a database nor a pepper, they are those of what ``provisioner
+    dev`` keeps in the working directory, if it does.
+    """
+    from operators import installation
     from service.configuration import load
 
-    return load()
+    if data_dir is None:
+        settings = load()
+        if settings.model_fields_set & {"database_url", "token_pepper"}:
+            return settings
+        if not installation.is_in(installation.HERE):
+            return settings
+        data_dir = installation.HERE
+    return installation.settings_of(data_dir)
 
 
 @asynccontextmanager

@@ -237,7 +237,7 @@ def _open(check: str, *, ours: bool) -> Finding:
         )
     return Finding(
         check=check,
-        verdict="ok",
+        verdict="warning",
         detail="in use; anybody may sign up in it, and it is not ours to close",
         advice=f"Close it {by_hand}; or declare set_up = {{ adopt = true }} where it is isolated.",
     )

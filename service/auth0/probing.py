@@ -27,10 +27,11 @@ _WITHIN: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. ``advice``: what to do, where it is not as it should be."""
+    """One thing that was looked at. ``advice``: what to do, where it is not as it should be. A
+    ``warning`` is something that works, and that somebody should look at."""
 
     check: str
-    verdict: Literal["ok", "failed", "skipped"]
+    verdict: Literal["ok", "warning", "failed", "skipped"]
     detail: str = ""
     advice: str = ""
 

@@ -175,6 +175,34 @@ def test_mistaken_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "PROVISIONER_LOG_LEVEL" in ended.err
 
 
+def test_commands_find_what_dev_keeps_in_the_working_directory(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / ".provisioner").symlink_to(house.data_dir)
+    monkeypatch.chdir(tmp_path / "here")
+
+    found = {row["check"]: row["verdict"] for row in run("doctor", "--json").rows}
+    listed = [row["name"] for row in run("org", "list", "--json").rows]
+
+    assert found["token pepper"] == "ok"
+    assert listed == ["acme", "globex"]
+
+
+def test_an_environment_that_names_a_database_is_not_asked_for_another(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / ".provisioner").symlink_to(house.data_dir)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PROVISIONER_DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
+
+    ended = run("org", "list")
+
+    assert ended.status == 2
+    assert "other.db" in ended.err
+
+
 def findings(house: House) -> dict[str, dict[str, Any]]:
     return {row["check"]: row for row in house.run("doctor", "--json").rows}
 
@@ -211,6 +239,7 @@ def test_doctor_finds_nothing_wrong_with_a_tenant_that_is_set_up(
 
     assert ended.status == 0, ended.out
     assert "FAILED" not in ended.out
+    assert "warning" not in ended.out
     assert "connection hoekstra-users" in ended.out
 
 

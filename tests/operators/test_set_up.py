@@ -167,6 +167,17 @@ async def test_doctor_names_open_sign_up_in_a_database_that_we_made(site: Site) 
     assert "org apply" in found["connection initech-users"]["advice"]
 
 
+async def test_doctor_warns_of_open_sign_up_in_a_database_that_is_not_ours(site: Site) -> None:
+    site.world.work()
+    made = {"name": "initech-users", "strategy": "auth0", "options": {}}
+    await call(site.world, "POST", "/connections", made)
+    await site.apply(DECLARED)
+
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["connection initech-users"]["verdict"] == "warning"
+    assert "Disable Sign Ups" in found["connection initech-users"]["advice"]
+
+
 async def test_doctor_tells_of_what_the_plan_and_the_client_lack_without_failing_for_the_plan(
     site: Site,
 ) -> None:

@@ -51,7 +51,11 @@ def plant(world: World, sample: Sample) -> None:
     tenant = world.tenant
     for name, strategy in sample.connections.items():
         connection_id = stable_id("con_", tenant, name)
-        policy = {"passwordPolicy": "good"} if strategy == connections.DATABASE else {}
+        policy = (
+            {"passwordPolicy": "good", "disable_signup": True}
+            if strategy == connections.DATABASE
+            else {}
+        )
         document = {
             "name": name,
             "strategy": strategy,
