@@ -30,6 +30,7 @@ DECLARED: Final = "operator.declare"
 _ONLY_FOR_PEOPLE: Final = frozenset(
     {
         "display_name",
+        "metadata",
         "application",
         "set_up",
         "scim_profile",

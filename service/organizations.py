@@ -32,6 +32,9 @@ TokenScope = Literal["read", "write"]
 SCOPES: Final[tuple[TokenScope, ...]] = ("read", "write")
 """What a caller of a door may do. Neither holds the other."""
 
+MARKER: Final = "auth0_provisioner"
+"""The key in the metadata of what we made or adopted in Auth0: users, Organizations, connections."""
+
 
 class Configured(BaseModel):
     """Configuration is frozen and knows every one of its keys: a misspelt one is an error."""
@@ -115,6 +118,15 @@ class ScimOauth(Configured):
     """A name in that claim to what it allows. Empty: a token of these clients may read and write."""
 
 
+def _not_our_mark(key: str) -> str:
+    if key == MARKER:
+        raise ValueError(f"{MARKER} is the key that tells whose an Organization is: choose another")
+    return key
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_not_our_mark)]
+
+
 class SetUp(Configured):
     """How far ``org apply`` goes in Auth0 itself."""
 
@@ -144,6 +156,11 @@ class Organization(Configured):
 
     name: str = Field(pattern=SLUG)
     display_name: str = ""
+    metadata: dict[MetadataKey, Annotated[str, Field(max_length=255)]] = Field(
+        default={}, max_length=24
+    )
+    """Of the Organization in Auth0, for Actions and applications to read; never its branding. An
+    empty value takes the key away; keys that are not declared stay as they are."""
     model: Model = "isolated"
     tenant: str = Field(default="main", pattern=SLUG)
     auth0_organization: str = ""

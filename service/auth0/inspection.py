@@ -13,7 +13,7 @@ from service.auth0 import probing
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
 from service.auth0.probing import Finding
-from service.organizations import Connection, Organization
+from service.organizations import MARKER, Connection, Organization
 
 SCOPES: Final = (
     "read:users",
@@ -41,8 +41,6 @@ INVITATION_SCOPES: Final = (
 """Where an organization invites by ``invitation``."""
 
 
-MARKER: Final = "auth0_provisioner"
-"""The key in a connection's metadata that says that we made it: see service.provisioning.setup."""
 _GRANT: Final = (
     "Grant them to our application (Applications, APIs, Auth0 Management API, Machine to Machine"
     " Applications)."

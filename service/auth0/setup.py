@@ -115,7 +115,7 @@ class SetUpCalls:
     async def update_organization(
         self, organization_id: str, display_name: str, metadata: Mapping[str, str]
     ) -> Answer:
-        """Adds to the metadata that the Organization has."""
+        """Into the metadata that the Organization has; an empty value takes its key away."""
         known = await self.client.call(
             "organizations-read",
             lambda api: api.organizations.with_raw_response.get,
@@ -123,12 +123,13 @@ class SetUpCalls:
         )
         if known.verdict != "ok":
             return known
+        merged = {**(known.data.get("metadata") or {}), **metadata}
         return await self.client.call(
             "organizations-write",
             lambda api: api.organizations.with_raw_response.update,
             organization_id,
             display_name=display_name,
-            metadata={**(known.data.get("metadata") or {}), **metadata},
+            metadata={key: value for key, value in merged.items() if value or key not in metadata},
         )
 
     async def delete_organization(self, organization_id: str) -> Answer:

@@ -62,7 +62,9 @@ def _registered(row: Mapping[Any, Any]) -> Registered:
 
 @functools.lru_cache(maxsize=4096)
 def _organization(document: str) -> Organization:
-    return Organization.model_validate_json(document)
+    # A process of a later release may have declared keys that this one does not know: beside each
+    # other they run while a release is rolled out, or back.
+    return Organization.model_validate_json(document, extra="ignore")
 
 
 def apply(transaction: Transaction, organization: Organization, now: datetime) -> None:
@@ -118,7 +120,7 @@ def apply_tenant(transaction: Transaction, tenant: Tenant) -> None:
 
 def tenants(transaction: Transaction) -> list[Tenant]:
     rows = transaction.execute(select(t.tenants.c.document).order_by(t.tenants.c.name))
-    return [Tenant.model_validate(document) for document in rows.scalars()]
+    return [Tenant.model_validate(document, extra="ignore") for document in rows.scalars()]
 
 
 def apply_source(transaction: Transaction, source: EventSource) -> None:
@@ -132,10 +134,10 @@ def apply_source(transaction: Transaction, source: EventSource) -> None:
 
 def sources(transaction: Transaction) -> list[EventSource]:
     rows = transaction.execute(select(t.sources.c.document).order_by(t.sources.c.name))
-    return [EventSource.model_validate(document) for document in rows.scalars()]
+    return [EventSource.model_validate(document, extra="ignore") for document in rows.scalars()]
 
 
 def source(transaction: Transaction, name: str) -> EventSource | None:
     found = transaction.execute(select(t.sources.c.document).where(t.sources.c.name == name))
     document = found.scalar_one_or_none()
-    return EventSource.model_validate(document) if document is not None else None
+    return EventSource.model_validate(document, extra="ignore") if document is not None else None

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
 from service.mail import Mail, Mailer, NotTaken
+from service.organizations import MARKER
 from service.provisioning import operations as op
 from service.provisioning.names import Names
-from service.provisioning.observed import MARKER
 from service.provisioning.turn import Step
 
 

@@ -16,10 +16,11 @@ from service.directory import accounts, imports, leases
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.imports import Held
+from service.organizations import MARKER
 from service.outcomes.data import UserCreated
 from service.people import Profile
 from service.provisioning.desired import Desired, desire
-from service.provisioning.observed import MARKER, Observed, after
+from service.provisioning.observed import Observed, after
 from service.provisioning.operations import CreateUser
 from service.provisioning.residents import residents_of
 from service.provisioning.telling import tell

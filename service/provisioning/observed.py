@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+from service.organizations import MARKER
 from service.people import Profile
 from service.provisioning import operations as op
 from service.provisioning.operations import Operation
@@ -20,9 +21,6 @@ Origin = Literal["created", "invited", "adopted", "joined"]
 """``invited``: it came into being when somebody accepted our invitation."""
 Sessions = Literal["possible", "owed", "revoked"]
 """``owed``: access was taken away and sessions still have to be ended, whatever comes next."""
-
-MARKER: Final = "auth0_provisioner"
-"""The key in ``app_metadata`` whose ``account`` is our account's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
 from service.auth0.memberships import Memberships
 from service.mail import Mailer
+from service.organizations import MARKER
 from service.provisioning import operations as op
 from service.provisioning.courier import Courier, MailRecord
 from service.provisioning.names import Names
-from service.provisioning.observed import MARKER
 from service.provisioning.turn import Step
 
 _Membership = op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles

@@ -450,3 +450,22 @@ async def test_on_postgres_as_on_sqlite(postgres_world: World) -> None:
     await postgres_world.settled()
     (member,) = (await postgres_world.state())["members"]
     assert member["roles"] == ["admin"]
+
+
+async def test_declared_metadata_is_kept_in_step_and_other_keys_stay(world: World) -> None:
+    await declare(world, metadata={"tier": "gold", "region": "eu"})
+    await set_up(world)
+    made = await organization(world)
+    assert made["metadata"] == {"auth0_provisioner": "acme", "tier": "gold", "region": "eu"}
+
+    by_hand = {"metadata": {**made["metadata"], "tier": "tin", "crm": "77"}}
+    await call(world, "PATCH", f"/organizations/{made['id']}", by_hand)
+    await declare(world, metadata={"tier": "gold", "region": ""})
+    assert (await set_up(world)).verdict == "done"
+    kept = await organization(world)
+    assert kept["metadata"] == {"auth0_provisioner": "acme", "tier": "gold", "crm": "77"}
+
+    before = await last_call(world)
+    await declare(world, metadata={})
+    assert (await set_up(world)).verdict == "done"
+    assert await changes_since(world, before) == []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from service.organizations import Organization, Tenant
 
@@ -32,6 +32,8 @@ class DesiredSetUp:
     auth0_name: str
     display_name: str
     connections: tuple[WantedConnection, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the Organization: what a key holds; empty: the key is not there."""
     application: str = ""
     fallback_application: str = ""
     """Our own client: a connection that nobody is named for is enabled for it, so that the API
@@ -71,6 +73,7 @@ def desire(
             )
             for each in organization.connections
         ),
+        metadata=organization.metadata,
         application=organization.application,
         fallback_application=tenant.client_id if tenant is not None else "",
         roles=tuple(sorted(roles)),

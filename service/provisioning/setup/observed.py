@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from service.organizations import MARKER
 from service.provisioning.setup import operations as op
 from service.provisioning.setup.operations import Operation
 
-MARKER: Final = "auth0_provisioner"
-"""The key in the metadata of an Organization or a connection that names our organization."""
 _ADOPTED: Final = "adopted:"
 
 
@@ -57,11 +56,13 @@ class SeenConnection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenOrganization:
-    """``enabled``: its connections, by name; those that are not declared, too."""
+    """``enabled``: its connections, by name; those that are not declared, too. ``metadata``: of the
+    keys that are declared."""
 
     id: str
     display_name: str
     mark: Mark | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     enabled: Mapping[str, Enabled] = field(default_factory=dict[str, Enabled])
 
 
@@ -102,7 +103,12 @@ def after(observed: ObservedSetUp, operation: Operation, *, id: str, owner: str)
             left = {k: v for k, v in observed.connections.items() if k != operation.name}
             return replace(observed, connections=left)
         case op.CreateOrganization():
-            new = SeenOrganization(id=id, display_name=operation.display_name, mark=made)
+            new = SeenOrganization(
+                id=id,
+                display_name=operation.display_name,
+                mark=made,
+                metadata=operation.metadata,
+            )
             return replace(observed, organization=new)
         case op.DeleteOrganization():
             return replace(observed, organization=None)
@@ -122,16 +128,27 @@ def _organization_after(
     assert known is not None, "only an Organization that is there is changed"
     match operation:
         case op.UpdateOrganization():
-            return replace(known, display_name=operation.display_name)
+            return _told_apart(known, operation)
         case op.AdoptOrganization():
             mark = Mark(organization=owner, made=False)
-            return replace(known, display_name=operation.display_name, mark=mark)
+            return replace(_told_apart(known, operation), mark=mark)
         case op.EnableConnection() | op.UpdateEnabledConnection():
             switches = Enabled(
                 assign_membership_on_login=operation.assign_membership_on_login,
                 show_as_button=operation.show_as_button,
             )
             return replace(known, enabled={**known.enabled, operation.name: switches})
+
+
+def _told_apart(
+    known: SeenOrganization, operation: op.UpdateOrganization | op.AdoptOrganization
+) -> SeenOrganization:
+    merged = {**known.metadata, **operation.metadata}
+    return replace(
+        known,
+        display_name=operation.display_name,
+        metadata={key: value for key, value in merged.items() if value},
+    )
 
 
 def _with(observed: ObservedSetUp, name: str, connection: SeenConnection) -> ObservedSetUp:

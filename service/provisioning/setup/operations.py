@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, cast
+
+_Pairs = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +19,12 @@ class _Operation:
         return {"kind": self.kind, **asdict(self)}
 
     def __str__(self) -> str:
-        more = [f"{key}={_shown(value)}" for key, value in asdict(self).items() if key != "name"]
+        more = [
+            told
+            for key, value in asdict(self).items()
+            if key != "name"
+            for told in _told(key, value)
+        ]
         return " ".join([self.kind, self.name, *more])
 
 
@@ -53,12 +61,16 @@ class EnableForApplication(_Operation):
 class CreateOrganization(_Operation):
     kind: ClassVar[str] = "create-organization"
     display_name: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateOrganization(_Operation):
+    """``metadata``: the keys that change, an empty one going; all others stay as they are."""
+
     kind: ClassVar[str] = "update-organization"
     display_name: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,7 @@ class AdoptOrganization(_Operation):
 
     kind: ClassVar[str] = "adopt-organization"
     display_name: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +133,12 @@ Operation = (
     | DeleteConnection
     | DeleteOrganization
 )
+
+
+def _told(key: str, value: object) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}.{name}={_shown(each)}" for name, each in cast("_Pairs", value).items()]
+    return [f"{key}={_shown(value)}"]
 
 
 def _shown(value: object) -> str:

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from service.auth0.answers import Answer
 from service.auth0.setup import SetUpCalls
+from service.organizations import MARKER
 from service.provisioning.setup import operations as op
 from service.provisioning.setup.desired import DesiredSetUp
 from service.provisioning.setup.observed import (
-    MARKER,
     Enabled,
     Mark,
     ObservedSetUp,
@@ -31,7 +31,7 @@ async def observe(calls: SetUpCalls, desired: DesiredSetUp) -> ObservedSetUp | A
             return seen
         if seen is not None:
             connections[wanted.name] = seen
-    organization = await _organization(calls, desired.auth0_name)
+    organization = await _organization(calls, desired)
     if isinstance(organization, Answer):
         return organization
     roles: frozenset[str] = frozenset()
@@ -65,8 +65,10 @@ async def _connection(calls: SetUpCalls, name: str) -> SeenConnection | Answer |
     )
 
 
-async def _organization(calls: SetUpCalls, name: str) -> SeenOrganization | Answer | None:
-    found = await calls.client.organization_by_name(name)
+async def _organization(
+    calls: SetUpCalls, desired: DesiredSetUp
+) -> SeenOrganization | Answer | None:
+    found = await calls.client.organization_by_name(desired.auth0_name)
     if found.verdict == "not-found":
         return None
     if found.verdict != "ok":
@@ -81,6 +83,11 @@ async def _organization(calls: SetUpCalls, name: str) -> SeenOrganization | Answ
         id=known["id"],
         display_name=known.get("display_name") or "",
         mark=Mark.of(known.get("metadata")),
+        metadata={
+            key: value
+            for key, value in (known.get("metadata") or {}).items()
+            if key in desired.metadata and value
+        },
         enabled={each["connection"]["name"]: _switches(each) for each in enabled.data},
     )
 
@@ -112,11 +119,17 @@ async def perform(
         case op.EnableForApplication():
             return await calls.enable_for_application(connection_id, operation.application)
         case op.CreateOrganization():
-            return await calls.create_organization(operation.name, operation.display_name, made)
+            metadata = {**operation.metadata, **made}
+            return await calls.create_organization(operation.name, operation.display_name, metadata)
         case op.UpdateOrganization():
-            return await calls.update_organization(organization_id, operation.display_name, {})
+            return await calls.update_organization(
+                organization_id, operation.display_name, operation.metadata
+            )
         case op.AdoptOrganization():
-            return await calls.update_organization(organization_id, operation.display_name, adopted)
+            metadata = {**operation.metadata, **adopted}
+            return await calls.update_organization(
+                organization_id, operation.display_name, metadata
+            )
         case op.EnableConnection() | op.UpdateEnabledConnection():
             call = (
                 calls.enable_connection

@@ -114,7 +114,11 @@ def _organization(
 ) -> Iterator[Operation | Problem]:
     seen = observed.organization
     if seen is None:
-        create = op.CreateOrganization(name=desired.auth0_name, display_name=desired.display_name)
+        create = op.CreateOrganization(
+            name=desired.auth0_name,
+            display_name=desired.display_name,
+            metadata={key: value for key, value in desired.metadata.items() if value},
+        )
         yield create
         seen = after(observed, create, id="", owner=desired.name).organization
         assert seen is not None
@@ -122,7 +126,11 @@ def _organization(
         yield from _left_alone(desired, seen, usable)
         return
     elif seen.mark is None:
-        yield op.AdoptOrganization(name=desired.auth0_name, display_name=desired.display_name)
+        yield op.AdoptOrganization(
+            name=desired.auth0_name,
+            display_name=desired.display_name,
+            metadata=_differing(desired, seen),
+        )
     elif seen.mark.organization != desired.name:
         yield Problem(
             code="organization_of_another",
@@ -130,9 +138,20 @@ def _organization(
             advice="Give this one an auth0_organization of its own.",
         )
         return
-    elif seen.display_name != desired.display_name:
-        yield op.UpdateOrganization(name=desired.auth0_name, display_name=desired.display_name)
+    elif seen.display_name != desired.display_name or _differing(desired, seen):
+        yield op.UpdateOrganization(
+            name=desired.auth0_name,
+            display_name=desired.display_name,
+            metadata=_differing(desired, seen),
+        )
     yield from _enabled(seen, usable)
+
+
+def _differing(desired: DesiredSetUp, seen: SeenOrganization) -> dict[str, str]:
+    """Of the declared metadata. A key that nobody declares is nobody's business here."""
+    return {
+        key: value for key, value in desired.metadata.items() if seen.metadata.get(key, "") != value
+    }
 
 
 def _left_alone(
