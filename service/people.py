@@ -188,6 +188,20 @@ def identifier_of(user: User, organization: Organization) -> str | None:
     return chosen.lower() if chosen else None
 
 
+def spellings_of(user: User, identifier: str) -> set[str]:
+    """How the sources write this address where they use capitals: identity providers keep theirs, and
+    Auth0 tells them apart.
+    """
+    resource = user.resource or {}
+    said = [entry.get("value") for entry in resource.get("emails") or []]
+    said += [resource.get("userName"), *(worker_attribute(user, of) for of in _HR_ADDRESSES)]
+    return {
+        each
+        for each in said
+        if isinstance(each, str) and each != identifier and each.lower() == identifier
+    }
+
+
 def _scim_address(resource: Mapping[str, Any]) -> str | None:
     emails = [entry for entry in resource.get("emails") or [] if is_address(entry.get("value"))]
     primary = [entry for entry in emails if entry.get("primary") is True]
@@ -200,8 +214,11 @@ def _scim_address(resource: Mapping[str, Any]) -> str | None:
     return (work or emails)[0]["value"] if emails else None
 
 
+_HR_ADDRESSES: Final = ("email", "user_name")
+
+
 def _hr_address(user: User) -> str | None:
-    for attribute in ("email", "user_name"):
+    for attribute in _HR_ADDRESSES:
         value = worker_attribute(user, attribute)
         if is_address(value):
             return value

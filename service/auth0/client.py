@@ -70,12 +70,14 @@ class Auth0Client(PacedCalls):
             include_totals=True,
         )
 
-    async def users_with_identity(self, identity: str, *, leaver: bool = False) -> Answer:
-        """Users of whom this identity, an id without its provider, is a part. Search lags."""
+    async def users_with_identity(
+        self, identities: Sequence[str], *, leaver: bool = False
+    ) -> Answer:
+        """Users of whom one of these identities, ids without their providers, is a part. Search lags."""
         return await self._call(
             "users-read",
             self._api.users.with_raw_response.list,
-            q=f'identities.user_id:"{_escaped(identity)}"',
+            q=" OR ".join(f'identities.user_id:"{_escaped(each)}"' for each in identities),
             search_engine="v3",
             per_page=10,
             include_totals=True,

@@ -113,11 +113,11 @@ def mark(transaction: Transaction, wanted: Mark, owner: Owner, now: datetime) ->
 def _changes(transaction: Transaction, account: Account, news: Heard) -> dict[str, Any]:
     """What is to be written into the account's row; nothing where it is not concerned."""
     observed = Observed.from_document(account.observed)
-    if observed.presence == "absent" and account.user_id != news.user_id:
-        appeared = news.kind in ("user.created", "user.updated")
-        known = account.appeared == news.user_id
-        return {"appeared": news.user_id} if appeared and not known else {}
-    if news.user_id != account.user_id:
+    if account.user_id != news.user_id:
+        if account.user_id not in {identity.user_id for identity in news.identities}:
+            appeared = news.kind in ("user.created", "user.updated")
+            known = account.appeared == news.user_id
+            return {"appeared": news.user_id} if appeared and not known else {}
         # Our identity is a part of another user by now.
         new = ({"kind": CHANGED},) if observed.presence == "present" else ()
     else:

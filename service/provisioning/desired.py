@@ -8,7 +8,7 @@ from datetime import datetime
 
 from service.directory.ledger import Sent
 from service.organizations import Connection, Model, Organization
-from service.people import Profile, User, identifier_of, is_wanted, profile_of
+from service.people import Profile, User, identifier_of, is_wanted, profile_of, spellings_of
 from service.provisioning import inviting
 from service.provisioning.inviting import Candidate, Invite, Post
 from service.provisioning.operations import Subject
@@ -69,6 +69,8 @@ class Desired:
     leavers: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
     """Organizations that someone has left, for telling whose membership went."""
     may_adopt: bool = False
+    spellings: frozenset[str] = frozenset()
+    """How the sources write the address where not in lower case, of a connection that keeps it so."""
     stable_ids: frozenset[str] = frozenset()
     """What the customers' directories know the person by (SCIM's ``externalId``)."""
     invite: Invite | None = None
@@ -127,6 +129,11 @@ def desire(
             for resident in residents
             if not resident.wanted
         },
+        spellings=frozenset(
+            spelled
+            for resident in ([] if connection.is_database else residents)
+            for spelled in spellings_of(resident.user, identifier)
+        ),
         stable_ids=frozenset(
             resident.user.external_id for resident in residents if resident.user.external_id
         ),

@@ -18,6 +18,7 @@ from service.provisioning.desired import Desired
 from service.provisioning.hearing import CHANGED
 from service.provisioning.observed import (
     Observed,
+    Origin,
     after,
     gone,
     invitation_of,
@@ -295,7 +296,9 @@ def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[t
 
 def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     """Who holds the address in our connection: ourselves, one of ours, one to adopt, or a stranger."""
-    here = [user for user in users if _in_connection(user, setting.connection)]
+    here = [user for user in users if _is_awaited(user, setting)]
+    if setting.observed.presence == "present":
+        return _other(here, setting)
     here.sort(key=lambda user: not _known_by_id(user, setting))  # before those by address alone
     if here and _is_ours(here[0], setting):
         return _read(here[0], replace(setting, doubted=setting.doubted | {"create-user"}))
@@ -328,8 +331,15 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
             )
         )
     before = replace(setting.observed, origin=None)
+    observed = _taken_up(before, user, setting, origin=origin)
+    return Done(observed=observed, user_id=user_id)
+
+
+def _taken_up(
+    before: Observed, user: Mapping[str, Any], setting: Setting, *, origin: Origin
+) -> Observed:
     observed = seen(before, user, account_id=setting.account_id, origin=origin)
-    observed = replace(
+    return replace(
         observed,
         marked=False,  # it is written again: it must name this account
         linked=_is_secondary(user, setting.connection),
@@ -337,17 +347,41 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
         # A login may have made whoever is out a member.
         unsure_members=() if setting.desired.wanted else tuple(sorted(setting.desired.leavers)),
     )
-    return Done(observed=observed, user_id=user_id)
 
 
 def _appeared(user: Mapping[str, Any], setting: Setting) -> Effect:
     """Whether who has appeared is the one that is awaited, by stable id before address."""
-    address = str(user.get("email") or "").lower()
-    if _in_connection(user, setting.connection) and (
-        _known_by_id(user, setting) or address == setting.desired.email
-    ):
+    if _is_awaited(user, setting):
         return _found([user], setting)
     return Done(observed=setting.observed)
+
+
+def _is_awaited(user: Mapping[str, Any], setting: Setting) -> bool:
+    address = str(user.get("email") or "").lower()
+    return _in_connection(user, setting.connection) and (
+        _known_by_id(user, setting) or address == setting.desired.email
+    )
+
+
+def _other(users: Sequence[Mapping[str, Any]], setting: Setting) -> Done:
+    """Whether somebody who is out, and blocked, has come by another profile. From then on the account
+    is that one; the former one stays as it is.
+    """
+    for user in users:
+        is_anothers = marker(user) in setting.live_accounts - {setting.account_id}
+        if user.get("user_id") != setting.user_id and not user.get("blocked") and not is_anothers:
+            before = replace(
+                setting.observed,
+                origin=None,
+                blocked=False,
+                blocked_by_us=False,
+                sessions="possible",
+                memberships={},
+                unsure_roles={},
+            )
+            observed = _taken_up(before, user, setting, origin="adopted")
+            return Done(observed=observed, user_id=str(user.get("user_id")))
+    return Done(observed=replace(setting.observed, alone=True))
 
 
 def _linked(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:

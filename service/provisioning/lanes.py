@@ -267,7 +267,7 @@ class Lanes:
         """Which of the accounts that found users are marked as are ones we answer for."""
         marks = {
             mark
-            for user in (found if isinstance(found, list) else [])
+            for user in (found if isinstance(found, list) else [found])
             if isinstance(user, dict) and (mark := marker(user)) is not None
         }
         if not marks:

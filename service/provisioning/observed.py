@@ -35,6 +35,8 @@ class Observed:
     marked: bool = False
     loss_told: bool = False
     """Of a user who is missing: whether whoever found it out tells of it, or we asked ourselves."""
+    alone: bool = False
+    """Whether it was looked, since it was blocked, for other profiles of the person."""
     linked: bool = False
     """Whether our identity is a secondary one of a user whose first identity is elsewhere."""
     blocked: bool = False
@@ -106,7 +108,12 @@ def after(observed: Observed, operation: Operation) -> Observed:
         case op.Block():
             # Whoever was in may still hold sessions: ending them is owed from here on.
             return replace(
-                observed, blocked=True, blocked_by_us=True, lifted=False, sessions="owed"
+                observed,
+                blocked=True,
+                blocked_by_us=True,
+                lifted=False,
+                sessions="owed",
+                alone=False,
             )
         case op.Unblock():
             return replace(observed, blocked=False, blocked_by_us=False, sessions="possible")

@@ -50,10 +50,17 @@ class ReadUser(_Operation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindByEmail(_Operation):
-    """See who holds the address: after a 409, and while an enterprise profile is awaited."""
+    """See who holds the address: after a 409, while an enterprise profile is awaited, and whether
+    somebody who is out has another one.
+
+    ``spellings``: it is asked for as these, too, where it is not found. ``stable_ids``: so it is by
+    these identities, of whom was looked for in vain before.
+    """
 
     kind: ClassVar[str] = "find-by-email"
     email: str
+    spellings: tuple[str, ...] = ()
+    stable_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

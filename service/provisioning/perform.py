@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import string
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -64,12 +65,12 @@ class Performer:
             case op.ReadUser():
                 return await client.get_user(user_id, leaver=leaver)
             case op.FindByEmail():
-                return await client.users_by_email(operation.email, leaver=leaver)
+                return await self._find(client, step, operation, leaver=leaver)
             case op.ReadAppeared():
                 return await client.get_user(operation.user_id, leaver=leaver)
             case op.FindIdentity():
                 identity = user_id.partition("|")[2]
-                return await client.users_with_identity(identity, leaver=leaver)
+                return await client.users_with_identity([identity], leaver=leaver)
             case op.ReadMemberships():
                 return await client.organizations_of(user_id, leaver=leaver)
             case op.CreateUser():
@@ -102,6 +103,27 @@ class Performer:
                 return await self._invitations(operation, leaver=leaver)
             case op.AddMember() | op.RemoveMember() | op.AddRoles() | op.RemoveRoles():
                 return await self._membership(operation, user_id, leaver=leaver)
+
+    async def _find(
+        self, client: Auth0Client, step: Step, operation: op.FindByEmail, *, leaver: bool
+    ) -> Answer:
+        """By address, as it is in databases and then as the sources write it; at last by identity."""
+        answer = await client.users_by_email(operation.email, leaver=leaver)
+        connection = step.account.connection
+        for address in operation.spellings:
+            if answer.verdict != "ok" or _is_among(answer.data, connection):
+                return answer
+            answer = await client.users_by_email(address, leaver=leaver)
+        if (
+            answer.verdict != "ok"
+            or _is_among(answer.data, connection)
+            or not (operation.stable_ids and step.account.looked)
+        ):
+            return answer
+        identities = [each for id in operation.stable_ids for each in (id, f"{connection}|{id}")]
+        searched = await client.users_with_identity(identities, leaver=leaver)
+        # Some ids are nothing that Auth0 can search for.
+        return answer if searched.verdict == "refused" else searched
 
     def _new_user(self, step: Step, operation: op.CreateUser) -> dict[str, Any]:
         named = {name: value for name, value in asdict(operation.profile).items() if value}
@@ -170,3 +192,9 @@ class Performer:
                 return await self.client.add_roles(organization, user_id, roles)
             case op.RemoveRoles():
                 return await self.client.remove_roles(organization, user_id, roles, leaver=leaver)
+
+
+def _is_among(users: Sequence[Mapping[str, Any]], connection: str) -> bool:
+    """Whether one of these users is in the connection."""
+    identities = (each for user in users for each in user.get("identities") or ())
+    return any(each.get("connection") == connection for each in identities)

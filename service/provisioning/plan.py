@@ -43,8 +43,9 @@ def plan(
         case "absent":
             return _create(desired, observed)
         case "present":
-            steps = _stay(desired, observed) if desired.wanted else _leave(desired, observed)
-            return tuple(steps)
+            if desired.wanted:
+                return tuple(_stay(desired, observed))
+            return (*_leave(desired, observed), *_others(desired, observed, appeared))
 
 
 def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
@@ -66,7 +67,7 @@ def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
     whether it has, and invite whoever is not there."""
     yield from _withdrawals(desired, observed, desired.withdraw)
     if not observed.fresh:
-        yield op.FindByEmail(subject=desired.principal, email=desired.email)
+        yield _find(desired)
     elif desired.invite is not None and desired.invite.by == "invitation":
         yield _invitation(desired.invite, desired.email)
 
@@ -79,7 +80,26 @@ def _leave_unborn(desired: Desired, observed: Observed) -> Iterator[Operation]:
     # as well, until there is somebody to block.
     awaited = desired.watch_until is not None or not desired.connection.is_database
     if awaited and not observed.fresh:
-        yield op.FindByEmail(subject=desired.principal, email=desired.email)
+        yield _find(desired)
+
+
+def _find(desired: Desired) -> Operation:
+    return op.FindByEmail(
+        subject=desired.principal,
+        email=desired.email,
+        spellings=tuple(sorted(desired.spellings)),
+        stable_ids=tuple(sorted(desired.stable_ids)),
+    )
+
+
+def _others(desired: Desired, observed: Observed, appeared: str | None) -> Iterator[Operation]:
+    """Whoever is out may come by another profile of the same identity provider, under a new id."""
+    if desired.connection.is_database or observed.linked or not observed.blocked:
+        return
+    if appeared is not None:
+        yield op.ReadAppeared(subject=desired.principal, user_id=appeared)
+    if not observed.alone:
+        yield _find(desired)
 
 
 def _withdrawals(

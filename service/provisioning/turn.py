@@ -87,6 +87,9 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
         if account is None:
             return None
     observed = Observed.from_document(account.observed)
+    if account.appeared is not None:  # what was refused before is no word on them
+        kept = {scope: problem for scope, problem in observed.refused.items() if scope}
+        observed = replace(observed, refused=kept)
     if account.applied_revision > 0:  # else it is still being made
         observed = replace(observed, fresh=False)
     doubts: list[Doubt] = []
@@ -129,12 +132,11 @@ def advance(
         case Refused():
             if step.doubted:  # a read that was refused answers no doubt
                 doubts = doubts_in(account.doubt or {})
+            account = _heard_of(transaction, account, step, now)
             return _next(transaction, account, _refused(step, effect), doubts, now)
         case Done():
             tell(transaction, step.operation.subject, step.account, effect.told, now)
-            if account.appeared is not None and not _is_news(account, step):
-                accounts.store(transaction, account.id, now, appeared=None)
-                account = replace(account, appeared=None)
+            account = _heard_of(transaction, account, step, now)
             if effect.user_id is not None and effect.user_id != account.user_id:
                 accounts.store(transaction, account.id, now, user_id=effect.user_id)
                 account = replace(account, user_id=effect.user_id)
@@ -157,6 +159,14 @@ def _is_news(account: Account, step: Step) -> bool:
     """Whether somebody has appeared whom this step has not read."""
     read = step.operation.user_id if isinstance(step.operation, ReadAppeared) else None
     return account.appeared not in (None, read)
+
+
+def _heard_of(transaction: Transaction, account: Account, step: Step, now: datetime) -> Account:
+    """Without whoever had appeared, where nobody else has since this step was planned."""
+    if account.appeared is None or _is_news(account, step):
+        return account
+    accounts.store(transaction, account.id, now, appeared=None)
+    return replace(account, appeared=None)
 
 
 def _refused(step: Step, effect: Refused) -> Observed:

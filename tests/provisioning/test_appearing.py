@@ -3,65 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from service.directory import appearances, groups
 from service.directory import tables as t
-from service.directory.appearances import Feed as Followed
 from service.people import User
 from tests.provisioning import auth0
+from tests.provisioning.logins import (
+    blocked,
+    follow,
+    followed,
+    is_blocked,
+    let_logins_join,
+    log_in,
+)
 from tests.provisioning.world import World
-
-CONNECTION = "metahexa-ad"
-
-
-async def _log_in(world: World, address: str, **more: Any) -> dict[str, Any]:
-    body = {"connection": CONNECTION, "email": address, "organization": "metahexa", **more}
-    answer = await world.http.post("/simulator/login", json=body)
-    return answer.raise_for_status().json()
-
-
-async def _is_blocked(world: World, address: str) -> bool:
-    user = await world.auth0_user(address)
-    return user is not None and user["blocked"]
-
-
-async def _blocked(world: World, address: str, within: float = 5.0) -> None:
-    await world.until(lambda: _is_blocked(world, address), within)
-
-
-async def _followed(world: World) -> Followed:
-    return await world.database.read(lambda tx: appearances.feed(tx, "main"))
-
-
-async def _listening(world: World) -> None:
-    async def open() -> bool:
-        return (await _followed(world)).heard_at is not None
-
-    await world.until(open)
-
-
-async def _follow(world: World) -> None:
-    world.work(world.lanes(feed=True))
-    await _listening(world)
-
-
-async def _let_logins_join(world: World) -> None:
-    organization = await auth0.call(world, "GET", "/organizations/name/metahexa")
-    connections = await auth0.call(world, "GET", f"/connections?name={CONNECTION}")
-    path = f"/organizations/{organization['id']}/enabled_connections/{connections[0]['id']}"
-    await auth0.call(world, "PATCH", path, {"assign_membership_on_login": True})
 
 
 async def test_who_is_awaited_is_let_in_at_their_first_login(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     ada = await world.join("metahexa", "ada@metahexa.example")
     await world.settled()
     assert (await world.user(ada)).state == "waiting"
-    assert not (await _log_in(world, "ada@metahexa.example"))["allowed"]
+    assert not (await log_in(world, "ada@metahexa.example"))["allowed"]
 
     async def applied() -> bool:
         return (await world.user(ada)).state == "applied"
@@ -72,8 +38,8 @@ async def test_who_is_awaited_is_let_in_at_their_first_login(world: World) -> No
 
 @pytest.mark.parametrize("how", ["created inactive", "deactivated", "deleted", "terminated"])
 async def test_who_is_out_is_blocked_at_their_first_login(world: World, how: str) -> None:
-    await _let_logins_join(world)
-    await _follow(world)
+    await let_logins_join(world)
+    await follow(world)
     match how:
         case "created inactive":
             await world.join("metahexa", "eve@metahexa.example", active=False)
@@ -88,8 +54,8 @@ async def test_who_is_out_is_blocked_at_their_first_login(world: World, how: str
             await world.worker("metahexa", "hired", "7", attributes=attributes)
             await world.worker("metahexa", "terminated", "7", immediate=True)
     await world.settled()
-    assert (await _log_in(world, "eve@metahexa.example"))["allowed"]
-    await _blocked(world, "eve@metahexa.example")
+    assert (await log_in(world, "eve@metahexa.example"))["allowed"]
+    await blocked(world, "eve@metahexa.example")
     await world.settled()
 
     async def is_out() -> bool:
@@ -97,66 +63,66 @@ async def test_who_is_out_is_blocked_at_their_first_login(world: World, how: str
         return not state["sessions"] and not state["refresh_tokens"] and not state["members"]
 
     await world.until(is_out, 5.0)
-    assert not (await _log_in(world, "eve@metahexa.example"))["allowed"]
+    assert not (await log_in(world, "eve@metahexa.example"))["allowed"]
 
 
 async def test_the_address_may_be_written_in_any_case(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     await world.join("metahexa", "eve@metahexa.example", active=False)
     await world.settled()
-    await _log_in(world, "Eve@MetaHexa.example")
-    await _blocked(world, "Eve@MetaHexa.example")
+    await log_in(world, "Eve@MetaHexa.example")
+    await blocked(world, "Eve@MetaHexa.example")
 
 
 async def test_a_stable_id_goes_before_the_address(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     await world.join("metahexa", "eve@metahexa.example", active=False, externalId="stable-1")
     ada = await world.join("metahexa", "ada@metahexa.example", externalId="stable-2")
     await world.settled()
-    await _log_in(world, "eva.new@metahexa.example", subject="stable-1")
-    await _blocked(world, "eva.new@metahexa.example")
-    await _log_in(world, "eve@metahexa.example", subject="stable-2")
+    await log_in(world, "eva.new@metahexa.example", subject="stable-1")
+    await blocked(world, "eva.new@metahexa.example")
+    await log_in(world, "eve@metahexa.example", subject="stable-2")
 
     async def applied() -> bool:
         return (await world.user(ada)).state == "applied"
 
     await world.until(applied, 5.0)
-    assert not await _is_blocked(world, "eve@metahexa.example")
+    assert not await is_blocked(world, "eve@metahexa.example")
 
 
 async def test_somebody_in_another_connection_is_none_of_ours(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     await world.join("metahexa", "eve@metahexa.example", active=False)
     await world.settled()
     await auth0.sign_up(world, "clinics-users", "eve@metahexa.example", verified=True)
-    await _log_in(world, "other@metahexa.example")
+    await log_in(world, "other@metahexa.example")
     await asyncio.sleep(0.3)
     await world.settled()
-    assert not await _is_blocked(world, "eve@metahexa.example")
+    assert not await is_blocked(world, "eve@metahexa.example")
 
 
 async def test_what_happened_while_nobody_listened_is_caught_up_with(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     await world.join("metahexa", "eve@metahexa.example", active=False)
     await world.settled()
     await world.rest()
-    await _log_in(world, "eve@metahexa.example")
+    await log_in(world, "eve@metahexa.example")
     world.work(world.lanes(feed=True))
-    await _blocked(world, "eve@metahexa.example")
+    await blocked(world, "eve@metahexa.example")
 
 
 async def test_a_place_that_auth0_has_forgotten_is_not_the_end(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     await world.join("metahexa", "eve@metahexa.example", active=False)
     await world.settled()
     await world.rest()
-    await _log_in(world, "eve@metahexa.example")
+    await log_in(world, "eve@metahexa.example")
     for cursor in ("bm8gb2Zmc2V0", "MS4wIDE="):  # no offset, and one of 1970
         await world.database.transact(
             lambda tx, it=cursor: appearances.store_feed(tx, "main", cursor=it)
         )
     world.work(world.lanes(feed=True))
-    await _blocked(world, "eve@metahexa.example")
+    await blocked(world, "eve@metahexa.example")
 
 
 async def test_without_a_feed_who_is_new_is_found_by_looking(world: World) -> None:
@@ -164,16 +130,16 @@ async def test_without_a_feed_who_is_new_is_found_by_looking(world: World) -> No
     world.work(world.lanes(feed=True, sweep=0.2))
     await world.join("metahexa", "eve@metahexa.example", active=False)
     await world.settled()
-    await _log_in(world, "eve@metahexa.example")
-    await _blocked(world, "eve@metahexa.example")
-    refused = (await _followed(world)).refused
+    await log_in(world, "eve@metahexa.example")
+    await blocked(world, "eve@metahexa.example")
+    refused = (await followed(world)).refused
     assert refused is not None
     assert refused["code"] == "not_offered"
 
     await world.mend()
 
     async def open() -> bool:
-        return (await _followed(world)).refused is None
+        return (await followed(world)).refused is None
 
     await world.until(open)
 
@@ -182,7 +148,7 @@ async def test_who_is_awaited_is_looked_for_by_name_in_turn(world: World) -> Non
     world.work()
     ada = await world.join("metahexa", "ada@metahexa.example")
     await world.settled()
-    await _log_in(world, "ada@metahexa.example")
+    await log_in(world, "ada@metahexa.example")
     # As after the five minutes that are the first wait.
     await world.database.transact(
         lambda tx: tx.execute(
@@ -197,7 +163,7 @@ async def test_who_is_awaited_is_looked_for_by_name_in_turn(world: World) -> Non
 
 
 async def test_a_block_that_somebody_lifts_is_put_back(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     ada = await world.join("hoekstra", "ada@hoekstra.example")
     await world.settled()
     await world.change(ada, active=False)
@@ -212,11 +178,11 @@ async def test_a_block_that_somebody_lifts_is_put_back(world: World) -> None:
         return "drift.detected" in await world.told(ada)
 
     await world.until(told, 5.0)
-    await _blocked(world, "ada@hoekstra.example")
+    await blocked(world, "ada@hoekstra.example")
 
 
 async def test_what_we_do_ourselves_is_no_news(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     ada = await world.join("hoekstra", "ada@hoekstra.example")
     await world.settled()
     await world.change(ada, active=False)
@@ -228,7 +194,7 @@ async def test_what_we_do_ourselves_is_no_news(world: World) -> None:
 
 
 async def test_a_membership_that_somebody_takes_is_made_again(world: World) -> None:
-    await _follow(world)
+    await follow(world)
     await world.join("hoekstra", "ada@hoekstra.example")
     await world.settled()
     user = await world.auth0_user("ada@hoekstra.example")
@@ -247,7 +213,7 @@ async def test_a_membership_that_somebody_takes_is_made_again(world: World) -> N
 
 async def test_a_role_of_ours_that_somebody_takes_is_granted_again(world: World) -> None:
     await world.declare(hoekstra={"roles": {"Editors": "member"}})
-    await _follow(world)
+    await follow(world)
     ada = await world.join("hoekstra", "ada@hoekstra.example")
     registered = await world.registered("hoekstra")
     editors = {"displayName": "Editors"}
