@@ -64,7 +64,8 @@ class Observed:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Observed:
-        known = dict(document)
+        # A later release may have seen more, as while processes are replaced one by one.
+        known = {name: value for name, value in document.items() if name in cls.__slots__}
         if not known:
             return cls()
         known["profile"] = Profile(**known.get("profile", {}))

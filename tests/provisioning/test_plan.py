@@ -191,3 +191,9 @@ def test_lost_memberships_end_sessions(desired: Desired, observed: Observed) -> 
     removed = [i for i, one in enumerate(done) if isinstance(one, op.RemoveMember)]
     if removed and not observed.blocked:
         assert any(isinstance(one, op.RevokeAccess) for one in done)
+
+
+def test_what_a_later_release_has_seen_is_read_as_far_as_it_is_known() -> None:
+    seen = Observed(presence="present", email="ada@hoekstra.example", alone=True)
+    later = {**seen.as_document(), "seen_by_a_later_release": ["more"]}
+    assert Observed.from_document(later) == seen
