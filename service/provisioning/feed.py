@@ -7,10 +7,10 @@ it says so, once, and leaves the rest to Rounds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import ClassVar, Final
 
 import httpx
@@ -27,10 +27,10 @@ from service.auth0.event_stream import (
     why_not_offered,
 )
 from service.clock import pause
-from service.directory import appearances, leases
+from service.directory import appearances, drift, leases
 from service.directory.appearances import Feed as Followed
 from service.directory.database import Transaction
-from service.provisioning import attention
+from service.provisioning.attending import attend
 from service.provisioning.hearing import KINDS, heard
 from service.provisioning.tenancy import Tenure
 from service.retrying import delay_after
@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE: Final = 200
 _LOST: Final = frozenset({"cursor_expired", "invalid_cursor"})
+_LASTING: Final = 5.0
+"""Seconds that a stream is open at least where nothing is wrong with it."""
+_COMPARED: Final = timedelta(hours=6)
+"""How long a compare after a lost place is good for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,8 @@ class FeedSettings:
 
     again: float = 0.5
     """After Auth0 has closed a stream, as it does every few minutes."""
+    first: float = 1.0
+    """After one that came to nothing, then twice as long each time: each try is a call of the budget."""
     no_room: float = 30.0
     """After all streams of the plan were taken."""
     no_feed: float = 300.0
@@ -98,7 +104,7 @@ class Feed:
 
     def _put_off(self) -> float:
         self._failures += 1
-        return min(delay_after(self._failures - 1), self._settings.longest)
+        return min(delay_after(self._failures - 1, self._settings.first), self._settings.longest)
 
     async def _follow(self, tenure: Tenure) -> float:
         """Opens the feed and reads it to its end; seconds until it is to be opened again."""
@@ -113,11 +119,11 @@ class Feed:
             self._listening.open = True
             began = tenure.clock.monotonic()
             try:
-                await self._read(opened, tenure)
+                heard = await self._read(opened, tenure)
             finally:
-                if tenure.clock.monotonic() - began > 5.0:
+                if lasted := tenure.clock.monotonic() - began > _LASTING:
                     self._failures = 0
-        return self._settings.again if self._failures == 0 else self._put_off()
+        return self._settings.again if lasted or heard else self._put_off()
 
     async def _begin(self, known: Followed, tenure: Tenure) -> None:
         now = tenure.clock.now()
@@ -133,35 +139,35 @@ class Feed:
         if known.refused is not None or known.heard_at is None:
             log.info("feed.open", tenant=self._tenant)
 
-    async def _read(self, stream: EventStream, tenure: Tenure) -> None:
-        async for batch in _batches(stream, tenure.ended):
-            events = [message.event for message in batch if message.event is not None]
-            news = [each for event in events if (each := heard(event)) is not None]
-            now = tenure.clock.now()
+    async def _read(self, stream: EventStream, tenure: Tenure) -> bool:
+        """To its end; whether anything came that has moved our place."""
+        moved = False
+        async with aclosing(_batches(stream, tenure.ended)) as batches:
+            async for batch in batches:
+                values = await self._take_in(batch, tenure)
+                moved = moved or values.get("cursor") is not None
+        return moved
 
-            def look_up(
-                tx: Transaction, news: Sequence[attention.Heard] = news
-            ) -> Sequence[attention.Mark]:
-                places = attention.places_of(tx, self._tenant)
-                return attention.look_up(tx, self._tenant, news, places)
-
-            marks = await tenure.database.read(look_up) if news else ()
-            for one in marks:
-                await tenure.database.transact(
-                    lambda tx, it=one, at=now: attention.mark(tx, it, tenure.owner, at)
-                )
-            moments = [each.at for each in news if each.at is not None]
-            offsets = [message.offset for message in batch if message.offset is not None]
-            lost = next((message for message in batch if message.error in _LOST), None)
-            values: dict[str, object] = {"heard_at": now}
-            if moments:
-                values["newest_at"] = max(moments)
-            if lost is not None:
-                log.warning("feed.place_lost", tenant=self._tenant, reason=lost.error)
-                values |= {"cursor": None}
-            elif offsets:
-                values |= {"cursor": offsets[-1]}
-            await self._store(tenure, values)
+    async def _take_in(self, batch: Sequence[Message], tenure: Tenure) -> Mapping[str, object]:
+        """Follows up what came; what is stored of it then."""
+        events = [message.event for message in batch if message.event is not None]
+        news = [each for event in events if (each := heard(event)) is not None]
+        now = tenure.clock.now()
+        await attend(tenure, news)
+        # The tenant's clock may be ahead of ours, or wrong.
+        moments = [min(each.at, now) for each in news if each.at is not None]
+        offsets = [message.offset for message in batch if message.offset is not None]
+        lost = next((message for message in batch if message.error in _LOST), None)
+        values: dict[str, object] = {"heard_at": now}
+        if moments:
+            values["newest_at"] = max(moments)
+        if lost is not None:
+            log.warning("feed.place_lost", tenant=self._tenant, reason=lost.error)
+            values |= {"cursor": None}
+        elif offsets:
+            values |= {"cursor": offsets[-1]}
+        await self._store(tenure, values)
+        return values
 
     async def _store(self, tenure: Tenure, values: dict[str, object]) -> None:
         def store(tx: Transaction) -> None:
@@ -172,12 +178,10 @@ class Feed:
 
     async def _refused(self, answer: Answer, known: Followed, tenure: Tenure) -> float:
         """What a refusal leaves to do; seconds until the next try."""
-        if lost_its_place(answer):
+        placed = known.cursor is not None or known.newest_at is not None
+        if lost_its_place(answer) or (answer.verdict == "refused" and placed):
             log.warning("feed.place_lost", tenant=self._tenant, reason=answer.status)
-            # From the newest event that is known; where that is too old as well, from now on.
-            forgotten = {"cursor": None} if known.cursor is not None else {"newest_at": None}
-            await self._store(tenure, dict(forgotten))
-            return 0.0
+            return await self._start_anew(known, tenure)
         if (code := why_not_offered(answer)) is not None:
             if (known.refused or {}).get("code") != code:
                 log.warning("feed.refused", tenant=self._tenant, code=code, message=answer.message)
@@ -189,11 +193,33 @@ class Feed:
         if answer.verdict == "unauthorized" and answer.code == "token":
             await tenure.pause(answer.message, answer.status)
         if answer.verdict == "rate-limited" and answer.retry_after is not None:
-            return min(answer.retry_after, self._settings.longest)
+            return min(max(answer.retry_after, self._put_off()), self._settings.longest)
         return self._put_off()
 
+    async def _start_anew(self, known: Followed, tenure: Tenure) -> float:
+        """From the newest event that is known; where that is too old as well, from now on: then what
+        happened meanwhile is compared for."""
+        if known.cursor is not None:
+            await self._store(tenure, {"cursor": None})
+        elif known.newest_at is None:
+            return self._put_off()
+        if known.cursor is None or known.newest_at is None:
+            await self._store(tenure, {"newest_at": None})
+            await self._compare(tenure)
+        return 0.0
 
-async def _batches(stream: EventStream, ended: asyncio.Event) -> AsyncIterator[list[Message]]:
+    async def _compare(self, tenure: Tenure) -> None:
+        now = tenure.clock.now()
+
+        def ask(tx: Transaction) -> None:
+            leases.require(tx, self._tenant, tenure.owner.fence)
+            if not drift.was_asked_since(tx, self._tenant, self.name, now - _COMPARED):
+                drift.ask(tx, self._tenant, None, correct=False, asked_by=self.name, now=now)
+
+        await tenure.database.transact(ask)
+
+
+async def _batches(stream: EventStream, ended: asyncio.Event) -> AsyncGenerator[list[Message]]:
     """What has come meanwhile, at once, until the stream or our time is over."""
     came: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_AT_ONCE)
 

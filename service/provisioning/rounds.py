@@ -5,7 +5,7 @@ in a connection at once. Spends a small share of the tenant's budget.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
@@ -18,6 +18,7 @@ from service.clock import pause
 from service.directory import appearances, leases
 from service.directory.database import Transaction
 from service.provisioning import attention
+from service.provisioning.attending import attend
 from service.provisioning.feed import Listening
 from service.provisioning.hearing import Heard, moment, of_user
 from service.provisioning.tenancy import Tenure
@@ -40,6 +41,16 @@ class RoundSettings:
     look: float = 1.0
     sweep: float = 15.0
     """Between two looks at who is new in a connection, while there is no feed."""
+    sweep_beside: float = 900.0
+    """The same while there is one, which may be silent for reasons of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _New:
+    """New users of a connection, the newest first. ``cut``: there are more than search shows."""
+
+    users: Sequence[Heard]
+    cut: bool
 
 
 class Rounds:
@@ -72,9 +83,9 @@ class Rounds:
             owed = min(owed + self._rate * settings.look, max(1.0, self._rate * 10))
             if owed >= 1.0:
                 owed -= await self._look(tenure, int(owed))
-            if tenure.clock.monotonic() - swept >= settings.sweep:
-                if not self._listening.open:
-                    await self._sweep(tenure)
+            every = settings.sweep_beside if self._listening.open else settings.sweep
+            if tenure.clock.monotonic() - swept >= every:
+                await self._sweep(tenure)
                 swept = tenure.clock.monotonic()
 
     async def _look(self, tenure: Tenure, most: int) -> int:
@@ -96,8 +107,12 @@ class Rounds:
             news = await self._new_in(connection, known - _LATE if known is not None else None)
             if news is None:
                 continue
-            await self._attend(tenure, news, places)
-            moments = [each.at for each in news if each.at is not None]
+            await attend(tenure, news.users)
+            if news.cut:
+                log.warning("rounds.too_many_new", tenant=self._tenant, connection=connection)
+                await self._look_soon(tenure)
+            now = tenure.clock.now()
+            moments = [min(each.at, now) for each in news.users if each.at is not None]
             if known is not None:
                 moments.append(known)
             if moments:
@@ -107,9 +122,20 @@ class Rounds:
                 lambda tx: appearances.store_feed(tx, self._tenant, marks=marks)
             )
 
-    async def _new_in(self, connection: str, since: datetime | None) -> list[Heard] | None:
+    async def _look_soon(self, tenure: Tenure) -> None:
+        """Has everyone who is awaited looked for by name: some may have come unseen."""
+        now = tenure.clock.now()
+
+        def look(tx: Transaction) -> None:
+            leases.require(tx, self._tenant, tenure.owner.fence)
+            appearances.look_soon(tx, self._tenant, now)
+
+        await tenure.database.transact(look)
+
+    async def _new_in(self, connection: str, since: datetime | None) -> _New | None:
         """Who was created in it since; None where Auth0 does not say."""
         found: list[Heard] = []
+        cut = True
         for page in range(_MOST_PAGES):
             answer = await self._client.newest_users(connection, page)
             if answer.verdict != "ok":
@@ -122,15 +148,7 @@ class Rounds:
             found += [user for user in users if user is not None]
             oldest = found[-1].at if found else None
             if len(answer.data) < 100 or since is None or oldest is None or oldest < since:
+                cut = False
                 break
-        return [each for each in found if since is None or each.at is None or each.at >= since]
-
-    async def _attend(self, tenure: Tenure, news: list[Heard], places: attention.Places) -> None:
-        marks = await tenure.database.read(
-            lambda tx: attention.look_up(tx, self._tenant, news, places)
-        )
-        now = tenure.clock.now()
-        for one in marks:
-            await tenure.database.transact(
-                lambda tx, it=one: attention.mark(tx, it, tenure.owner, now)
-            )
+        new = [each for each in found if since is None or each.at is None or each.at >= since]
+        return _New(users=new, cut=cut)

@@ -83,9 +83,10 @@ class World:
         pacer: Pacer | None = None,
         feed: bool = False,
         sweep: float = 1000.0,
+        sweep_beside: float = 1000.0,
     ) -> Tenancy:
         """``feed``: whether to follow what the tenant tells; ``sweep``: seconds between two looks at
-        who is new where there is no feed.
+        who is new where there is no feed, ``sweep_beside`` the same where there is one.
         """
         described = next(t for t in sample_installation(self.url).tenants if t.name == tenant)
         client = Auth0Client(
@@ -120,9 +121,9 @@ class World:
             client=client,
             plan=described.plan,
             listening=listening,
-            settings=RoundSettings(look=0.05, sweep=sweep),
+            settings=RoundSettings(look=0.05, sweep=sweep, sweep_beside=sweep_beside),
         )
-        quick = FeedSettings(again=0.01, no_room=0.1, no_feed=0.1)
+        quick = FeedSettings(again=0.01, first=0.2, no_room=0.1, no_feed=0.1)
         following = Feed(tenant, client=client, listening=listening, settings=quick)
         followers = (*([following] if feed else []), rounds)
         return Tenancy(
