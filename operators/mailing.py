@@ -19,6 +19,7 @@ def mailer_of(settings: Settings, clock: Clock) -> Mailer:
             url=settings.mail_webhook_url,
             key=signing_key(settings.mail_webhook_signing_key.get_secret_value()),
             credential=settings.mail_webhook_credential.get_secret_value(),
+            idempotent=settings.mail_webhook_idempotent,
             clock=clock,
         )
     return SmtpMailer(

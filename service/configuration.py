@@ -66,7 +66,9 @@ class Settings(BaseSettings):
     auth0_client_id: str = ""
     auth0_client_secret: SecretStr = SecretStr("")
     auth0_base_url: str = ""
-    auth0_plan: Literal["free", "professional", "enterprise"] = "professional"
+    auth0_plan: Literal["free", "professional", "enterprise-nonproduction", "enterprise"] = (
+        "professional"
+    )
     auth0_background_share: float = Field(default=0.1, ge=0.01, le=1)
 
     drift_hour: int = Field(default=-1, ge=-1, le=23)
@@ -88,6 +90,8 @@ class Settings(BaseSettings):
     """Sent to it as a bearer token. Empty: none."""
     mail_webhook_signing_key: SecretStr = SecretStr("")
     """Signs what is sent to it: ``whsec_`` and base64 of 24 bytes or more."""
+    mail_webhook_idempotent: bool = False
+    """Whether it mails once for an ``Idempotency-Key``: then what may have been taken is sent again."""
 
     scim_rate: float = Field(default=100.0, ge=0.0, le=1_000_000.0)
     """SCIM requests a second that each organization may send to this process, on and on; 0: any."""

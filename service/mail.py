@@ -7,18 +7,24 @@ The link is a credential: it goes into the mail and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mailbox
 import os
+import re
 import smtplib
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import make_msgid
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 _AT_ONCE: Final = 16
+_CONNECTING: Final = 3.0
+"""Seconds to reach one address of a server, and for TLS with it."""
 
 
 class NotTaken(Exception):
@@ -58,15 +64,63 @@ class Mail:
     def as_message(self) -> EmailMessage:
         message = EmailMessage()
         message["From"] = self.sender
-        message["To"] = self.to
+        message["To"] = _address(self.to)
         message["Subject"] = self.subject
         message["Message-ID"] = make_msgid(domain="auth0-provisioner.invalid")
         message.set_content(self.text)
         return message
 
 
+def _address(text: str) -> Address:
+    """As a header holds it: a local part with a comma or a quote in it is written in quotes, or the
+    header would name other people. Raises ValueError where no header can hold it."""
+    local, _, domain = text.rpartition("@")
+    if len(local) > 1 and local[0] == local[-1] == '"':
+        local = re.sub(r"\\(.)", r"\1", local[1:-1])
+    return Address(username=local, domain=domain)
+
+
 class _Unreached(NotTaken):
     """The server was not brought as far as taking mails: no other mail will fare better."""
+
+
+class _Conversation(smtplib.SMTP):
+    """A connection that another thread may cut, and that knows whether it has come to the mail."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(timeout=timeout)
+        self.handing_over = False
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Ends it, whatever it waits for. From any thread."""
+        self._is_cut = True
+        held: socket.socket | None = getattr(self, "sock", None)
+        if held is not None:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
+
+    def getreply(self) -> tuple[int, bytes]:
+        answer = (0, b"") if self._is_cut else super().getreply()
+        if self._is_cut:  # what was read of an answer is none
+            raise smtplib.SMTPServerDisconnected("given up")
+        return answer
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        # Of several addresses each is tried for so long, and none can be cut.
+        held = socket.create_connection((host, port), min(timeout, _CONNECTING))
+        held.settimeout(timeout)
+        return held
+
+    def secure(self) -> None:
+        """STARTTLS."""
+        cast("socket.socket", self.sock).settimeout(min(self.timeout, _CONNECTING))
+        self.starttls()
+        cast("socket.socket", self.sock).settimeout(self.timeout)
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        self.handing_over = True
+        return super().data(msg)
 
 
 @dataclass(slots=True)
@@ -99,7 +153,10 @@ class SmtpMailer:
     password: str = ""
     starttls: bool = True
     timeout: float = 7.0
-    """Seconds for one answer. A process that stops waits for it, and has 15 in all."""
+    """Seconds for one answer."""
+    conversation: float = 10.0
+    """Seconds for all of it, however the server spins it out. A process that stops waits for it, and
+    has 15 in all."""
     left_alone: float = 2.0
     """Seconds without an attempt after the server was not reached."""
     _gate: _Gate = field(default_factory=_Gate, init=False, repr=False, compare=False)
@@ -113,16 +170,27 @@ class SmtpMailer:
         async with gate.room:
             if loop.time() < gate.closed_until:
                 raise NotTaken(gate.reason)
+            conversation = _Conversation(self.timeout)
+            # By the loop, and at once where nobody waits any more: a thread that hangs in a read
+            # would hold up the end of the process.
+            cut = loop.call_later(self.conversation, conversation.cut)
             try:
-                await loop.run_in_executor(gate.threads, self._send, message)
+                await loop.run_in_executor(gate.threads, self._send, conversation, message)
             except _Unreached as error:
                 gate.closed_until, gate.reason = loop.time() + self.left_alone, str(error)
                 raise NotTaken(str(error)) from error
+            except asyncio.CancelledError:
+                conversation.cut()
+                raise
+            finally:
+                cut.cancel()
 
-    def _send(self, message: EmailMessage) -> None:
-        server = self._connect()
+    def _send(self, server: _Conversation, message: EmailMessage) -> None:
         try:
+            self._connect(server)
             server.send_message(message)
+        except NotTaken:
+            raise
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             raise NotTaken(f"recipient refused {codes}", for_good=min(codes) >= 500) from error
@@ -130,20 +198,24 @@ class SmtpMailer:
             # An answer to MAIL or to the data: the server says itself that it has not taken it.
             told = f"{type(error).__name__} {error.smtp_code}"
             raise NotTaken(told, for_good=error.smtp_code >= 500) from error
+        except (OSError, ValueError, smtplib.SMTPException) as error:
+            if server.handing_over:
+                raise
+            unsupported = isinstance(error, ValueError | smtplib.SMTPNotSupportedError)
+            raise NotTaken(type(error).__name__, for_good=unsupported) from error
         finally:
             server.close()  # without QUIT: its answer would say nothing about the mail
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, server: _Conversation) -> None:
         """Up to here no mail was sent, whatever goes wrong."""
         try:
-            server = smtplib.SMTP(self.host, self.port, timeout=self.timeout)
+            server.connect(self.host, self.port)
             if self.starttls:
-                server.starttls()
+                server.secure()
             if self.user:
                 server.login(self.user, self.password)
         except (OSError, smtplib.SMTPException) as error:
             raise _Unreached(type(error).__name__) from error
-        return server
 
 
 class FolderMailer:

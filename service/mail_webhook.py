@@ -26,8 +26,8 @@ _SHORTEST: Final = 24
 _ABOUT_THE_MAIL: Final = frozenset((400, 409, 410, 413, 415, 422))
 """Refusals of this mail, which it will meet again; any other may be the receiver's own trouble."""
 
-_WAITED_IN_VAIN: Final = frozenset((408, 504))
-"""Somebody on the way gave up waiting: as where no answer comes, the mail may have been taken."""
+_NOT_BEGUN: Final = frozenset((501, 503, 505))
+"""The only 5xx that say that nothing was done: not made for this, not now, not this HTTP."""
 
 
 def signing_key(text: str) -> bytes:
@@ -59,8 +59,9 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookMailer:
-    """POSTs each mail to one URL. Any answer but 2xx says that the mail was not taken; without one,
-    or where a gateway waited for it in vain, it may have been. Redirects are not followed: the link goes to whom the configuration names.
+    """POSTs each mail to one URL. 2xx says that it was taken; 3xx, 4xx, 501, 503 and 505 that it was
+    not. After no answer, 408 or any other 5xx it may have been: the receiver may have failed
+    after it mailed. Redirects are not followed: the link goes to whom the configuration names.
     """
 
     url: str
@@ -68,6 +69,9 @@ class WebhookMailer:
     clock: Clock
     credential: str = field(default="", repr=False)
     """Sent as a bearer token; empty: none."""
+    idempotent: bool = False
+    """Whether the receiver mails once for an ``Idempotency-Key``: then what may have been taken is
+    sent again under the same key, rather than left to an operator."""
     timeout: float = 7.0
     """Seconds for the whole exchange. A process that stops waits for it, and has 15 in all."""
 
@@ -91,12 +95,15 @@ class WebhookMailer:
                     status = await self._post(http, mail.id, body)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise NotTaken(type(error).__name__) from error
-            except httpx.RequestError as error:
-                raise ConnectionError(type(error).__name__) from error
-        if status in _WAITED_IN_VAIN:
-            raise ConnectionError(f"webhook answered {status}")
+            except (httpx.RequestError, TimeoutError) as error:
+                raise self._doubt(type(error).__name__) from error
+        if status == 408 or (status >= 500 and status not in _NOT_BEGUN):
+            raise self._doubt(f"webhook answered {status}")
         if not httpx.codes.is_success(status):
             raise NotTaken(f"webhook answered {status}", for_good=status in _ABOUT_THE_MAIL)
+
+    def _doubt(self, reason: str) -> Exception:
+        return NotTaken(reason) if self.idempotent else ConnectionError(reason)
 
     async def _post(self, http: httpx.AsyncClient, message_id: str, body: bytes) -> int:
         # The answer's body says nothing to us and is not read.

@@ -254,7 +254,7 @@ class Tenant(Configured):
     """A file that holds the secret; empty means the installation's own client secret."""
     custom_domain: str = Field(default="", pattern=HOST_OR_NONE)
     """Which of the tenant's custom domains links are made for; needed where it has several."""
-    plan: Literal["free", "professional", "enterprise"] = "professional"
+    plan: Literal["free", "professional", "enterprise-nonproduction", "enterprise"] = "professional"
 
     @property
     def url(self) -> str:

@@ -76,7 +76,7 @@ class Inspector(Auth0Client):
         yield await probing.entitlements(self)
         if organizations:
             answer = await self.organization_by_name(organizations[0].auth0_name)
-            yield probing.rates(self, answer)
+            yield await probing.rates(self, answer)
         if any(each.model == "enterprise" for each in organizations):
             yield await probing.events(self, self._http, await self._token())
         checked: set[str] = set()

@@ -150,32 +150,55 @@ async def entitlements(client: Auth0Client) -> Finding:
     return Finding(check=check, verdict="ok", detail="they end when somebody leaves")
 
 
-def rates(client: Auth0Client, answer: Answer) -> Finding:
+async def rates(client: Auth0Client, answer: Answer) -> Finding:
     """The rate that an answer's headers tell, beside the configured plan's. ``answer``: of a call in
     a group that has no bucket of its own.
     """
     check = f"rate of {client.tenant.name}"
     plan = client.tenant.plan
     expected = _unnamed(plan)
-    try:
-        told = int((answer.headers or {})["x-ratelimit-limit"])
-    except (KeyError, ValueError):
+    told = _burst(answer)
+    if told is None:
         return Finding(check=check, verdict="skipped", detail="Auth0 told no rate")
     if told >= expected.burst:
         return Finding(check=check, verdict="ok", detail=f"plan {plan}, bursts of {told}")
-    fits = [name for name in _PLANS if _unnamed(name).burst <= told]
-    best = fits[-1] if fits else "free"
+    best = await _fitting(client, told)
+    others = "".join(f', or "{each}" {_WHEN[each]}' for each in best[1:])
     return Finding(
         check=check,
         verdict="failed",
         detail=f"Auth0 allows bursts of {told}, plan {plan} is configured with {expected.burst}",
-        advice=f'Declare plan = "{best}" for the tenant: until then calls are refused (429), and'
-        " repeated.",
+        advice=f'Declare plan = "{best[0]}"{others} for the tenant: until then calls are refused'
+        " (429), and repeated.",
     )
 
 
-_PLANS: Final[tuple[Plan, ...]] = ("free", "professional", "enterprise")
+_PLANS: Final[tuple[Plan, ...]] = tuple(PLANS)
 """From the narrowest to the widest."""
+_WHEN: Final[Mapping[Plan, str]] = {
+    "enterprise-nonproduction": "where it is a tenant of an Enterprise plan that is not for production"
+}
+
+
+async def _fitting(client: Auth0Client, told: int) -> list[Plan]:
+    """The widest plans that have bursts as told, where several do: the likelier first."""
+    fits: list[Plan] = [name for name in _PLANS if _unnamed(name).burst <= told] or ["free"]
+    widest = _unnamed(fits[-1]).burst
+    fits = [name for name in fits if _unnamed(name).burst == widest]
+    if len(fits) > 1:
+        # Plans tell apart by what reading users may do: with a bucket of its own, or without.
+        read = _burst(await client.get_user(f"auth0|doctor-{account_key()}"))
+        own: list[Plan] = [name for name in fits if "users-read" in PLANS[name]]
+        if read is not None and read > told and own:
+            return own
+    return fits
+
+
+def _burst(answer: Answer) -> int | None:
+    try:
+        return int((answer.headers or {})["x-ratelimit-limit"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _unnamed(plan: Plan) -> Rate:

@@ -20,7 +20,7 @@ Group = Literal[
     "logs-read",
     "other",
 ]
-Plan = Literal["free", "professional", "enterprise"]
+Plan = Literal["free", "professional", "enterprise-nonproduction", "enterprise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,16 @@ class Rate:
 
 GLOBAL: Final = "global"
 _PER_MINUTE = 1 / 60
+
+_ENTERPRISE: Final[Mapping[str, Rate]] = {
+    "members-write": Rate(20, 200 * _PER_MINUTE),
+    "members-read": Rate(40, 500 * _PER_MINUTE),
+    "member-roles-write": Rate(20, 200 * _PER_MINUTE),
+    "invitations-write": Rate(20, 200 * _PER_MINUTE),
+    "organizations-write": Rate(5, 150 * _PER_MINUTE),
+    "organization-connections-write": Rate(5, 150 * _PER_MINUTE),
+    "logs-read": Rate(10, 100 * _PER_MINUTE),
+}
 
 PLANS: Final[Mapping[Plan, Mapping[str, Rate]]] = {
     "free": {GLOBAL: Rate(2, 2)},
@@ -48,16 +58,8 @@ PLANS: Final[Mapping[Plan, Mapping[str, Rate]]] = {
         "logs-read": Rate(10, 100 * _PER_MINUTE),
         "other": Rate(10, 150 * _PER_MINUTE),
     },
-    "enterprise": {
-        GLOBAL: Rate(50, 16),
-        "members-write": Rate(20, 200 * _PER_MINUTE),
-        "members-read": Rate(40, 500 * _PER_MINUTE),
-        "member-roles-write": Rate(20, 200 * _PER_MINUTE),
-        "invitations-write": Rate(20, 200 * _PER_MINUTE),
-        "organizations-write": Rate(5, 150 * _PER_MINUTE),
-        "organization-connections-write": Rate(5, 150 * _PER_MINUTE),
-        "logs-read": Rate(10, 100 * _PER_MINUTE),
-    },
+    "enterprise-nonproduction": {GLOBAL: Rate(10, 2), **_ENTERPRISE},
+    "enterprise": {GLOBAL: Rate(50, 16), **_ENTERPRISE},
 }
 """Auth0's rate limit policy of August 2026. A plan without a global bucket counts a group that
 has none of its own under ``other``: there also jobs, tickets, sessions and invitations."""

@@ -25,7 +25,12 @@ from service.provisioning.tenancy import Tenure
 
 log = structlog.get_logger(__name__)
 
-LOOKS: Final[Mapping[Plan, float]] = {"free": 0.1, "professional": 0.4, "enterprise": 0.8}
+LOOKS: Final[Mapping[Plan, float]] = {
+    "free": 0.1,
+    "professional": 0.4,
+    "enterprise-nonproduction": 0.1,
+    "enterprise": 0.8,
+}
 """How many a second are looked for by name: a twentieth of what a plan has for reading users."""
 
 _LATE: Final = timedelta(seconds=60)

@@ -224,6 +224,21 @@ async def test_doctor_compares_the_plan_with_what_headers_tell(
         assert 'plan = "professional"' in found["rate of main"]["advice"]
 
 
+@pytest.mark.parametrize(("users", "meant"), [("40", False), ("10", True)])
+async def test_doctor_takes_no_enterprise_tenant_for_a_professional_one(
+    site: Site, users: str, meant: bool
+) -> None:
+    """Both allow bursts of 10 to most calls; only a Professional one has more for reading users."""
+    for path, limit in (("/organizations/name/*", "10"), ("/users/auth0|doctor-*", users)):
+        await site.world.fault(
+            "status", "GET", path, status=404, headers={"x-ratelimit-limit": limit}
+        )
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    advice = found["rate of main"]["advice"]
+    assert 'plan = "professional"' in advice
+    assert ("enterprise-nonproduction" in advice) is meant
+
+
 async def test_doctor_looks_at_the_application_that_people_log_in_to(site: Site) -> None:
     site.world.work()
     await site.apply(DECLARED)

@@ -73,9 +73,14 @@ def answering(status: str) -> bytes:
     return f"HTTP/1.1 {status}\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".encode()
 
 
-def mailer(url: str, *, timeout: float = 7.0) -> WebhookMailer:
+def mailer(url: str, *, timeout: float = 7.0, idempotent: bool = False) -> WebhookMailer:
     return WebhookMailer(
-        url=url, key=KEY, credential="s3cret", clock=SystemClock(), timeout=timeout
+        url=url,
+        key=KEY,
+        credential="s3cret",
+        clock=SystemClock(),
+        timeout=timeout,
+        idempotent=idempotent,
     )
 
 
@@ -104,7 +109,7 @@ async def test_a_mail_is_posted_with_its_credential_its_key_and_a_signature() ->
         ("404 Not Found", False),
         ("422 Unprocessable", True),
         ("429 Too Many Requests", False),
-        ("500 Internal Server Error", False),
+        ("501 Not Implemented", False),
         ("503 Service Unavailable", False),
         ("307 Temporary Redirect", False),
     ],
@@ -137,11 +142,28 @@ async def test_an_answer_that_is_late_leaves_doubt() -> None:
             await mailer(there.url, timeout=0.2).send(MAIL)
 
 
-@pytest.mark.parametrize("status", ["504 Gateway Timeout", "408 Request Timeout"])
+@pytest.mark.parametrize(
+    "status",
+    [
+        "504 Gateway Timeout",
+        "408 Request Timeout",
+        "500 Internal Server Error",
+        "502 Bad Gateway",
+        "520 Unknown",
+    ],
+)
 async def test_a_gateway_that_waited_in_vain_leaves_doubt(status: str) -> None:
     async with receiver(answering(status)) as there:
         with pytest.raises(ConnectionError, match=status[:3]):
             await mailer(there.url).send(MAIL)
+
+
+@pytest.mark.parametrize("answer", [None, answering("500 Oops"), answering("504 Late")])
+async def test_a_receiver_that_mails_once_for_a_key_is_asked_again(answer: bytes | None) -> None:
+    async with receiver(answer) as there:
+        with pytest.raises(NotTaken) as raised:
+            await mailer(there.url, idempotent=True).send(MAIL)
+    assert not raised.value.for_good
 
 
 @pytest.mark.parametrize(
