@@ -147,6 +147,8 @@ async def _list(
 
 
 def _print(found: list[Finding], *, as_json: bool) -> None:
+    from operators.showing_organization import difference
+
     if as_json:
         for each in found:
             json_line(document(each))
@@ -159,23 +161,9 @@ def _print(found: list[Finding], *, as_json: bool) -> None:
                 each.organization,
                 each.user_id,
                 each.auth0_user_id,
-                _said(each),
+                difference(each),
                 "yes" if each.correcting else "",
             )
             for each in found
         ),
     )
-
-
-def _said(finding: Finding) -> str:
-    told = finding.detail
-    if finding.aspect.startswith("unknown:"):
-        return f"unknown to us, in {told['connection']}"
-    said = ["deleted"] if told.get("deleted") else []
-    if "blocked" in told:
-        said.append("blocked by somebody else" if told["blocked"] else "our block was lifted")
-    said += told.get("changed", ())
-    if name := told.get("auth0_organization"):
-        roles = told.get("missing_roles")
-        said.append(f"lacks {', '.join(roles)} in {name}" if roles else f"no member of {name}")
-    return ", ".join(said)

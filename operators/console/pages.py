@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from operators import showing
+from operators import showing, showing_organization
 from operators.commands.moments import since as moment_of
 from operators.commands.printing import moment
 from operators.console import deciding
@@ -36,7 +36,6 @@ from service.errors import NotFound, Refused
 
 _PAGE: Final = 50
 _MOST_LEAVERS: Final = 200
-_STATES: Final = ("applied", "pending", "waiting", "staged", "failed")
 
 
 def routes(
@@ -54,6 +53,7 @@ def routes(
         "/events/{id}": pages.event,
         "/users": pages.users,
         "/users/{id}": pages.user,
+        "/organizations/{name}": pages.organization,
         "/leavers": pages.leavers,
         "/audit": pages.audit,
         "/style.css": pages.style,
@@ -84,6 +84,7 @@ class Console:
             "short": showing.short,
             "detail": showing.detail_of,
             "pretty": showing.pretty,
+            "difference": showing_organization.difference,
         }
         self._style = (resources.files("operators.console") / "style.css").read_text()
 
@@ -96,7 +97,21 @@ class Console:
                 "outcomes": outbox.listing(tx, limit=15, newest=True)[::-1],
             }
 
-        return self._page(request, "overview.html", await self._database.read(work), states=_STATES)
+        return self._page(
+            request,
+            "overview.html",
+            await self._database.read(work),
+            states=showing_organization.STATES,
+        )
+
+    async def organization(self, request: Request) -> Response:
+        name, now = _storable(request.path_params["name"]), self._clock.now()
+        shown = await self._database.read(
+            lambda tx: showing_organization.organization(tx, name, now)
+        )
+        if shown is None:
+            return self._missing(request, f"There is no organization {name}.")
+        return self._page(request, "organization.html", shown=shown)
 
     async def events(self, request: Request) -> Response:
         asked = _asked(request, ("organization", "state", "error", "user", "since", "before"))

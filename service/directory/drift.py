@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from service.directory import tables as t
 from service.directory.accounts import Account, of_row
@@ -85,6 +85,16 @@ def next_open(transaction: Transaction, tenant: str) -> Check | None:
     of = t.drift_checks.c
     query = select(t.drift_checks).where(of.tenant == tenant, of.ended_at.is_(None))
     found = transaction.execute(query.order_by(of.created_at).limit(1)).mappings().first()
+    return Check(**found) if found is not None else None
+
+
+def newest(transaction: Transaction, tenant: str, organization: str) -> Check | None:
+    """The latest one of an organization, alone or with its whole tenant."""
+    of = t.drift_checks.c
+    query = select(t.drift_checks).where(
+        of.tenant == tenant, or_(of.organization == organization, of.organization.is_(None))
+    )
+    found = transaction.execute(query.order_by(of.created_at.desc()).limit(1)).mappings().first()
     return Check(**found) if found is not None else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from service.directory import fanouts, inbox, people, replays, struggles
 from service.directory import tables as t
@@ -169,6 +169,20 @@ def _more(count: int, what: str) -> list[str]:
     return [f"{count:,} {what}"] if count else []
 
 
+def users_by_state(transaction: Transaction, organization: str) -> dict[str, int]:
+    """How many users of an organization are in which state, those who are gone for good aside."""
+    rows = transaction.execute(
+        select(t.users.c.state, func.count())
+        .where(t.users.c.organization == organization, _counted())
+        .group_by(t.users.c.state)
+    )
+    return dict(rows.tuples().all())
+
+
+def _counted() -> ColumnElement[bool]:
+    return or_(t.users.c.deleted_at.is_(None), t.users.c.account_id.is_not(None))
+
+
 def _users_by_state(transaction: Transaction) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {
         name: {}
@@ -178,7 +192,7 @@ def _users_by_state(transaction: Transaction) -> dict[str, dict[str, int]]:
     }
     rows = transaction.execute(
         select(t.users.c.organization, t.users.c.state, func.count().label("count"))
-        .where(or_(t.users.c.deleted_at.is_(None), t.users.c.account_id.is_not(None)))
+        .where(_counted())
         .group_by(t.users.c.organization, t.users.c.state)
     )
     for organization, state, count in rows:
