@@ -5,16 +5,17 @@ Sources: Management API reference, jobs; docs on bulk imports and exports. Decid
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import httpx
 from auth0.management import AsyncAuth0
 from auth0.management.types.create_export_users_fields import CreateExportUsersFields
 
 from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
+from service.auth0.unpacking import Lines, NotWhole
 
 MOST_BYTES: Final = 500_000
 """Of one file of users. Auth0 refuses requests of more than 512,000, the form around it included."""
@@ -104,19 +105,19 @@ class Jobs:
     async def lines(self, location: str) -> AsyncIterator[bytes]:
         """The lines of an export's file, gzipped or not, as they come; its link lives for 60 s.
 
-        Raises httpx.HTTPError.
+        Raises httpx.HTTPError, also where the file is not whole.
         """
         async with self._client.download(location) as response:
             response.raise_for_status()
-            inflate, rest = zlib.decompressobj(wbits=47), b""  # 47: gzip, told by its header
-            plain: bool | None = None
-            async for chunk in response.aiter_bytes():
-                plain = not chunk.startswith(b"\x1f\x8b") if plain is None else plain
-                *whole, rest = (rest + (chunk if plain else inflate.decompress(chunk))).split(b"\n")
-                for line in whole:
+            lines = Lines()
+            try:
+                async for piece in response.aiter_bytes():
+                    for line in lines.take(piece):
+                        yield line
+                for line in lines.end():
                     yield line
-            if rest.strip():
-                yield rest
+            except NotWhole as error:
+                raise httpx.RemoteProtocolError(str(error)) from error
 
     async def members(self, organization_id: str, after: str | None) -> Answer:
         """A page of an Organization's members with their roles: ``{"members", "next"}``. The list

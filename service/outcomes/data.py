@@ -259,6 +259,8 @@ class _Drift(Effect):
     """The Auth0 Organization by name, where it is about a membership."""
     missing_roles: tuple[str, ...] | None = None
     """Roles of that membership that were taken away; left out where the membership itself was."""
+    rejoined: bool | None = None
+    """True: somebody who had left that Organization was a member of it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,11 +78,19 @@ def is_ours_to_mend(told: Mapping[str, Any]) -> bool:
     return bool(set(told) - {"blocked"}) or told.get("blocked") is False
 
 
+def lets_in(told: Mapping[str, Any], *, wanted: bool) -> bool:
+    """Whether somebody who is out may get in by it: that is mended whatever policy says. ``wanted``:
+    whether anybody in the account is in."""
+    return bool(told.get("rejoined")) or (told.get("blocked") is False and not wanted)
+
+
 def doubt_of(told: Mapping[str, Any]) -> dict[str, Any]:
     """What makes the lanes read the account again and mend it: see service.provisioning.doubt."""
     organization = told.get("auth0_organization")
     if organization is None:
         return {"kind": "drift"}
+    if told.get("rejoined"):
+        return {"kind": "remove-member", "organization": organization}
     roles = told.get("missing_roles")
     if roles:
         return {"kind": "add-roles", "organization": organization, "roles": list(roles)}

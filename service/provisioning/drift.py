@@ -20,7 +20,7 @@ from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
 from service.auth0.jobs import TIMEOUT, Jobs
 from service.clock import Clock, pause
-from service.directory import accounts, drift, leases, organizations
+from service.directory import accounts, drift, leases, organizations, people
 from service.directory.accounts import Account
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.drift import Check, Finding
@@ -28,12 +28,14 @@ from service.directory.organizations import Registered
 from service.errors import LostLease
 from service.organizations import Organization
 from service.outcomes.data import DriftCorrected, DriftDetected
+from service.people import is_wanted
 from service.provisioning.comparing import (
     FIELDS,
     differences,
     doubt_of,
     is_idle,
     is_ours_to_mend,
+    lets_in,
     of_user,
 )
 from service.provisioning.observed import Observed
@@ -49,6 +51,8 @@ _PAGE: Final = 200
 _MOST_UNKNOWN: Final = 1_000
 """Of a connection, that are kept by name; all are counted."""
 _MOST_TOLD: Final = 5
+_LAG: Final = timedelta(minutes=1)
+"""How long ago a membership was removed that is not to be there any more."""
 NIGHTLY: Final = "nightly"
 
 
@@ -178,6 +182,7 @@ class DriftChecks:
         owners: Sequence[Registered],
         counts: Counter[str],
     ) -> None:
+        self._jobs.forget(name)  # it may have been made anew since the last check
         connection = await self._jobs.connection(name)
         if isinstance(connection, Answer):
             if connection.verdict == "not-found" and all(o.decommissioned for o in owners):
@@ -185,7 +190,7 @@ class DriftChecks:
             raise CheckFailed(_why(f"the connection {name}", connection))
         theirs = [each.organization for each in owners]
         with spooling() as spool:
-            await self._export(check, tenure, name, connection, spool)
+            await self._export(check, tenure, name, connection, spool, counts)
             await self._walk(check, tenure, name, theirs, spool, counts)
             if check.organization is None or theirs[0].model != "shared":
                 await self._unknown(check, tenure, name, theirs, spool, counts)
@@ -193,7 +198,13 @@ class DriftChecks:
     # Users
 
     async def _export(
-        self, check: Check, tenure: Tenure, name: str, connection: str, spool: Spool
+        self,
+        check: Check,
+        tenure: Tenure,
+        name: str,
+        connection: str,
+        spool: Spool,
+        counts: Counter[str],
     ) -> None:
         """Everybody in a connection, into the spool."""
         started = await self._again(lambda: self._jobs.export_users(connection, FIELDS), tenure)
@@ -216,12 +227,16 @@ class DriftChecks:
             async for line in self._jobs.lines(job.data["location"]):
                 if line.strip():
                     said = orjson.loads(line)
-                    batch.append((said["user_id"], said))
+                    user_id = said.get("user_id") if isinstance(said, dict) else None
+                    if isinstance(user_id, str):
+                        batch.append((user_id, said))
+                    else:
+                        counts["unreadable"] += 1
                 if len(batch) == 1_000:
                     spool.put(batch)
                     batch = []
             spool.put(batch)
-        except (httpx.HTTPError, orjson.JSONDecodeError, KeyError) as error:
+        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
             raise CheckFailed(
                 f"the export of {name} cannot be read: {type(error).__name__}"
             ) from error
@@ -345,6 +360,8 @@ class DriftChecks:
             )
             if page.verdict != "ok":
                 raise CheckFailed(_why(f"the members of {organization.auth0_name}", page))
+            if cursor is not None and page.data.get("next") == cursor:
+                raise CheckFailed(f"the members of {organization.auth0_name} come in circles")
             members = page.data.get("members") or []
             spool.put(
                 (each["user_id"], {"roles": [role["name"] for role in each.get("roles") or []]})
@@ -374,21 +391,39 @@ class DriftChecks:
             if not page:
                 return
             after, now, same = page[-1][0], self._clock.now(), list[str]()
-            for _, account in page:
+            for user_id, account in page:
                 listed = spool.take(account.user_id)
                 ours = Observed.from_document(account.observed).memberships.get(name)
-                if ours is None or not is_idle(account, now):
+                if not is_idle(account, now):
                     continue
-                told = _missing(name, ours, listed)
+                if ours is not None:
+                    told = _missing(name, ours, listed)
+                elif listed is not None and await self._has_left(user_id, organization, now):
+                    told = {"auth0_organization": name, "rejoined": True}
+                else:
+                    told = {}
                 if told:
                     # The list lags: the user's own word counts.
-                    told = await self._confirmed_membership(account, name, ours, told, tenure)
+                    told = await self._confirmed_membership(account, name, ours or (), told, tenure)
                 if told:
                     await self._found(check, tenure, account, f"membership:{name}", told, counts)
                 elif told is not None:
                     same.append(account.id)
             await self._forget(tenure, f"membership:{name}", same)
             counts["memberships"] += len(page)
+
+    async def _has_left(self, user_id: str, organization: Organization, now: datetime) -> bool:
+        """Whether somebody is out there, and was a while ago: a removal takes some time to show."""
+
+        def left(tx: Transaction) -> bool:
+            user, registered = people.get(tx, user_id), organizations.find(tx, organization.name)
+            if user is None or registered is None:
+                return False
+            ended = registered.decommissioned
+            since = user.last_applied_at or user.modified_at
+            return since < now - _LAG and not is_wanted(user, organization, decommissioned=ended)
+
+        return await self._database.read(left)
 
     async def _confirmed_membership(
         self,
@@ -403,6 +438,8 @@ class DriftChecks:
             return None  # the account's own finding says so
         if answer.verdict != "ok":
             return None
+        if "rejoined" in told:
+            return dict(told) if name in answer.data else {}
         if name not in answer.data:
             return {"auth0_organization": name}
         if "missing_roles" not in told and not ours:
@@ -434,7 +471,7 @@ class DriftChecks:
         def record(tx: Transaction) -> bool:
             leases.require(tx, self._tenant, tenure.owner.fence)
             held = accounts.lock(tx, account.id)
-            if held is None or held.revision != account.revision or not is_idle(held, now):
+            if held is None or held.observed != account.observed or not is_idle(held, now):
                 return False  # it has changed since: the next check sees
             residents = residents_of(tx, held)
             name = told.get("auth0_organization")
@@ -448,7 +485,8 @@ class DriftChecks:
                 return False
             principal = max(theirs, key=lambda resident: resident.user.modified_at)
             policy = principal.organization.policies.drift
-            mend = is_ours_to_mend(told) and (check.correct or policy == "correct")
+            urgent = lets_in(told, wanted=any(resident.wanted for resident in residents))
+            mend = is_ours_to_mend(told) and (check.correct or policy == "correct" or urgent)
             finding = Finding(
                 tenant=self._tenant,
                 subject=account.id,

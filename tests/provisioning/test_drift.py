@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+import gzip
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
+from sqlalchemy import update
 
 from operators.sample.organizations import CLIENT_SECRET
 from service.auth0.calls import http_client
 from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.directory import drift
+from service.directory import tables as t
 from service.organizations import Policies
 from service.people import User
 from service.provisioning.drift import DriftChecks, DriftSettings
@@ -38,9 +43,9 @@ def checking(world: World, client: Auth0Client, hour: int = -1) -> DriftChecks:
     )
 
 
-def beside_lanes(world: World) -> Tenancy:
+def beside_lanes(world: World, http: httpx.AsyncClient | None = None) -> Tenancy:
     """The lanes of a world, with checks beside them."""
-    tenancy = world.lanes()
+    tenancy = world.lanes(http=http)
     client = tenancy._client  # pyright: ignore[reportPrivateUsage]
     works = (*tenancy._works, checking(world, client))  # pyright: ignore[reportPrivateUsage]
     tenancy._works = works  # pyright: ignore[reportPrivateUsage]
@@ -89,7 +94,7 @@ async def findings(world: World) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def drifts(world: World, user: User, kind: str = "detected") -> list[dict[str, Any]]:
-    names = ("blocked", "deleted", "changed", "auth0Organization", "missingRoles")
+    names = ("blocked", "deleted", "changed", "auth0Organization", "missingRoles", "rejoined")
     return [
         {name: each.data[name] for name in names if name in each.data}
         for each in await world.outcomes(user)
@@ -97,10 +102,10 @@ async def drifts(world: World, user: User, kind: str = "detected") -> list[dict[
     ]
 
 
-async def ready(world: World) -> None:
+async def ready(world: World, http: httpx.AsyncClient | None = None) -> None:
     await world.settled()
     await world.rest()
-    world.work(beside_lanes(world))
+    world.work(beside_lanes(world, http))
 
 
 async def test_where_nothing_differs_nothing_is_told(
@@ -309,3 +314,101 @@ async def test_a_connection_that_is_missing_keeps_no_other_from_being_compared(
     await change(world, ADA, given_name="Eve")
     assert (await check(world, None, ok=False))["differ"] == 1
     assert await drifts(world, people[0]) == [{"changed": ["given_name"]}]
+
+
+async def test_a_block_that_was_lifted_of_somebody_who_is_out_is_put_back_whatever_the_policy(
+    world: World, people: tuple[User, User]
+) -> None:
+    await world.settled()
+    await world.change(people[0], active=False)
+    await ready(world)
+    await change(world, ADA, blocked=False)
+    await check(world)
+    back = await world.auth0_user(ADA)
+    assert back is not None
+    assert back["blocked"] is True
+
+
+async def test_somebody_who_has_left_an_organization_and_is_in_it_again_is_removed(
+    world: World,
+) -> None:
+    """As where a login makes members, and nobody is told of it."""
+    for clinic in ("clinic-a", "clinic-b"):
+        await world.declare(**{clinic: {"policies": Policies(invite="none")}})
+    address = "ada@clinics.example"
+    world.work(world.lanes())
+    left, stayed = await world.join("clinic-a", address), await world.join("clinic-b", address)
+    stranger = await sign_up(world, "clinics-users", "eve@home.example", verified=True)
+    await world.settled()
+    await world.change(left, active=False)
+    await ready(world)
+    await check(world, None)
+    assert await drifts(world, left) == []
+    organizations = (await world.state())["organizations"]
+    named = next(o for o in organizations if o["name"] == "clinic-a")
+    body = {"members": [await auth0_id(world, address), stranger]}
+    await call(world, "POST", f"/organizations/{named['id']}/members", body)
+    await world.database.transact(
+        lambda tx: tx.execute(
+            update(t.users).values(last_applied_at=world.clock.now() - timedelta(minutes=5))
+        )
+    )
+    await check(world, None)
+    await world.settled()
+    assert await world.members() == {("clinic-b", address), ("clinic-a", "eve@home.example")}
+    told = [{"auth0Organization": "clinic-a", "rejoined": True}]
+    assert await drifts(world, left) == await drifts(world, left, "corrected") == told
+    assert await drifts(world, stayed) == []
+    await check(world, None)
+    assert all(not aspect.startswith("membership") for aspect, _ in await findings(world))
+
+
+async def test_a_connection_that_was_made_anew_is_compared(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    assert (await check(world))["compared"] == 2
+    connections = (await world.state())["connections"]
+    old = next(c for c in connections if c["name"] == "hoekstra-users" and c["tenant"] == "main")
+    await call(world, "DELETE", f"/connections/{old['id']}")
+    await call(world, "POST", "/connections", {"name": "hoekstra-users", "strategy": "auth0"})
+    assert (await check(world))["compared"] == 2
+
+
+async def test_members_that_come_in_circles_end_the_check(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    page = {"members": [{"user_id": await auth0_id(world, ADA), "roles": []}], "next": "x"}
+    await world.fault("status", "GET", "/organizations/*/members", status=200, body=page)
+    await asyncio.wait_for(check(world, ok=False), 10.0)
+
+
+class _WithRow(httpx.AsyncBaseTransport):
+    """The tenant, with a row more before those of each export's file."""
+
+    def __init__(self, row: bytes) -> None:
+        self._real = httpx.AsyncHTTPTransport()
+        self._row = row
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._real.handle_async_request(request)
+        if "/exports/" not in request.url.path:
+            return answer
+        content = gzip.decompress(await answer.aread())
+        return httpx.Response(200, content=self._row + b"\n" + content)
+
+    async def aclose(self) -> None:
+        await self._real.aclose()
+
+
+@pytest.mark.parametrize("row", [b"null", b"[]", b"{}", b'{"user_id": 7}'])
+async def test_a_row_that_says_of_nobody_keeps_no_other_from_being_compared(
+    world: World, people: tuple[User, User], row: bytes
+) -> None:
+    http = http_client()
+    http._transport = _WithRow(row)  # pyright: ignore[reportPrivateUsage]
+    await ready(world, http)
+    await change(world, ADA, given_name="Eve")
+    counts = await check(world)
+    assert (counts["differ"], counts["unreadable"]) == (1, 1)
