@@ -87,6 +87,8 @@ class FirstLoads:
         self._counted_at: float | None = None
         self._not_before: dict[str, float] = {}
         """Connections that nothing is gathered for until then, on the monotonic clock."""
+        self._scanned = 0
+        """Up to where among those who leave was looked."""
 
     async def work(self, tenure: Tenure, *, stop: object) -> None:
         del stop  # a call under way ends within its timeout, and its answer is recorded
@@ -130,7 +132,7 @@ class FirstLoads:
             case "uploading":
                 await self._look_for(one, tenure)
             case "running":
-                await self._read_job(one, tenure)
+                await self._read_job(one, tenure, hurried=hurried)
             case "ended":
                 pass
 
@@ -292,10 +294,7 @@ class FirstLoads:
         if not held:
             await self._end(one, tenure)
             return
-        leaving = [each for each in held if each.leaver]
-        for each in leaving[:_MOST_SCANNED]:
-            if await self._exists(each, leaver=True):
-                await self._land(one, tenure, {each.id: "unknown"})
+        await self._land_leavers(one, held, tenure)
         staying = [each for each in held if not each.leaver]
         seen = [await self._exists(each) for each in _samples(staying)]
         if seen and all(seen):
@@ -307,12 +306,23 @@ class FirstLoads:
             await self._land_all(one, tenure, "unknown", stayers=True)
         await self._seen(one, tenure)
 
+    async def _land_leavers(self, one: Import, held: Sequence[Held], tenure: Tenure) -> None:
+        """Those who leave and are there by now need not wait for the job's end. Some at a time, in
+        turn."""
+        leaving = [each for each in held if each.leaver]
+        start = self._scanned % max(1, len(leaving))
+        some = (leaving[start:] + leaving[:start])[:_MOST_SCANNED]
+        self._scanned = start + len(some)
+        for each in some:
+            if await self._exists(each, leaver=True):
+                await self._land(one, tenure, {each.id: "unknown"})
+
     async def _exists(self, held: Held, *, leaver: bool = False) -> bool:
         answer = await self._client.get_user(held.user_id, leaver=leaver)
         self._on_call("read-user", answer.verdict)
         return answer.verdict == "ok"
 
-    async def _read_job(self, one: Import, tenure: Tenure) -> None:
+    async def _read_job(self, one: Import, tenure: Tenure, *, hurried: bool) -> None:
         assert one.job is not None
         answer = await self._jobs.job(one.job)
         self._on_call("read-job", answer.verdict)
@@ -329,6 +339,9 @@ class FirstLoads:
         elif answer.verdict == "unauthorized":
             await tenure.pause(answer.message or "Auth0 refused the token", answer.status)
         else:
+            if hurried:
+                held = await self._database.read(lambda tx: imports.held(tx, one.id))
+                await self._land_leavers(one, held, tenure)
             await self._seen(one, tenure, at_least=answer.retry_after)
 
     async def _read_rows(self, one: Import, answer: Answer, tenure: Tenure) -> None:
@@ -336,14 +349,17 @@ class FirstLoads:
         assert one.job is not None
         errors = await self._jobs.errors(one.job)
         self._on_call("read-job-errors", errors.verdict)
-        late = self._age(one) > self._settings.give_up
+        patience = 10 * self._settings.settle_doubt
+        if errors.verdict != "doubtful":
+            patience = self._settings.give_up
+        late = self._age(one) > patience
         if errors.verdict != "ok" and not late and errors.verdict != "not-found":
             await self._seen(one, tenure, at_least=errors.retry_after)
             return
         held = await self._database.read(lambda tx: imports.held(tx, one.id))
         rows = errors.data if errors.verdict == "ok" else ()
         summary = answer.data.get("summary") if errors.verdict == "ok" else None
-        found = importing.verdicts(held, rows, summary)
+        found = importing.verdicts(held, rows, summary, sent=one.accounts)
         # Whoever leaves goes first.
         order = sorted(held, key=lambda each: not each.leaver)
         for portion in _portions(order):

@@ -134,30 +134,44 @@ def verdicts(
     held: Iterable[Held],
     errors: Iterable[Mapping[str, Any]],
     summary: Mapping[str, Any] | None,
+    *,
+    sent: int,
 ) -> dict[str, Verdict]:
     """What each row came to, by account, as the job's error rows and its summary tell. Pure.
 
-    Rows that no error names were inserted only where the summary counts as many errors as there are
-    and nobody else's rows; where the two disagree, they are unknown.
+    Rows that no error names were inserted only where all that were ``sent`` are accounted for: each
+    error is about one of ``held``, and the summary counts the errors, the others as inserted, and
+    nothing else. Else they are unknown.
     """
+    rows = {each.id: _keys(each) for each in held}
+    known = {key for keys in rows.values() for key in keys}
     named: dict[str, Verdict] = {}
     count = 0
+    agree = True
     for error in errors:
         user, count = error.get("user") or {}, count + 1
         codes = {str(each.get("code")) for each in error.get("errors") or ()}
         taken = "DUPLICATED_USER" in codes
-        for key in (user.get("user_id"), user.get("email")):
-            if isinstance(key, str):
-                named[key.lower()] = "duplicate" if taken else "refused"
+        about = {
+            key.lower() for key in (user.get("user_id"), user.get("email")) if isinstance(key, str)
+        }
+        agree = agree and not about.isdisjoint(known)
+        for key in about:
+            named[key] = "duplicate" if taken else "refused"
     said = summary or {}
-    agree = said.get("failed") == count and not said.get("updated")
+    whole = {"failed": count, "inserted": sent - count, "total": sent}
+    agree = agree and {name: said.get(name) for name in whole} == whole and not said.get("updated")
     others: Verdict = "inserted" if agree else "unknown"
-    found: dict[str, Verdict] = {}
-    for each in held:
-        row = row_of(each)
-        keys = (str(row["user_id"]).lower(), str(row["email"]).lower())
-        found[each.id] = named.get(keys[0]) or named.get(keys[1]) or others
-    return found
+    return {
+        account: named.get(user_id) or named.get(email) or others
+        for account, (user_id, email) in rows.items()
+    }
+
+
+def _keys(held: Held) -> tuple[str, str]:
+    """What an error names a row by."""
+    row = row_of(held)
+    return str(row["user_id"]).lower(), str(row["email"]).lower()
 
 
 def land(

@@ -153,11 +153,11 @@ async def test_a_large_backlog_is_created_by_one_import_and_finished_by_the_lane
     assert one["user_id"].count("auth0|") == 1
 
 
-async def alone_first(world: World) -> None:
+async def alone_first(world: World, accounts: int = PEOPLE) -> None:
     """Lets the import take all before the lanes, which would be quicker with so few."""
     stop = asyncio.Event()
     task = asyncio.create_task(tenancy(world, lanes=False).run(stop))
-    await all_in_imports(world, PEOPLE)
+    await all_in_imports(world, accounts)
     stop.set()
     await task
 
