@@ -6,6 +6,7 @@ Knows what each status means for repeating a call; not what the call was for.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -23,6 +24,7 @@ Verdict = Literal[
     "conflict",
     "refused",  # any other 4xx: the same call will be refused again
     "unreachable",  # nothing was sent: again later
+    "full",  # we did not make the call: the Organization was full just before
     "withheld",  # we did not make the call: we are stopping, or no longer own the tenant
     "doubtful",  # it may have been done: read before repeating
 ]
@@ -30,6 +32,11 @@ Verdict = Literal[
 
 _REQUEST_IDS: Final = ("x-auth0-requestid", "x-request-id", "x-correlation-id", "cf-ray")
 """Headers that name a request, the most telling first: the last one is of the network before Auth0."""
+
+_FULL: Final = re.compile(r"\b(limit|maximum|quota|full)\b", re.IGNORECASE)
+_NOT_FULL: Final = frozenset(
+    ("invalid_body", "insufficient_scope", "insufficient_entitlement", "operation_not_supported")
+)
 
 _LONGEST: Final = 3600.0
 
@@ -59,6 +66,16 @@ class Answer:
         """Our credentials are good and do not reach this far. ``errorCode`` may be missing."""
         return self.verdict == "forbidden" and (
             self.code == "insufficient_scope" or self.message.startswith("Insufficient scope")
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more of what was to be made fits in, by the code that Auth0 has for entities, or
+        by its words."""
+        return (
+            self.status in (400, 402, 403, 409)
+            and self.code not in _NOT_FULL
+            and (self.code == "too_many_entities" or _FULL.search(self.message) is not None)
         )
 
 

@@ -48,6 +48,7 @@ class _Going:
     """Whether calls may be made, and which tasks wait for the pacer: of a client and its copies."""
 
     stopped: bool = False
+    made: int = 0
     may_call: Callable[[], bool] = lambda: True
     waiting: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     recalled: WeakSet[asyncio.Task[Any]] = field(default_factory=WeakSet[asyncio.Task[Any]])
@@ -116,6 +117,15 @@ class PacedCalls:
     def waiting(self, group: Group) -> int:
         """How many calls of this group wait for their turn in this tenant."""
         return self._pacer.waiting(group)
+
+    @property
+    def made(self) -> int:
+        """Grows whenever things were set up through this client, which others may have missed."""
+        return self._going.made
+
+    def note_made(self) -> None:
+        """Says that what was looked for in vain may be there by now."""
+        self._going.made += 1
 
     @property
     def stopped(self) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from service.auth0.answers import Answer, Verdict
 from service.auth0.calls import ANOTHER_FIRST
 from service.auth0.client import Auth0Client
+from service.auth0.full import FullOrganizations
 
 MOST: Final = 10
 """Members in one request at most (Management API, organization members)."""
@@ -89,12 +90,16 @@ class Memberships:
     turn, and for ``linger`` seconds at most. One with a leaver in it never waits for company.
     """
 
-    def __init__(self, client: Auth0Client, *, linger: float = 10.0) -> None:
+    def __init__(
+        self, client: Auth0Client, *, linger: float = 10.0, full_again: float = 15.0
+    ) -> None:
+        """``full_again``: seconds until an Organization that was full is asked again."""
         self.crowded = False
         self._client = client
         self._clock = client.clock
         self._linger = linger
         self._number = 0
+        self._full = FullOrganizations(client.clock, first=full_again)
         self._lines: dict[tuple[str, Verb], _Line] = {}
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -104,7 +109,8 @@ class Memberships:
         return sum(len(line.wishes) for line in self._lines.values())
 
     async def add(self, organization_id: str, user_id: str, *, leaver: bool = False) -> Answer:
-        """As Auth0Client's ``add_members`` for one user."""
+        """As Auth0Client's ``add_members`` for one user; ``full`` without a call where the
+        Organization was found to be."""
         return await self._ask("add", organization_id, user_id, leaver)
 
     async def remove(self, organization_id: str, user_id: str, *, leaver: bool = False) -> Answer:
@@ -129,6 +135,8 @@ class Memberships:
         task = asyncio.current_task()
         if self._client.is_recalled(task):
             return Answer(verdict="withheld", message=ANOTHER_FIRST)
+        if verb == "add" and (held := self._full.held(organization_id)) is not None:
+            return held
         line = self._lines.setdefault((organization_id, verb), _Line(organization_id, verb))
         self._number += 1
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -216,6 +224,8 @@ class Memberships:
     def _deliver(self, line: _Line, batch: list[_Wish], answer: Answer | Exception) -> None:
         """Answers everyone in a request; each again, by itself, where one of several is at fault."""
         waiting = [wish for wish in batch if not wish.answer.done()]
+        if isinstance(answer, Answer) and line.verb == "add":
+            answer, waiting = self._learn(line, answer, waiting, together=len(batch) > 1)
         if isinstance(answer, Exception):
             for wish in waiting:
                 wish.answer.set_exception(answer)
@@ -229,6 +239,24 @@ class Memberships:
                 wish.alone, wish.number = True, self._number
             line.wishes += waiting
         self._see_to(line)
+
+    def _learn(
+        self, line: _Line, answer: Answer, waiting: list[_Wish], *, together: bool
+    ) -> tuple[Answer, list[_Wish]]:
+        """What a request to add tells of the Organization; its answer, and whom that is still for.
+
+        There may be room for one where there is none for ten: the first is asked for again, alone.
+        """
+        if answer.verdict == "ok":
+            self._full.took(line.organization_id)
+        if not answer.is_full or not waiting:
+            return answer, waiting
+        if not together:
+            return self._full.found(line.organization_id, answer), waiting
+        for wish in [*waiting[1:], *line.wishes]:
+            if not wish.answer.done():
+                wish.answer.set_result(self._full.found_together(line.organization_id, answer))
+        return replace(answer, verdict="refused"), waiting[:1]
 
 
 def _may_be_one_of_them(answer: Answer) -> bool:

@@ -349,9 +349,16 @@ class Waited:
     failed_at: datetime | None
 
 
-def stop_waiting(transaction: Transaction, account_id: str, revision: int) -> list[Waited]:
-    """Drops waits of this account up to a revision; returns events that now wait for nothing more."""
+def stop_waiting(
+    transaction: Transaction, account_id: str, revision: int, *, but: Collection[str] = ()
+) -> list[Waited]:
+    """Drops waits of this account up to a revision; returns events that now wait for nothing more.
+
+    ``but``: ids of users for whom it is not done.
+    """
     here = and_(t.waits.c.account_id == account_id, t.waits.c.revision <= revision)
+    if but:
+        here = and_(here, t.waits.c.user_id.not_in(but))
     told = (t.waits.c.event_id, t.waits.c.failures, t.waits.c.failed_at)
     touched = {
         row.event_id: Waited(event_id=row.event_id, failures=row.failures, failed_at=row.failed_at)

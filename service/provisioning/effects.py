@@ -14,6 +14,7 @@ from service.auth0.buckets import LONGEST
 from service.directory.ledger import Ended
 from service.outcomes import data as told
 from service.provisioning import operations as op
+from service.provisioning.advice import ADVICE
 from service.provisioning.desired import Desired
 from service.provisioning.hearing import CHANGED
 from service.provisioning.observed import (
@@ -62,7 +63,8 @@ class Later:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The same call will be refused again: an operator must act. ``scope``: an Organization's Auth0
+    """The same call will be refused again: an operator must act, or of class ``transient`` it is to be
+    tried after ``retry_after`` seconds. ``scope``: an Organization's Auth0
     name where only that membership is refused, else empty."""
 
     problem: Problem
@@ -122,6 +124,8 @@ def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
             return Later(reason="rate limited by Auth0", after=wait, counted=False)
         case "unreachable":
             return Later(reason=f"not reached: {answer.message}")
+        case "full":
+            return _refused(operation, answer, "organization_full", kind="transient")
         case "withheld":
             return Later(reason=f"put off: {answer.message}", after=0.0, counted=False)
         case "doubtful":
@@ -501,10 +505,13 @@ def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect
     if answer.lacks_scope:
         # One scope is missing, and other calls need others: leavers must not wait for this one.
         return _refused(operation, answer, "insufficient_scope", kind="tenant")
+    alone = _refused(operation, answer, (answer.code or "forbidden").lower())
+    if answer.is_full:  # that is about what was to be made
+        return alone
     return TenantRefused(
         reason=answer.message or "Auth0 forbids this call: check the scopes",
         status=answer.status,
-        alone=_refused(operation, answer, (answer.code or "forbidden").lower()),
+        alone=alone,
     )
 
 
@@ -529,7 +536,9 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         # Nobody is a member of an Organization that is gone, or has a role that is.
         return Done(observed=after(setting.observed, operation))
     if not about_user:
-        return _refused(operation, answer, "unknown_organization_or_role")
+        ours = ("unknown_role", "unknown_connection")
+        code = answer.code if answer.code in ours else "unknown_organization_or_role"
+        return _refused(operation, answer, code)
     if isinstance(operation, op.ReadAppeared):
         return Done(observed=setting.observed)
     if setting.observed.origin is not None and "delete-user" not in setting.doubted:
@@ -570,8 +579,8 @@ def _refused(
     scope = operation.organization if isinstance(operation, _OF_ORGANIZATION) else ""
     who = "The mail server" if code == "mail_refused" else "Auth0"
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
-    if code == "custom_domain_conflict":
-        message += " Declare custom_domain for the organization or its tenant, then replay."
+    if (advice := ADVICE.get(code)) is not None:
+        message += f" {advice}"
     return Refused(
         problem=(kind, code, message, answer.status),
         scope=scope,

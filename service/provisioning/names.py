@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 from service.auth0.answers import Answer
@@ -11,10 +12,22 @@ from service.auth0.calls import ANOTHER_FIRST
 from service.auth0.client import Auth0Client
 
 _BELIEVED: Final = 60.0
+_KEPT: Final = 600.0
+"""Seconds after which roles are listed anew: one may have been given another name."""
+_MISSED: Final = 10.0
+"""Seconds for which what is not there is not looked for again, however many ask for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    answer: Answer
+    until: float
+    made: int
+    """How much had been made through our client when it was looked for."""
 
 
 class Names:
-    """Organizations, roles and connections by name.
+    """Organizations, roles and connections by name; for a short while also what there is not.
 
     Whoever asks while the answer is on its way waits for that one.
     """
@@ -23,7 +36,9 @@ class Names:
         self._client = client
         self._organizations: dict[str, str] = {}
         self._roles: dict[str, str] = {}
+        self._listed_at: float | None = None
         self._connections: dict[str, str] = {}
+        self._missing: dict[str, _Missing] = {}
         self._doubted_at = -_BELIEVED
         self._asking: dict[asyncio.Task[Any], asyncio.Future[Answer]] = {}
         """Who waits for an answer, and how to have them wait no more."""
@@ -32,11 +47,14 @@ class Names:
     async def organization(self, name: str, *, leaver: bool) -> str | Answer:
         """The id, or the answer that says why there is none."""
         if name not in self._organizations:
+            what = f"organization {name}"
+            if (missing := self._missed(what)) is not None:
+                return missing
             # A leaver does not wait for a call that has a joiner's rank.
             look = self._look_up(name, leaver=leaver)
-            answer = await (look if leaver else self._together(f"organization {name}", look))
+            answer = await (look if leaver else self._together(what, look))
             if answer.verdict != "ok":
-                return answer
+                return self._miss(what, answer)
             self._organizations[name] = answer.data["id"]
         return self._organizations[name]
 
@@ -57,28 +75,53 @@ class Names:
     async def connection(self, name: str) -> str | Answer:
         """The id, or the answer that says why there is none."""
         if name not in self._connections:
-            look = self._look_up_connection(name)
-            answer = await self._together(f"connection {name}", look)
+            what = f"connection {name}"
+            if (missing := self._missed(what)) is not None:
+                return missing
+            answer = await self._together(what, self._look_up_connection(name))
             if answer.verdict != "ok":
                 return answer
             found = [each["id"] for each in answer.data if each.get("name") == name]
             if not found:
-                return Answer(
-                    verdict="not-found", status=404, message=f"no connection named {name}"
-                )
+                return self._miss(what, _none("connection", name))
             self._connections[name] = found[0]
         return self._connections[name]
 
     async def roles(self, names: tuple[str, ...]) -> list[str] | Answer:
         """The ids of all of them, or the answer that says why not."""
-        if not set(names) <= set(self._roles):
+        missing = self._missing_role(names)
+        if missing is not None and (known := self._missed(f"role {missing}")) is not None:
+            return known
+        if names and (missing is not None or self._is_old()):
             answer = await self._together("roles", self._list_roles())
             if answer.verdict != "ok":
                 return answer
-        missing = [name for name in names if name not in self._roles]
-        if missing:
-            return Answer(verdict="not-found", status=404, message=f"no role named {missing[0]}")
+            if (missing := self._missing_role(names)) is not None:
+                return self._miss(f"role {missing}", _none("role", missing))
         return [self._roles[name] for name in names]
+
+    def _missing_role(self, names: tuple[str, ...]) -> str | None:
+        return next((name for name in names if name not in self._roles), None)
+
+    def _is_old(self) -> bool:
+        now = self._client.clock.monotonic()
+        return self._listed_at is None or now - self._listed_at >= _KEPT
+
+    def _miss(self, what: str, answer: Answer) -> Answer:
+        if answer.verdict == "not-found":
+            until = self._client.clock.monotonic() + _MISSED
+            self._missing[what] = _Missing(answer, until=until, made=self._client.made)
+        return answer
+
+    def _missed(self, what: str) -> Answer | None:
+        """The answer of a moment ago that there is no such thing; None where it may be there by now."""
+        missing = self._missing.get(what)
+        if missing is None:
+            return None
+        if missing.made == self._client.made and self._client.clock.monotonic() < missing.until:
+            return missing.answer
+        del self._missing[what]
+        return None
 
     def recall(self, task: asyncio.Task[Any]) -> None:
         """Has this task wait no more for an answer that is on its way; others still do."""
@@ -99,14 +142,15 @@ class Names:
         return await self._client.connection_by_name(name)
 
     async def _list_roles(self) -> Answer:
-        answer = Answer(verdict="ok")
+        answer, listed = Answer(verdict="ok"), dict[str, str]()
         for page in range(10):
             answer = await self._client.roles(page)
             if answer.verdict != "ok":
-                break
-            self._roles |= {role["name"]: role["id"] for role in answer.data}
+                return answer
+            listed |= {role["name"]: role["id"] for role in answer.data}
             if len(answer.data) < 100:
                 break
+        self._roles, self._listed_at = listed, self._client.clock.monotonic()
         return answer
 
     async def _together(self, what: str, ask: Coroutine[Any, Any, Answer]) -> Answer:
@@ -136,3 +180,8 @@ class Names:
         self._under_way.pop(what, None)
         if not ended.cancelled():
             ended.exception()  # nobody may wait for it any more
+
+
+def _none(what: str, name: str) -> Answer:
+    message = f"no {what} named {name}"
+    return Answer(verdict="not-found", status=404, code=f"unknown_{what}", message=message)

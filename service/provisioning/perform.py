@@ -33,10 +33,13 @@ def unknowable_password() -> str:
 class Performer:
     """Carries out operations in one tenant."""
 
-    def __init__(self, client: Auth0Client, *, mailer: Mailer, sender: str) -> None:
+    def __init__(
+        self, client: Auth0Client, *, mailer: Mailer, sender: str, full_again: float = 15.0
+    ) -> None:
+        """``full_again``: seconds until an Organization that was full is asked again."""
         self.client = client
         self._names = Names(client)
-        self._memberships = Memberships(client)
+        self._memberships = Memberships(client, full_again=full_again)
         self._courier = Courier(client, self._names, mailer=mailer, sender=sender)
 
     def crowd(self, crowded: bool, *, at_work: int) -> None:

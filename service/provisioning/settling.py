@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -46,7 +46,12 @@ def settle(
         is_open = any(each.open_until > now for each in desired.invitations)
         # Into a database nobody comes by themselves.
         awaited = waiting and (is_open or not desired.connection.is_database)
-    observed = replace(observed, lifted=False)
+    full = _full(observed)
+    observed = replace(
+        observed,
+        lifted=False,
+        refused={scope: each for scope, each in observed.refused.items() if scope not in full},
+    )
     held = desired is not None and desired.delete_at is not None and not desired.delete
     accounts.store(
         transaction,
@@ -54,11 +59,11 @@ def settle(
         now,
         observed=observed.as_document(),
         doubt=recorded(doubts),
-        applied_revision=account.revision,
-        attempts=0,
-        error=observed.refused.get("") or next(iter(observed.refused.values()), None),
+        applied_revision=account.applied_revision if full else account.revision,
+        attempts=account.attempts + 1 if full else 0,
+        error=_worst({**observed.refused, **full}),
         leaver=False,
-        due_at=_due_again(desired, observed, now),
+        due_at=_earliest(_due_again(desired, observed, now), _room_again(full, now)),
         look_at=appearances.next_look(account.looked + 1, now) if awaited else None,
         looked=account.looked + 1 if awaited else 0,
         appeared=None,
@@ -71,13 +76,44 @@ def settle(
     result: Literal["applied", "waiting", "held"] = (
         "waiting" if waiting else "held" if held else "applied"
     )
-    _finish(transaction, account, failed, result, now)
+    waits = {each.user.id for each in residents if each.organization.auth0_name in full}
+    _finish(transaction, account, failed, result, now, but=waits)
     for resident in residents:
         problem = failed.get(resident.user.id)
+        if resident.user.id in waits:
+            message = full[resident.organization.auth0_name]["message"]
+            people.store(transaction, resident.user.id, state="pending", detail=message)
+            continue
         if problem is None and resident.user.state == "failed":
             continue  # the door refused the user's own wish, such as an address that is in use
         detail = _awaited(desired, now) if waiting and desired is not None else None
         _status(transaction, resident.user, problem, observed, now, awaited=detail)
+
+
+def _full(observed: Observed) -> dict[str, Mapping[str, Any]]:
+    """Refusals that are to be tried again by themselves, by Organization; none where the account as a
+    whole is refused."""
+    if "" in observed.refused:
+        return {}
+    return {
+        scope: problem
+        for scope, problem in observed.refused.items()
+        if problem["class"] == "transient"
+    }
+
+
+def _worst(refused: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return refused.get("") or next(iter(refused.values()), None)
+
+
+def _room_again(full: Mapping[str, Mapping[str, Any]], now: datetime) -> datetime | None:
+    """When to ask again whether there is room."""
+    waits = [float(problem.get("retryAfter") or 0.0) for problem in full.values()]
+    return now + timedelta(seconds=min(waits)) if waits else None
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((each for each in moments if each is not None), default=None)
 
 
 def close(transaction: Transaction, account: Account, observed: Observed, now: datetime) -> None:
@@ -97,7 +133,7 @@ def _due_again(desired: Desired | None, observed: Observed, now: datetime) -> da
     # A link lifts a block, or makes an account; whoever is neither blocked nor missing was left in.
     if desired.watch_until is not None and (observed.blocked or observed.presence == "absent"):
         moments.append(_next_look(desired, desired.watch_until, now))
-    return min((each for each in moments if each is not None), default=None)
+    return _earliest(*moments)
 
 
 def _next_look(desired: Desired, until: datetime, now: datetime) -> datetime:
@@ -141,16 +177,21 @@ def _finish(
     failed: dict[str, Problem],
     result: Literal["applied", "waiting", "held"],
     now: datetime,
+    *,
+    but: Collection[str],
 ) -> None:
+    """``but``: users whose events go on waiting."""
     waiting = {
         row.event_id: row.user_id for row in accounts.waiting_events(transaction, account.id)
     }
     for event_id, user_id in waiting.items():
         if (problem := failed.get(user_id)) is not None:
             accounts.note_failure(transaction, event_id, problem.as_document())
-    for each in accounts.stop_waiting(transaction, account.id, account.revision):
+    for each in accounts.stop_waiting(transaction, account.id, account.revision, but=but):
         tries = Tries(count=each.failures + 1, first_failed_at=each.failed_at)
         inbox.conclude(transaction, each.event_id, now=now, result=result, tries=tries)
+    if but:
+        accounts.note_failed_try(transaction, account.id, now)
 
 
 def _problem_of(organization: Organization, observed: Observed) -> Problem | None:

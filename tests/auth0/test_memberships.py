@@ -325,3 +325,64 @@ async def test_a_token_that_was_rotated_away_repeats_the_request_as_it_was() -> 
     await door.close()
     assert {answer.verdict for answer in answers} == {"ok"}
     assert door.requests[:2] == [["u0", "u1", "u2"]] * 2
+
+
+def with_room_for(places: int) -> Reply:
+    """An Organization that takes so many more, and refuses a request that has more than fit."""
+    taken: set[str] = set()
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        more = set(members(request)) - taken
+        if len(taken) + len(more) > places:
+            body = {"statusCode": 400, "error": "Bad Request", "message": "The member limit is hit"}
+            return httpx.Response(400, json=body)
+        taken.update(more)
+        return httpx.Response(204)
+
+    return reply
+
+
+async def test_a_full_organization_is_found_out_by_two_requests_and_told_once() -> None:
+    door = Door(with_room_for(0))
+    await door.drain()
+    tasks = [door.add(f"u{n}") for n in range(10)]
+    answers = await asyncio.gather(*tasks)
+    later = await door.memberships.add("org_1", "late")
+    await door.close()
+    assert [answer.verdict for answer in answers] == ["refused"] + ["full"] * 9
+    assert all(answer.retry_after and answer.retry_after < 16 for answer in answers[1:])
+    assert later.verdict == "full"
+    assert door.requests == [[f"u{n}" for n in range(10)], ["u0"]]
+
+
+async def test_what_room_there_is_is_taken() -> None:
+    door = Door(with_room_for(2))
+    await door.drain()
+    first = await asyncio.gather(*(door.add(f"u{n}") for n in range(3)))
+    assert [answer.verdict for answer in first] == ["ok", "full", "full"]
+    assert (await door.memberships.add("org_1", "u1")).verdict == "ok", (
+        "one was taken: no more full"
+    )
+    assert (await door.memberships.add("org_1", "u2")).verdict == "refused"
+    await door.close()
+
+
+async def test_a_full_organization_is_asked_again_by_one() -> None:
+    door = Door(with_room_for(0))
+    door.memberships = Memberships(door.client, full_again=0.1)
+    assert (await door.memberships.add("org_1", "a")).verdict == "refused"
+    await asyncio.sleep(0.12)
+    again = await asyncio.gather(*(door.memberships.add("org_1", each) for each in "bcd"))
+    await door.close()
+    assert {answer.verdict for answer in again} == {"full"}
+    assert door.requests == [["a"], ["b"]]
+    assert (again[0].retry_after or 0.0) > 0.15, "the longer it is full, the rarer it is asked"
+
+
+async def test_nobody_is_kept_from_leaving_a_full_organization() -> None:
+    door = Door(with_room_for(0))
+    assert (await door.memberships.add("org_1", "a")).verdict == "refused"
+    door.wire._reply = always(204)  # pyright: ignore[reportPrivateUsage]
+    assert (await door.memberships.remove("org_1", "b")).verdict == "ok"
+    assert (await door.memberships.add("org_2", "a")).verdict == "ok"
+    await door.close()

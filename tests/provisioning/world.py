@@ -103,6 +103,7 @@ class World:
                 client,
                 mailer=mailer or FolderMailer(self.folder / "mail"),
                 sender="no-reply@example.com",
+                full_again=0.3,
             ),
             clock=self.clock,
             settings=settings or LaneSettings(poll=0.02),

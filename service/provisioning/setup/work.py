@@ -144,6 +144,7 @@ class SetUps:
     async def _finish(
         self, job: Job, tenure: Tenure, left: Plan, refused: Refused | None = None
     ) -> None:
+        self._client.note_made()  # before anybody is due because of it
         now = self._clock.now()
         await self._database.transact(
             lambda tx: turn.finish(
