@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import Text, bindparam, cast, select
 
 from service.directory import tables as t
@@ -15,6 +17,8 @@ from service.directory.database import Transaction
 from service.directory.dialect import insert
 from service.directory.prepared import Prepared
 from service.organizations import EventSource, Organization, Tenant
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,9 @@ _EVERY: Final = select(
     t.organizations.c.decommissioned_at,
     t.organizations.c.deleting_at,
 ).order_by(t.organizations.c.name)
+_OF_TENANT: Final = _EVERY.add_columns(t.organizations.c.name).where(
+    t.organizations.c.tenant == bindparam("of")
+)
 _ONE: Final = Prepared(_EVERY.where(t.organizations.c.name == bindparam("of")))
 
 
@@ -49,6 +56,26 @@ def find(transaction: Transaction, name: str) -> Registered | None:
 
 def every(transaction: Transaction) -> list[Registered]:
     return [_registered(row) for row in transaction.execute(_EVERY).mappings()]
+
+
+def of_tenant(transaction: Transaction, tenant: str) -> list[Registered]:
+    """Those of a tenant that can be read: one that an earlier release stored, and this one refuses, is
+    logged and keeps no other from being worked.
+    """
+    found: list[Registered] = []
+    for row in transaction.execute(_OF_TENANT, {"of": tenant}).mappings():
+        try:
+            found.append(_registered(row))
+        except ValidationError:
+            _tell_unreadable(row["name"], row["text"])
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _tell_unreadable(name: str, text: str) -> None:
+    """Once for a document."""
+    del text
+    log.error("organizations.unreadable", organization=name)
 
 
 def _registered(row: Mapping[Any, Any]) -> Registered:

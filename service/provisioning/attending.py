@@ -12,7 +12,7 @@ import structlog
 from service.directory.database import Transaction, is_unavailable
 from service.errors import LostLease
 from service.provisioning import attention
-from service.provisioning.attention import Mark
+from service.provisioning.attention import Mark, Places
 from service.provisioning.hearing import Heard
 from service.provisioning.tenancy import Tenure
 
@@ -25,8 +25,14 @@ async def attend(tenure: Tenure, news: Sequence[Heard]) -> None:
     """
     if not news:
         return
+    # What fails here is no event's fault, and none is passed over for it.
+    places = await tenure.database.read(lambda tx: attention.places_of(tx, tenure.tenant))
+    await _attend(tenure, news, places)
+
+
+async def _attend(tenure: Tenure, news: Sequence[Heard], places: Places) -> None:
     try:
-        await _mark(tenure, news)
+        await _mark(tenure, news, places)
     except LostLease:
         raise
     except Exception as error:
@@ -36,12 +42,11 @@ async def attend(tenure: Tenure, news: Sequence[Heard]) -> None:
             log.exception("feed.not_taken_in", tenant=tenure.tenant, kind=news[0].kind)
             return
         for each in news:
-            await attend(tenure, [each])
+            await _attend(tenure, [each], places)
 
 
-async def _mark(tenure: Tenure, news: Sequence[Heard]) -> None:
+async def _mark(tenure: Tenure, news: Sequence[Heard], places: Places) -> None:
     def look_up(tx: Transaction) -> Sequence[Mark]:
-        places = attention.places_of(tx, tenure.tenant)
         return attention.look_up(tx, tenure.tenant, news, places)
 
     now = tenure.clock.now()

@@ -33,12 +33,12 @@ class Mark:
 def places_of(transaction: Transaction, tenant: str) -> Places:
     """Of a tenant, those of organizations that have ended too: nobody of theirs may come in."""
     found: dict[str, list[str]] = {}
-    for each in organizations.every(transaction):
+    for each in organizations.of_tenant(transaction, tenant):
         organization = each.organization
         by_themselves = (
             organization.model == "enterprise" or organization.policies.invite == "invitation"
         )
-        if organization.tenant == tenant and by_themselves:
+        if by_themselves:
             for connection in organization.connections:
                 found.setdefault(connection.name, []).append(organization.name)
     return found

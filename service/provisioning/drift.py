@@ -140,13 +140,8 @@ class DriftChecks:
 
     async def _compare(self, check: Check, tenure: Tenure, counts: Counter[str]) -> None:
         """Everything that is asked for. Raises CheckFailed at its end, for what could not be read."""
-        every = await self._database.read(organizations.every)
-        ours = [
-            each
-            for each in every
-            if each.organization.tenant == self._tenant
-            and check.organization in (None, each.organization.name)
-        ]
+        every = await self._database.read(lambda tx: organizations.of_tenant(tx, self._tenant))
+        ours = [each for each in every if check.organization in (None, each.organization.name)]
         connections: dict[str, list[Registered]] = {}
         for registered in ours:
             for connection in registered.organization.connections:

@@ -1,12 +1,13 @@
-"""What was read of a tenant, kept on disk while it is compared: memory stays as it is."""
+"""What was read of a tenant, kept on disk while it is compared: memory stays as it is.
+
+The file has no name, so that nothing of it is left once the process ends, however it does.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import closing, contextmanager
 from typing import Any
 
 import orjson
@@ -43,13 +44,8 @@ class Spool:
 @contextmanager
 def spooling() -> Generator[Spool]:
     """An empty spool, gone afterwards."""
-    with TemporaryDirectory(prefix="provisioner-") as folder:
-        database = sqlite3.connect(
-            Path(folder) / "spool.db", isolation_level=None, check_same_thread=False
-        )
+    # SQLite keeps a database without a name in the temporary directory, once it outgrows its cache.
+    with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as database:
         database.execute("PRAGMA synchronous = OFF")
         database.execute("PRAGMA journal_mode = OFF")
-        try:
-            yield Spool(database)
-        finally:
-            database.close()
+        yield Spool(database)

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from service.auth0.calls import http_client
 from service.auth0.pacing import Pacer
@@ -212,3 +212,22 @@ async def test_more_new_users_than_search_shows_have_everyone_looked_for(world: 
         return await _looks(world) == [2]
 
     await world.until(looked_for)
+
+
+async def test_an_organization_that_cannot_be_read_keeps_no_other_from_being_followed(
+    world: World,
+) -> None:
+    """As where an earlier release stored what a later one refuses."""
+    broken = {"name": "clinic-a", "model": "no such model"}
+    await world.database.transact(
+        lambda tx: tx.execute(
+            update(t.organizations)
+            .values(document=broken)
+            .where(t.organizations.c.name == "clinic-a")
+        )
+    )
+    await follow(world)
+    await world.join("metahexa", EVE, active=False)
+    await world.settled()
+    await log_in(world, "Eve@MetaHexa.example")
+    await blocked(world, "Eve@MetaHexa.example")
