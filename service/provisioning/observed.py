@@ -81,24 +81,7 @@ def after(observed: Observed, operation: Operation) -> Observed:
     """The picture once this writing operation has succeeded."""
     match operation:
         case op.CreateUser():
-            return replace(
-                observed,
-                presence="present",
-                origin="created",
-                email=operation.email,
-                email_verified=operation.email_verified,
-                profile=operation.profile,
-                marked=True,
-                blocked=False,
-                blocked_by_us=False,
-                sessions="possible",
-                memberships={},
-                unsure_members=(),
-                unsure_roles={},
-                foreign=(),
-                fresh=True,
-                in_use=False,
-            )
+            return _created(observed, operation)
         case op.MarkAccount():
             return replace(observed, marked=True)
         case op.UpdateProfile():
@@ -106,6 +89,50 @@ def after(observed: Observed, operation: Operation) -> Observed:
             return replace(observed, profile=Profile(**known))
         case op.ChangeEmail():
             return replace(observed, email=operation.email, email_verified=operation.email_verified)
+        case op.Block() | op.Unblock() | op.RevokeAccess():
+            return _in_or_out(observed, operation)
+        case op.AddMember() | op.RemoveMember() | op.AddRoles() | op.RemoveRoles():
+            return _membership(observed, operation)
+        case op.DeleteUser():
+            return Observed()
+        case op.ReadUser() | op.FindByEmail():
+            return replace(observed, fresh=True)
+        case (
+            op.SendTicket()
+            | op.SendResetMail()
+            | op.SendInvitation()
+            | op.WithdrawInvitation()
+            | op.FindInvitations()
+            | op.ReadMemberships()
+            | op.ReadAppeared()
+            | op.FindIdentity()
+        ):
+            return observed
+
+
+def _created(observed: Observed, operation: op.CreateUser) -> Observed:
+    return replace(
+        observed,
+        presence="present",
+        origin="created",
+        email=operation.email,
+        email_verified=operation.email_verified,
+        profile=operation.profile,
+        marked=True,
+        blocked=False,
+        blocked_by_us=False,
+        sessions="possible",
+        memberships={},
+        unsure_members=(),
+        unsure_roles={},
+        foreign=(),
+        fresh=True,
+        in_use=False,
+    )
+
+
+def _in_or_out(observed: Observed, operation: op.Block | op.Unblock | op.RevokeAccess) -> Observed:
+    match operation:
         case op.Block():
             # Whoever was in may still hold sessions: ending them is owed from here on.
             return replace(
@@ -119,14 +146,18 @@ def after(observed: Observed, operation: Operation) -> Observed:
         case op.Unblock():
             return replace(observed, blocked=False, blocked_by_us=False, sessions="possible")
         case op.RevokeAccess():
-            ended: Sessions = "revoked" if observed.blocked else "possible"
-            return replace(observed, sessions=ended)
+            return replace(observed, sessions="revoked" if observed.blocked else "possible")
+
+
+def _membership(
+    observed: Observed, operation: op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles
+) -> Observed:
+    name = operation.organization
+    match operation:
         case op.AddMember():
-            sure = _without(observed.unsure_members, operation.organization)
-            joined = _with_membership(observed, operation.organization, ())
-            return replace(joined, unsure_members=sure)
+            sure = _without(observed.unsure_members, name)
+            return replace(_with_membership(observed, name, ()), unsure_members=sure)
         case op.RemoveMember():
-            name = operation.organization
             return replace(
                 observed,
                 memberships=_without_key(observed.memberships, name),
@@ -136,24 +167,9 @@ def after(observed: Observed, operation: Operation) -> Observed:
                 foreign=None,
             )
         case op.AddRoles():
-            return _with_roles(observed, operation.organization, add=operation.roles)
+            return _with_roles(observed, name, add=operation.roles)
         case op.RemoveRoles():
-            return _with_roles(observed, operation.organization, remove=operation.roles)
-        case op.DeleteUser():
-            return Observed()
-        case op.ReadUser() | op.FindByEmail():
-            return replace(observed, fresh=True)
-        case (
-            op.SendTicket()
-            | op.SendResetMail()
-            | op.SendInvitation()
-            | op.WithdrawInvitation()
-            | op.FindInvitations()
-            | op.ReadMemberships()
-        ):
-            return observed
-        case op.ReadAppeared() | op.FindIdentity():
-            return observed
+            return _with_roles(observed, name, remove=operation.roles)
 
 
 def gone(observed: Observed) -> Observed:

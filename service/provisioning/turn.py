@@ -15,7 +15,7 @@ from service.directory.database import Transaction
 from service.directory.inbox import Problem
 from service.directory.ledger import Intent
 from service.ids import account_key
-from service.provisioning.desired import Desired, desire
+from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
 from service.provisioning.observed import Observed, unsure
@@ -302,18 +302,10 @@ def _next(
         account = replace(account, doubt=recorded(doubts))
     residents = residents_of(transaction, account)
     if not residents:
-        accounts.store(
-            transaction,
-            account.id,
-            now,
-            due_at=None,
-            observed=observed.as_document(),
-            doubt=recorded(doubts),
-        )
+        known = {"observed": observed.as_document(), "doubt": recorded(doubts)}
+        accounts.store(transaction, account.id, now, due_at=None, **known)
         return None
-    for resident in residents:
-        if not resident.wanted and resident.asked:
-            ledger.forget_wanted(transaction, account.id, resident.user.id)
+    _forget_wanted(transaction, account, residents)
     desired = desire(
         residents,
         identifier=account.identifier,
@@ -329,26 +321,35 @@ def _next(
         return settle(
             transaction, account, observed, residents, now, desired=desired, doubts=doubts
         )
-    operation = operations[0]
-    accounts.store(
-        transaction,
-        account.id,
-        now,
-        observed=observed.as_document(),
-        # While doubt is being resolved, what is in doubt stays recorded; a read adds none.
-        doubt=recorded(doubts) or operation.as_document(),
-    )
-    display = {r.organization.auth0_name: r.organization.display_name for r in residents}
-    named = getattr(operation, "organization", "")
-    return Step(
+    step = Step(
         account=account,
-        operation=operation,
+        operation=operations[0],
         desired=desired,
         observed=observed,
         doubted=frozenset(str(doubt["kind"]) for doubt in doubts),
-        organization=display.get(named) or named,
+        organization=_display_name(operations[0], residents),
         at=now,
     )
+    # While doubt is being resolved, what is in doubt stays recorded; a read adds none.
+    doubt = recorded(doubts) or step.operation.as_document()
+    accounts.store(transaction, account.id, now, observed=observed.as_document(), doubt=doubt)
+    return step
+
+
+def _forget_wanted(
+    transaction: Transaction, account: Account, residents: Sequence[Resident]
+) -> None:
+    """What an operator wanted sent to somebody who has left since is sent no more."""
+    for resident in residents:
+        if not resident.wanted and resident.asked:
+            ledger.forget_wanted(transaction, account.id, resident.user.id)
+
+
+def _display_name(operation: Operation, residents: Sequence[Resident]) -> str:
+    """Of the organization that an operation is done in."""
+    display = {r.organization.auth0_name: r.organization.display_name for r in residents}
+    named = getattr(operation, "organization", "")
+    return display.get(named) or named
 
 
 def _current(observed: Observed, revision: int) -> dict[str, Mapping[str, Any]]:
