@@ -259,3 +259,44 @@ async def test_a_leaver_whose_identity_was_linked_is_blocked_on_the_primary(worl
     assert len(users[primary]["identities"]) == 2
     assert users[primary]["email"] == "ada@home.example"
     assert set(users) == {primary}
+
+
+async def test_who_comes_back_to_a_linked_identity_is_let_in_by_the_primary(world: World) -> None:
+    ada, primary = await _linked(world)
+    await world.change(ada, active=False)
+    await world.settled()
+    await world.change(ada, active=True)
+    await world.settled()
+    state = await world.state()
+    (user,) = state["users"]
+    assert user["user_id"] == primary
+    assert not user["blocked"]
+    assert [(each["organization"], each["user_id"]) for each in state["members"]] == [
+        ("hoekstra", primary)
+    ]
+    assert (await world.user(ada)).state == "applied"
+    assert user["email"] == "ada@home.example", "the primary's profile is not ours"
+
+
+async def test_who_is_rehired_after_their_identity_was_linked_is_let_in_by_the_primary(
+    world: World,
+) -> None:
+    hired = {"attributes": {"email": "bo@hoekstra.example"}}
+    await world.worker("hoekstra", "hired", "w-1", **hired)
+    world.work()
+    await world.settled()
+    await world.worker("hoekstra", "terminated", "w-1", immediate=True)
+    await world.settled()
+    ours = await world.auth0_user("bo@hoekstra.example")
+    assert ours is not None
+    primary = await auth0.sign_up(world, "clinics-users", "bo@home.example", verified=True)
+    body = {"provider": "auth0", "user_id": ours["user_id"].partition("|")[2]}
+    await auth0.call(world, "POST", f"/users/{primary.replace('|', '%7C')}/identities", body)
+    await world.worker("hoekstra", "rehired", "w-1", **hired)
+    await world.settled()
+    state = await world.state()
+    (user,) = state["users"]
+    assert user["user_id"] == primary
+    assert not user["blocked"]
+    assert [each["user_id"] for each in state["members"]] == [primary]
+    assert (await world.endings())[-1] == ("succeeded", "applied", None)

@@ -229,6 +229,31 @@ async def test_a_membership_that_was_taken_away_is_given_back(
     assert await drifts(world, people[0]) == await drifts(world, people[0], "corrected") == told
 
 
+async def test_a_role_of_ours_that_was_taken_away_is_given_back(world: World) -> None:
+    await world.declare(
+        hoekstra={"policies": Policies(invite="none"), "roles": {"Chiefs": "admin"}}
+    )
+    world.work(world.lanes())
+    await world.worker("hoekstra", "hired", "w-1", attributes={"email": ADA}, groups=("Chiefs",))
+    await ready(world)
+    (member,) = (await world.state())["members"]
+    roles = {(each["tenant"], each["name"]): each["id"] for each in (await world.state())["roles"]}
+    path = f"/organizations/{member['organization_id']}/members/{member['user_id']}/roles"
+    await call(world, "DELETE", path, {"roles": [roles["main", "admin"]]})
+    await call(world, "POST", path, {"roles": [roles["main", "billing"]]})
+
+    assert (await check(world))["differ"] == 1
+    ada = await world.hired("w-1")
+    told = [{"auth0Organization": "hoekstra", "missingRoles": ["admin"]}]
+    assert await drifts(world, ada) == told
+    assert (await world.state())["members"][0]["roles"] == ["billing"], "only told"
+
+    await check(world, correct=True)
+    assert sorted((await world.state())["members"][0]["roles"]) == ["admin", "billing"]
+    assert await drifts(world, ada, "corrected") == told
+    assert await findings(world) == []
+
+
 async def test_a_list_that_lags_is_no_drift(world: World, people: tuple[User, User]) -> None:
     """Whoever is missing from a list and there by their own id does not differ."""
     await ready(world)
