@@ -98,7 +98,9 @@ def compare(
         _check_fixed(organization, stored)
         _check_join(organization, stored)
         _check_attributes(organization)
+        _check_just_in_time(organization)
     _check_own_connections(declared, stored)
+    _check_own_organizations(declared, stored)
     return [
         *_changes("tenant", declared.tenants, stored.tenants),
         *_changes("organization", declared.organizations, stored.organizations),
@@ -216,6 +218,34 @@ def _check_attributes(organization: Organization) -> None:
             raise ConfigurationError(
                 f"organizations[{organization.name}].attributes_from: {name} is none of"
                 f" {', '.join(_CHOSEN)}."
+            )
+
+
+def _check_just_in_time(organization: Organization) -> None:
+    """In the shared model people of others live in the connection, and leavers who are elsewhere."""
+    for connection in organization.connections if organization.model == "shared" else ():
+        if connection.assign_membership_on_login:
+            raise ConfigurationError(
+                f"organizations[{organization.name}].connections[{connection.name}]"
+                ".assign_membership_on_login: everybody who has an account in a shared connection"
+                " would become a member by logging in, whoever has left too: leave it off, members"
+                " are added here."
+            )
+
+
+def _check_own_organizations(declared: Installation, stored: Stored) -> None:
+    """Whoever is a member of an Organization is in: no two customers have one together."""
+    after = {**stored.organizations, **{each.name: each for each in declared.organizations}}
+    users: dict[tuple[str, str], str] = {}
+    for name, organization in after.items():
+        if name in stored.ended:
+            continue
+        place = (organization.tenant, organization.auth0_name)
+        other = users.setdefault(place, name)
+        if other != name:
+            raise ConfigurationError(
+                f"organizations[{name}].auth0_organization: the Organization {place[1]} of tenant"
+                f" {place[0]} is that of {other}: give this one an Organization of its own."
             )
 
 

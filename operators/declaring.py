@@ -31,7 +31,6 @@ _ONLY_FOR_PEOPLE: Final = frozenset(
     {
         "display_name",
         "metadata",
-        "application",
         "set_up",
         "scim_profile",
         "scim_oauth",
@@ -87,6 +86,7 @@ def apply(
     Raises ConfigurationError, and then changes nothing.
     """
     own_mappings = own_mappings or {}
+    organizations.hold_declared(transaction)
     changes = declaration.compare(
         declared, stored(transaction), known_tenants=known_tenants, own_mappings=own_mappings
     )

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Row, case, delete, func, select, update
 
-from service.directory import audit, inbox, locks, organizations, outbox, setups
+from service.directory import audit, inbox, locks, organizations, outbox, places, setups
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, insert
@@ -58,6 +58,7 @@ def begin(transaction: Transaction, name: str, *, actor: str, now: datetime) -> 
     """Ends an organization, see ``locks.decommission``; one that ends already goes on where something
     stood in the way. Raises NotFound.
     """
+    organizations.hold_declared(transaction)
     ended = locks.decommission(transaction, name, actor=actor, now=now)
     known = find(transaction, name)
     if known is not None:
@@ -84,10 +85,12 @@ def undo(transaction: Transaction, name: str, *, actor: str, now: datetime) -> s
     """Takes the end of an organization back: its users come back in as their sources say. Tokens stay
     revoked. Returns the event that waits for all accounts.
 
-    Raises NotFound; Refused where it has not ended, or deletion has begun.
+    Raises NotFound; Refused where it has not ended, deletion has begun, or another organization has
+    taken its place in Auth0.
     """
-    registered = _registered(transaction, name)
+    organizations.hold_declared(transaction)
     known = hold(transaction, name)
+    registered = _registered(transaction, name)
     if not registered.decommissioned:
         raise Refused(f"{name} is not decommissioned: there is nothing to take back.")
     if registered.deleting_at is not None:
@@ -95,13 +98,20 @@ def undo(transaction: Transaction, name: str, *, actor: str, now: datetime) -> s
             f"Deletion of {name} began at {registered.deleting_at}: it cannot be taken back."
             " Declare another organization."
         )
+    places.require_own(transaction, registered)
     transaction.execute(
         update(t.organizations)
         .where(t.organizations.c.name == name)
         .values(decommissioned_at=None, modified_at=now, version=t.organizations.c.version + 1)
     )
     transaction.execute(delete(t.decommissions).where(t.decommissions.c.organization == name))
+    ended_by = known.event_id if known is not None else ""
+    # Before accounts, as everyone holds them who touches an event's users.
+    transaction.execute(delete(t.fanouts).where(t.fanouts.c.event_id == ended_by))
     event_id = _touch(transaction, name, UNDO, now)
+    inbox.finish(transaction, ended_by, "superseded", now=now, by=event_id)
+    if registered.organization.set_up.enabled:
+        setups.resume(transaction, name, registered.organization.tenant, now)
     audit.record(
         transaction,
         actor=actor,
@@ -159,6 +169,8 @@ def advance(transaction: Transaction, name: str, now: datetime) -> Stage | None:
     hold_until = _hold_until(registered)
     following = _following(transaction, known, registered, hold_until, now)
     if following is None:
+        if known.stage == "held" and known.hold_until != hold_until:  # declared anew
+            _store(transaction, name, hold_until=hold_until, modified_at=now)
         return None
     values: dict[str, object] = {"stage": following, "hold_until": hold_until, "modified_at": now}
     match following:
@@ -175,9 +187,7 @@ def advance(transaction: Transaction, name: str, now: datetime) -> Stage | None:
             values["ended_at"] = now
         case "locking" | "held" | "kept":
             pass
-    transaction.execute(
-        update(t.decommissions).where(t.decommissions.c.organization == name).values(**values)
-    )
+    _store(transaction, name, **values)
     _tell(
         transaction,
         name,
@@ -187,6 +197,12 @@ def advance(transaction: Transaction, name: str, now: datetime) -> Stage | None:
         now,
     )
     return following
+
+
+def _store(transaction: Transaction, name: str, **values: object) -> None:
+    transaction.execute(
+        update(t.decommissions).where(t.decommissions.c.organization == name).values(**values)
+    )
 
 
 def _following(
@@ -208,15 +224,33 @@ def _following(
         case "deleting":
             if not _is_over(transaction, known.deletion_event_id or "", known.organization):
                 return None
-            isolated = registered.organization.model == "isolated"
-            if isolated and locks.accounts_of(transaction, known.organization):
+            if _are_to_go(transaction, registered):
                 return None
             return "dismantling" if registered.organization.set_up.enabled else "ended"
         case "dismantling":
             state = setups.find(transaction, known.organization)
-            return "ended" if state is None or state.verdict == "done" else None
+            is_over = state is None or state.verdict == "done"
+            return "ended" if is_over or not registered.organization.set_up.enabled else None
         case _:
             return None
+
+
+def _are_to_go(transaction: Transaction, registered: Registered) -> bool:
+    """Whether somebody's account is still to be deleted. Not what became a part of another user: that
+    one stays, and the set-up says who keeps the connection.
+    """
+    organization = registered.organization
+    if organization.model != "isolated":
+        return False
+    theirs = (
+        select(t.accounts.c.id)
+        .join(t.users, t.users.c.account_id == t.accounts.c.id)
+        .where(
+            t.users.c.organization == organization.name,
+            t.accounts.c.observed["linked"].as_boolean().is_not(True),
+        )
+    )
+    return transaction.execute(theirs.limit(1)).first() is not None
 
 
 def _hold_until(registered: Registered) -> datetime | None:

@@ -14,7 +14,7 @@ from sqlalchemy import Text, bindparam, cast, select
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import insert
+from service.directory.dialect import hold, insert
 from service.directory.prepared import Prepared
 from service.organizations import EventSource, Organization, Tenant
 
@@ -92,6 +92,13 @@ def _organization(document: str) -> Organization:
     # A process of a later release may have declared keys that this one does not know: beside each
     # other they run while a release is rolled out, or back.
     return Organization.model_validate_json(document, extra="ignore")
+
+
+def hold_declared(transaction: Transaction) -> None:
+    """Keeps others from declaring or ending organizations until this transaction ends: what they may
+    share in Auth0 is decided by all that are declared.
+    """
+    hold(transaction, "declared")
 
 
 def apply(transaction: Transaction, organization: Organization, now: datetime) -> None:

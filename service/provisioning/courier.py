@@ -101,7 +101,9 @@ class Courier:
     async def _invitation(
         self, step: Step, operation: op.SendInvitation, record: MailRecord
     ) -> Answer:
-        organization = await self._names.organization(operation.organization, leaver=False)
+        organization = await self._names.organization(
+            operation.organization, entering=operation.subject.organization
+        )
         if isinstance(organization, Answer):
             return organization
         connection = await self._names.connection(step.account.connection)

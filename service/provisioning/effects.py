@@ -28,6 +28,7 @@ from service.provisioning.observed import (
     seen,
 )
 from service.provisioning.operations import READS, Operation
+from service.provisioning.setup.plan import OF_ANOTHER
 
 R = TypeVar("R")
 Problem = tuple[str, str, str, int | None]
@@ -581,6 +582,8 @@ def _refused(
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
     if (advice := ADVICE.get(code)) is not None:
         message += f" {advice}"
+    if code == OF_ANOTHER:
+        message = f"Nobody is let in: {answer.message}. Declare an auth0_organization of its own."
     return Refused(
         problem=(kind, code, message, answer.status),
         scope=scope,

@@ -10,6 +10,8 @@ from typing import Any, Final
 from service.auth0.answers import Answer
 from service.auth0.calls import ANOTHER_FIRST
 from service.auth0.client import Auth0Client
+from service.provisioning.setup.observed import Mark
+from service.provisioning.setup.plan import OF_ANOTHER
 
 _BELIEVED: Final = 60.0
 _KEPT: Final = 600.0
@@ -35,6 +37,8 @@ class Names:
     def __init__(self, client: Auth0Client) -> None:
         self._client = client
         self._organizations: dict[str, str] = {}
+        self._marks: dict[str, Mark | None] = {}
+        """Whose the Organizations are that are known."""
         self._roles: dict[str, str] = {}
         self._listed_at: float | None = None
         self._connections: dict[str, str] = {}
@@ -44,8 +48,14 @@ class Names:
         """Who waits for an answer, and how to have them wait no more."""
         self._under_way: dict[str, asyncio.Task[Answer]] = {}
 
-    async def organization(self, name: str, *, leaver: bool) -> str | Answer:
-        """The id, or the answer that says why there is none."""
+    async def organization(
+        self, name: str, *, leaver: bool = False, entering: str = ""
+    ) -> str | Answer:
+        """The id, or the answer that says why there is none.
+
+        ``entering``: which organization of ours lets somebody in; refused where we made the
+        Organization for another one.
+        """
         if name not in self._organizations:
             what = f"organization {name}"
             if (missing := self._missed(what)) is not None:
@@ -56,6 +66,12 @@ class Names:
             if answer.verdict != "ok":
                 return self._miss(what, answer)
             self._organizations[name] = answer.data["id"]
+            self._marks[name] = Mark.of(answer.data.get("metadata"))
+        mark = self._marks[name]
+        if entering and mark is not None and mark.organization != entering:
+            del self._organizations[name]  # the mark may be mended
+            said = f"the Organization {name} is that of {mark.organization}"
+            return Answer(verdict="refused", status=409, code=OF_ANOTHER, message=said)
         return self._organizations[name]
 
     def doubt(self, ids: Collection[str]) -> None:

@@ -174,7 +174,11 @@ class Performer:
 
     async def _ids(self, operation: _Membership, *, leaver: bool) -> list[str] | Answer:
         """Of the Organization, and of the roles; or the answer that says why there are none."""
-        organization = await self._names.organization(operation.organization, leaver=leaver)
+        enters = isinstance(operation, op.AddMember | op.AddRoles)
+        entering = operation.subject.organization if enters else ""
+        organization = await self._names.organization(
+            operation.organization, leaver=leaver, entering=entering
+        )
         if isinstance(organization, Answer):
             return organization
         if isinstance(operation, op.AddMember | op.RemoveMember):

@@ -125,10 +125,17 @@ def close(transaction: Transaction, account: Account, observed: Observed, now: d
         people.store(transaction, resident.user.id, account_id=None)
 
 
+def never_was(desired: Desired, observed: Observed) -> bool:
+    """Whether an account that is to be deleted has no user in Auth0, and nobody may still become it."""
+    is_sure = observed.presence == "absent" and "" not in observed.refused
+    return desired.delete and is_sure and desired.watch_until is None
+
+
 def _due_again(desired: Desired | None, observed: Observed, now: datetime) -> datetime | None:
     if "" in observed.refused or desired is None:
         return None
-    deletes = observed.presence == "present" and not observed.linked
+    is_there = observed.presence == "present" and not observed.linked
+    deletes = is_there or (observed.presence == "absent" and not desired.delete)
     moments = [desired.delete_at] if deletes else []
     # A link lifts a block, or makes an account; whoever is neither blocked nor missing was left in.
     if desired.watch_until is not None and (observed.blocked or observed.presence == "absent"):

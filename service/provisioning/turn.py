@@ -22,7 +22,7 @@ from service.provisioning.observed import Observed, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
-from service.provisioning.settling import close, give_up_resends, settle
+from service.provisioning.settling import close, give_up_resends, never_was, settle
 from service.provisioning.telling import flag_doubtful_mails, tell, tell_expired
 
 
@@ -318,6 +318,8 @@ def _next(
     operations = plan(desired, observed, appeared=account.appeared)
     if not operations:
         give_up_resends(transaction, account, desired, observed, residents)
+        if never_was(desired, observed):
+            return close(transaction, account, observed, now)
         return settle(
             transaction, account, observed, residents, now, desired=desired, doubts=doubts
         )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from operators import declaring
 from service.directory import accounts, audit, credentials
 from service.directory.credentials import TokenDoor
+from service.directory.database import Transaction, open_database
+from service.organizations import Installation
 from tests.operators.house import Ended, House, run
 
 DECLARED = """
@@ -495,3 +501,57 @@ def test_export_leaves_out_who_has_ended(house: House, file: Path) -> None:
     house.run("org", "decommission", "acme", "--yes")
     (told,) = house.run("org", "export", "--json").rows
     assert [each["name"] for each in told["organizations"]] == ["globex", "initech"]
+
+
+def test_two_organizations_do_not_have_one_in_auth0(house: House, file: Path) -> None:
+    apply(house, file)
+    second = """
+[[organizations]]
+name = "initrode"
+auth0_organization = "initech"
+connections = [{ name = "initrode-users" }]
+"""
+    ended = apply(house, file, second)
+    assert ended.status == 1
+    assert "the Organization initech of tenant main is that of initech" in ended.err
+
+
+def test_nobody_becomes_a_member_of_a_shared_organization_by_logging_in(
+    house: House, file: Path
+) -> None:
+    declared = """
+[[organizations]]
+name = "clinic"
+model = "shared"
+connections = [{ name = "pool", assign_membership_on_login = true }]
+"""
+    ended = apply(house, file, declared)
+    assert ended.status == 1
+    assert "whoever has left too" in ended.err
+
+
+async def test_of_two_operators_who_give_away_one_connection_one_is_told(
+    postgres_migrated: str,
+) -> None:
+    database = open_database(postgres_migrated)
+
+    def declaring_it(name: str) -> Callable[[Transaction], None]:
+        installation = Installation.model_validate(
+            {"organizations": [{"name": name, "connections": [{"name": "users"}]}]}
+        )
+
+        def work(tx: Transaction) -> None:
+            now = datetime.now(UTC)
+            declaring.apply(tx, installation, known_tenants=["main"], actor="kim", now=now)
+            tx.execute(text("SELECT pg_sleep(0.15)"))
+
+        return work
+
+    try:
+        ended = await asyncio.gather(
+            *(database.transact(declaring_it(name)) for name in ("initech", "initrode")),
+            return_exceptions=True,
+        )
+    finally:
+        await database.close()
+    assert sorted(type(each).__name__ for each in ended) == ["ConfigurationError", "NoneType"]

@@ -7,7 +7,7 @@ from typing import Any
 from tests.provisioning.world import World
 
 
-async def call(world: World, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+async def call(world: World, method: str, path: str, body: Any = None) -> Any:
     """A Management API call of somebody else's."""
     token = await world.http.post(
         "/oauth/token",

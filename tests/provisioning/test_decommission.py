@@ -9,13 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from service.directory import decommissions, setups
+from service.directory import tables as t
 from service.directory.decommissions import Decommission, Stage
 from service.errors import Refused
 from service.provisioning.decommissioning import Decommissions
 from service.provisioning.fleet import FanOuts
 from tests.provisioning.auth0 import call, sign_up
+from tests.provisioning.links import look
 from tests.provisioning.test_setup import declare, set_up, state_of
 from tests.provisioning.world import World
 
@@ -223,6 +226,60 @@ async def test_whom_auth0_refuses_to_block_is_not_forgotten(running: World) -> N
     await running.until(failed)
     assert (await ending(running)).stage == "locking"
     assert await running.auth0_user("ada@acme.example") is not None
+
+
+@pytest.mark.parametrize("why", ["refused", "somebody else's"])
+async def test_whoever_never_had_a_user_in_auth0_holds_nobody_up(running: World, why: str) -> None:
+    await declare(running, policies=NOW)
+    await set_up(running)
+    if why == "refused":
+        await running.fault("status", "POST", "/users", status=400, times=1)
+    else:
+        await sign_up(running, "acme-users", "ada@acme.example", verified=False)
+    await people(running, "ada@acme.example")
+    if stranger := await running.auth0_user("ada@acme.example"):
+        await call(running, "DELETE", f"/users/{stranger['user_id']}")
+    await end(running)
+    await reached(running, "ended")
+
+
+async def test_whoever_never_accepted_an_invitation_holds_nobody_up_for_long(
+    running: World,
+) -> None:
+    await declare(running, policies=NOW | {"invite": "invitation"})
+    await set_up(running)
+    ada = await running.join("acme", "ada@acme.example")
+    await running.settled()
+    await end(running)
+    await reached(running, "deleting")
+    await running.settled()
+    assert (await ending(running)).stage == "deleting"  # somebody may be signing up still
+
+    earlier = running.clock.now() - timedelta(minutes=16)
+    await running.database.transact(lambda tx: tx.execute(update(t.effects).values(at=earlier)))
+    await look(running, ada)
+    await reached(running, "ended")
+
+
+async def test_an_account_that_became_a_part_of_another_user_is_told_of_and_stays(
+    running: World,
+) -> None:
+    await declare(running, policies=NOW)
+    await set_up(running)
+    await people(running, "ada@acme.example")
+    ada = await running.auth0_user("ada@acme.example") or {}
+    primary = await sign_up(running, "clinics-users", "ada@clinics.example", verified=True)
+    part = {"provider": "auth0", "user_id": ada["user_id"].partition("|")[2]}
+    await call(running, "POST", f"/users/{primary}/identities", part)
+    await end(running)
+    await reached(running, "dismantling")
+
+    assert (await running.auth0_user("ada@clinics.example") or {})["blocked"] is True
+
+    async def named() -> bool:
+        return "there are users in acme-users" in str((await state_of(running)).error)
+
+    await running.until(named)
 
 
 async def test_an_answer_that_was_lost_deletes_nothing_twice(running: World) -> None:

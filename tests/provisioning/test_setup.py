@@ -184,8 +184,8 @@ async def test_somebody_elses_organization_is_not_changed_unless_that_is_declare
 
 
 async def test_an_organization_that_we_made_for_another_is_refused(world: World) -> None:
-    await declare(world)
-    await set_up(world)
+    theirs = {"name": "acme", "metadata": {"auth0_provisioner": "acme"}}
+    await call(world, "POST", "/organizations", theirs)
     await declare(
         world,
         name="globex",
@@ -194,6 +194,53 @@ async def test_an_organization_that_we_made_for_another_is_refused(world: World)
         set_up={"adopt": True},
     )
     assert codes(await set_up(world, "globex")) == ["organization_of_another"]
+
+    eve = await world.join("globex", "eve@globex.example")
+    await world.settled()
+    assert await world.members() == set()
+    assert ("deadlettered", None, "organization_of_another") in await world.endings()
+    assert "is that of acme" in ((await world.user(eve)).detail or "")
+
+    registered = (await world.registered("globex")).organization
+    await declare(world, **registered.model_dump(mode="json") | {"auth0_organization": "globex"})
+    await set_up(world, "globex")
+    await world.settled()
+    assert await world.members() == {("globex", "eve@globex.example")}
+
+
+async def test_nobody_is_invited_into_an_organization_that_we_made_for_another(
+    world: World,
+) -> None:
+    theirs = {"name": "acme", "metadata": {"auth0_provisioner": "acme"}}
+    await call(world, "POST", "/organizations", theirs)
+    globex = {
+        "name": "globex",
+        "auth0_organization": "acme",
+        "connections": [{"name": "globex-users"}],
+    }
+    await declare(world, **globex, policies={"invite": "invitation"})
+    await set_up(world, "globex")
+    await world.join("globex", "eve@globex.example")
+    await world.settled()
+    assert (await world.state())["invitations"] == []
+    assert ("deadlettered", None, "organization_of_another") in await world.endings()
+
+
+async def test_users_who_were_refused_are_tried_again_when_the_application_is_corrected(
+    world: World,
+) -> None:
+    await declare(world, application="nobodys", policies={"invite": "invitation"})
+    await set_up(world)
+    users = await connection(world)
+    known = [{"client_id": "sample-app", "status": True}]
+    await call(world, "PATCH", f"/connections/{users['id']}/clients", known)
+    ada = await world.join("acme", "ada@acme.example")
+    await world.settled()
+    assert (await world.user(ada)).state == "failed"
+
+    await declare(world, policies={"invite": "invitation"})
+    await world.settled()
+    assert (await world.user(ada)).state == "waiting"
 
 
 async def test_an_answer_that_was_lost_after_the_write_makes_no_second_organization(

@@ -43,6 +43,8 @@ class DesiredSetUp:
     adopt: bool = False
     dismantle: bool = False
     """The organization has ended: what was made for it goes."""
+    own: bool = True
+    """Whether the Organization is no other's that goes on."""
 
 
 def desire(
@@ -50,9 +52,10 @@ def desire(
     tenant: Tenant | None,
     *,
     dismantle: bool = False,
-    used_by_others: Collection[str] = (),
+    others: Collection[Organization] = (),
 ) -> DesiredSetUp:
-    """``used_by_others``: names of connections that other organizations live in, too."""
+    """``others``: those of the tenant that go on; what they live in stays."""
+    used_by_others = {connection.name for each in others for connection in each.connections}
     isolated = organization.model == "isolated"
     administrator = organization.administrator
     roles = {*organization.roles.values()}
@@ -80,4 +83,5 @@ def desire(
         create_roles=organization.set_up.create_roles,
         adopt=organization.set_up.adopt,
         dismantle=dismantle,
+        own=organization.auth0_name not in {each.auth0_name for each in others},
     )

@@ -21,6 +21,8 @@ from service.provisioning.setup.operations import Operation
 
 MOST_CONNECTIONS: Final = 10
 """Of one Organization (Auth0's entity limits)."""
+OF_ANOTHER: Final = "organization_of_another"
+"""We made the Organization for another organization: nobody is let into it for this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def _organization(
         )
     elif seen.mark.organization != desired.name:
         yield Problem(
-            code="organization_of_another",
+            code=OF_ANOTHER,
             message=f"The Organization {desired.auth0_name} is that of {seen.mark.organization}.",
             advice="Give this one an auth0_organization of its own.",
         )
@@ -227,5 +229,5 @@ def _dismantle(desired: DesiredSetUp, observed: ObservedSetUp) -> Iterator[Opera
             yield op.DeleteConnection(name=wanted.name)
     seen = observed.organization
     mark = seen.mark if seen is not None else None
-    if mark is not None and mark.made and mark.organization == desired.name:
+    if desired.own and mark is not None and mark.made and mark.organization == desired.name:
         yield op.DeleteOrganization(name=desired.auth0_name)

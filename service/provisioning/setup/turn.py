@@ -77,15 +77,14 @@ def desired_of(
     organization = registered.organization
     if not registered.decommissioned:
         return desire(organization, tenant)
-    others: set[str] = {
-        connection.name
+    others = [
+        each.organization
         for each in organizations.every(transaction)
         if each.organization.tenant == organization.tenant
         and each.organization.name != organization.name
         and not each.decommissioned
-        for connection in each.organization.connections
-    }
-    return desire(organization, tenant, dismantle=True, used_by_others=others)
+    ]
+    return desire(organization, tenant, dismantle=True, others=others)
 
 
 def record(
