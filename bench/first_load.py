@@ -28,7 +28,7 @@ from bench.world import simulated
 from service import logs
 from service.directory import imports
 from service.organizations import Policies
-from service.provisioning.first_loads import FirstLoadSettings
+from service.provisioning.first_load_settings import FirstLoadSettings
 from tests.provisioning.test_first_loads import tenancy
 from tests.provisioning.world import World
 

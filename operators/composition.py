@@ -50,7 +50,8 @@ from service.outcomes.publisher import Publisher, PublisherSettings
 from service.provisioning.decommissioning import Decommissions
 from service.provisioning.drift import DriftChecks, DriftSettings
 from service.provisioning.feed import Feed, Listening
-from service.provisioning.first_loads import FirstLoads, FirstLoadSettings
+from service.provisioning.first_load_settings import FirstLoadSettings
+from service.provisioning.first_loads import FirstLoads
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
 from service.provisioning.perform import Performer

@@ -18,7 +18,8 @@ from service.directory import imports
 from service.mail import FolderMailer
 from service.organizations import Policies
 from service.people import User
-from service.provisioning.first_loads import FirstLoads, FirstLoadSettings
+from service.provisioning.first_load_settings import FirstLoadSettings
+from service.provisioning.first_loads import FirstLoads
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
 from service.provisioning.tenancy import Tenancy, TenancySettings
@@ -226,7 +227,7 @@ async def test_an_upload_without_an_answer_is_looked_for_before_it_is_made_again
         ("POST", IMPORT, {"kind": "job-fails", "times": 1}),
         ("GET", "/jobs/*/errors", {"kind": "html-502", "times": 3}),
         ("GET", "/jobs/*/errors", {"kind": "status", "status": 404}),
-        ("POST", IMPORT, {"kind": "status", "status": 429, "times": 2}),
+        ("POST", IMPORT, {"kind": "status", "status": 429, "times": 2, "headers": {}}),
         ("POST", IMPORT, {"kind": "status", "status": 400}),
         ("POST", IMPORT, {"kind": "status", "status": 413}),
         (
