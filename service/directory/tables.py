@@ -363,6 +363,24 @@ imports = Table(
     ),
 )
 
+# People who come from another system with their password hashes, and what became of each.
+migrants = Table(
+    "migrants",
+    metadata,
+    Column("account_id", String(36), primary_key=True),
+    Column("organization", String(50), nullable=False),
+    Column("user_id", String(36), nullable=False),
+    Column("run", String(36), nullable=False),  # of one file
+    Column("line", Integer, nullable=False),
+    Column("sealed", LargeBinary),  # the hash, until the import has answered
+    Column("state", String(14), nullable=False),  # waiting, created, already_there, refused
+    Column("reason", Text),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Index(None, "organization", "run"),
+)
+
 # Compares of Auth0 with what we know, asked for or nightly.
 drift_checks = Table(
     "drift_checks",
