@@ -72,7 +72,8 @@ class Desired:
     spellings: frozenset[str] = frozenset()
     """How the sources write the address where not in lower case, of a connection that keeps it so."""
     stable_ids: frozenset[str] = frozenset()
-    """What the customers' directories know the person by (SCIM's ``externalId``)."""
+    """What the customers' directories know the person by (SCIM's ``externalId``), of a connection to
+    an identity provider."""
     invite: Invite | None = None
     by_invitation: bool = False
     """Whether the account comes into being when an invitation is accepted, and not before."""
@@ -135,7 +136,10 @@ def desire(
             for spelled in spellings_of(resident.user, identifier)
         ),
         stable_ids=frozenset(
-            resident.user.external_id for resident in residents if resident.user.external_id
+            resident.user.external_id
+            # In a database the ids are Auth0's or ours: no directory may point at somebody by one.
+            for resident in ([] if connection.is_database else residents)
+            if resident.user.external_id
         ),
         may_adopt=any(_may_adopt(resident, identifier) for resident in staying),
         invite=inviting.invite_of(candidates, post, address=identifier, now=now),

@@ -159,8 +159,9 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
         case op.FindIdentity():
             return _linked(answer.data, setting)
         case op.ReadMemberships():
-            ours = {*setting.observed.memberships, *setting.desired.leavers}
+            known = setting.observed
             # A removal takes 5 to 10 s to show: what we have just left does not count.
+            ours = {*known.memberships, *known.left, *setting.desired.leavers}
             foreign = tuple(sorted(set(answer.data) - ours))
             return Done(observed=replace(setting.observed, foreign=foreign))
         case op.FindInvitations():

@@ -133,8 +133,15 @@ def follow_up(
         case "organization.member.added":
             # Whoever is out must not be let in by a login.
             where = _places(news, left - set(observed.memberships), "add-member", doubt)
+            ours = {*left, *observed.memberships, *observed.left}
+            # Nor stays out whom we blocked since nobody had them.
+            taken_in = observed.blocked_by_us and observed.foreign == ()
+            if taken_in and news.organization not in {None, *ours}:
+                return ({"kind": CHANGED},)
             return [{"kind": "add-member", "organization": name} for name in where]
         case "organization.member.deleted":
+            if not observed.blocked and news.organization in (observed.foreign or ()):
+                return ({"kind": CHANGED},)
             where = _places(news, set(observed.memberships), "remove-member", doubt)
             return [{"kind": "remove-member", "organization": name} for name in where]
         case "organization.member.role.deleted":

@@ -49,7 +49,11 @@ class Observed:
     unsure_roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Roles that may have been granted or not, by Organization."""
     foreign: tuple[str, ...] | None = None
-    """Organizations that others made the person a member of; None where not read."""
+    """Organizations that others made the person a member of; None where not read, or long ago."""
+    foreign_stay: bool = False
+    """Whether it was looked once more, when what others have just taken away would show."""
+    left: tuple[str, ...] = ()
+    """Organizations that were left in the present turn: they may show for some seconds yet."""
     lifted: bool = False
     """Whether a block of ours was found lifted by somebody else, and is not back yet."""
     fresh: bool = False
@@ -71,10 +75,18 @@ class Observed:
         known["profile"] = Profile(**known.get("profile", {}))
         for named in ("memberships", "unsure_roles"):
             known[named] = {name: tuple(roles) for name, roles in known.get(named, {}).items()}
-        known["unsure_members"] = tuple(known.get("unsure_members", ()))
+        for listed in ("unsure_members", "left"):
+            known[listed] = tuple(known.get(listed, ()))
         if known.get("foreign") is not None:
             known["foreign"] = tuple(known["foreign"])
         return cls(**known)
+
+
+def anew(observed: Observed, *, fresh: bool = False) -> Observed:
+    """The picture as a turn finds it that begins. Others may have taken a person in since, or let
+    them go; where a block of ours stands we are told of it."""
+    foreign = observed.foreign if observed.blocked else None
+    return replace(observed, fresh=fresh, foreign=foreign, left=())
 
 
 def after(observed: Observed, operation: Operation) -> Observed:
@@ -155,8 +167,11 @@ def _membership(
     name = operation.organization
     match operation:
         case op.AddMember():
-            sure = _without(observed.unsure_members, name)
-            return replace(_with_membership(observed, name, ()), unsure_members=sure)
+            return replace(
+                _with_membership(observed, name, ()),
+                unsure_members=_without(observed.unsure_members, name),
+                left=_without(observed.left, name),
+            )
         case op.RemoveMember():
             return replace(
                 observed,
@@ -165,6 +180,8 @@ def _membership(
                 unsure_roles=_without_key(observed.unsure_roles, name),
                 sessions=observed.sessions if observed.blocked else "owed",
                 foreign=None,
+                foreign_stay=False,
+                left=(*_without(observed.left, name), name),
             )
         case op.AddRoles():
             return _with_roles(observed, name, add=operation.roles)
@@ -200,6 +217,8 @@ def seen(
         observed,
         presence="present",
         origin=observed.origin or origin,
+        # Who lifts a block of ours may have taken the person in.
+        foreign=None if observed.blocked and not blocked else observed.foreign,
         email=user.get("email"),
         email_verified=bool(user.get("email_verified")),
         profile=Profile(
@@ -257,6 +276,8 @@ def unsure(observed: Observed, doubts: Iterable[Mapping[str, Any]]) -> Observed:
     return replace(
         observed,
         presence="unknown",
+        foreign=None,
+        foreign_stay=False,
         unsure_members=tuple(sorted(members)),
         unsure_roles={name: tuple(sorted(some)) for name, some in roles.items() if some},
     )

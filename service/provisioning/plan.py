@@ -191,15 +191,7 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
     if desired.model == "shared":
-        yield from _lost_memberships(desired, observed)
-        if observed.sessions == "owed" or _will_lose(desired, observed):
-            yield op.RevokeAccess(subject=principal)
-        if observed.origin in ("created", "invited") and not observed.blocked:
-            if observed.foreign is None or _will_lose(desired, observed):
-                yield op.ReadMemberships(subject=principal)
-            elif not observed.foreign:
-                yield op.Block(subject=principal)
-        yield from _withdrawals(desired, observed, desired.withdraw)
+        yield from _leave_shared(desired, observed)
         return
     if desired.delete and not observed.linked:  # the rest of that user is not ours
         yield from _withdrawals(desired, observed, desired.withdraw)
@@ -210,6 +202,23 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.sessions != "revoked":
         yield op.RevokeAccess(subject=principal)
     yield from _lost_memberships(desired, observed)
+    yield from _withdrawals(desired, observed, desired.withdraw)
+
+
+def _leave_shared(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """None of ours has the person: blocked where we made the account and nobody else has them."""
+    principal = desired.principal
+    yield from _lost_memberships(desired, observed)
+    if observed.sessions == "owed" or _will_lose(desired, observed):
+        yield op.RevokeAccess(subject=principal)
+    made_by_us = observed.origin in ("created", "invited")
+    if made_by_us and (observed.blocked_by_us or not observed.blocked):
+        if observed.foreign is None or _will_lose(desired, observed):
+            yield op.ReadMemberships(subject=principal)
+        elif not observed.foreign and not observed.blocked:
+            yield op.Block(subject=principal)
+        elif observed.foreign and observed.blocked:
+            yield op.Unblock(subject=principal)
     yield from _withdrawals(desired, observed, desired.withdraw)
 
 

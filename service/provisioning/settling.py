@@ -47,9 +47,12 @@ def settle(
         # Into a database nobody comes by themselves.
         awaited = waiting and (is_open or not desired.connection.is_database)
     full = _full(observed)
+    # What others have just taken away shows seconds later: once more, then they are believed.
+    unsure = _is_left_to_others(desired, observed) and not observed.foreign_stay
     observed = replace(
         observed,
         lifted=False,
+        foreign_stay=observed.foreign_stay or unsure,
         refused={scope: each for scope, each in observed.refused.items() if scope not in full},
     )
     held = desired is not None and desired.delete_at is not None and not desired.delete
@@ -63,7 +66,11 @@ def settle(
         attempts=account.attempts + 1 if full else 0,
         error=_worst({**observed.refused, **full}),
         leaver=False,
-        due_at=_earliest(_due_again(desired, observed, now), _room_again(full, now)),
+        due_at=_earliest(
+            _due_again(desired, observed, now),
+            _room_again(full, now),
+            now + _FIRST_LOOK if unsure else None,
+        ),
         look_at=appearances.next_look(account.looked + 1, now) if awaited else None,
         looked=account.looked + 1 if awaited else 0,
         appeared=None,
@@ -141,6 +148,12 @@ def _due_again(desired: Desired | None, observed: Observed, now: datetime) -> da
     if desired.watch_until is not None and (observed.blocked or observed.presence == "absent"):
         moments.append(_next_look(desired, desired.watch_until, now))
     return _earliest(*moments)
+
+
+def _is_left_to_others(desired: Desired | None, observed: Observed) -> bool:
+    """Whether nobody of ours has the person, and others alone keep the account from a block."""
+    nobody = desired is not None and not desired.wanted
+    return nobody and observed.presence == "present" and bool(observed.foreign)
 
 
 def _next_look(desired: Desired, until: datetime, now: datetime) -> datetime:

@@ -18,7 +18,7 @@ from service.ids import account_key
 from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
-from service.provisioning.observed import Observed, unsure
+from service.provisioning.observed import Observed, anew, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
@@ -90,8 +90,8 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
     if account.appeared is not None:  # what was refused before is no word on them
         kept = {scope: problem for scope, problem in observed.refused.items() if scope}
         observed = replace(observed, refused=kept)
-    if account.applied_revision > 0:  # else it is still being made
-        observed = replace(observed, fresh=False)
+    being_made = account.applied_revision == 0
+    observed = anew(observed, fresh=observed.fresh and being_made)
     doubts: list[Doubt] = []
     if account.doubt is not None:
         doubts = doubts_in(account.doubt)
