@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import Text, bindparam, cast, select
+from sqlalchemy import Text, bindparam, cast, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
@@ -30,6 +30,8 @@ class Registered:
     decommissioned_at: datetime | None = None
     deleting_at: datetime | None = None
     """When deletion began of an organization that ended: from there on nothing comes back."""
+    generation: int = 0
+    """How often its Organization was found gone from Auth0, or another in its place."""
 
     @property
     def decommissioned(self) -> bool:
@@ -42,6 +44,7 @@ _EVERY: Final = select(
     t.organizations.c.version,
     t.organizations.c.decommissioned_at,
     t.organizations.c.deleting_at,
+    t.organizations.c.generation,
 ).order_by(t.organizations.c.name)
 _OF_TENANT: Final = _EVERY.add_columns(t.organizations.c.name).where(
     t.organizations.c.tenant == bindparam("of")
@@ -84,6 +87,7 @@ def _registered(row: Mapping[Any, Any]) -> Registered:
         version=row["version"],
         decommissioned_at=row["decommissioned_at"],
         deleting_at=row["deleting_at"],
+        generation=row["generation"],
     )
 
 
@@ -92,6 +96,15 @@ def _organization(document: str) -> Organization:
     # A process of a later release may have declared keys that this one does not know: beside each
     # other they run while a release is rolled out, or back.
     return Organization.model_validate_json(document, extra="ignore")
+
+
+def replaced(transaction: Transaction, name: str) -> None:
+    """Its Organization in Auth0 is gone: whatever comes in its place has no members of ours yet."""
+    transaction.execute(
+        update(t.organizations)
+        .where(t.organizations.c.name == name)
+        .values(generation=t.organizations.c.generation + 1)
+    )
 
 
 def hold_declared(transaction: Transaction) -> None:

@@ -69,6 +69,8 @@ organizations = Table(
     Column(
         "deleting_at", Instant
     ),  # from here on an ended one's accounts go, and nothing comes back
+    # How often its Organization was found gone from Auth0: memberships of an earlier one are none.
+    Column("generation", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False),
     Column("modified_at", Instant, nullable=False),
 )

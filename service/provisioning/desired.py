@@ -23,6 +23,8 @@ class Resident:
     decommissioned: bool = False
     deleting_at: datetime | None = None
     """Since when the accounts of an organization that ended are deleted."""
+    generation: int = 0
+    """Of the Organization: memberships of an earlier one are gone with it."""
     roles: frozenset[str] = frozenset()
     post: Post = field(default_factory=Post)
     """What went out for the account, to whichever resident."""

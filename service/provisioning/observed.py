@@ -44,6 +44,8 @@ class Observed:
     sessions: Sessions = "possible"
     memberships: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Memberships that we made, with the roles that we granted in each."""
+    generations: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of which of the Organizations that had this name the memberships are; 0 where none is noted."""
     unsure_members: tuple[str, ...] = ()
     """Organizations whose membership an answer was lost for: it may be there or not."""
     unsure_roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -256,6 +258,22 @@ def invited_roles(user: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     if not isinstance(mark, Mapping) or not mark.get("roles"):
         return {}
     return {str(mark.get("organization")): tuple(map(str, mark["roles"]))}
+
+
+def of_generations(observed: Observed, generations: Mapping[str, int]) -> Observed:
+    """The picture where some of these Organizations were replaced: who was a member of the former one
+    is to be made a member again, or, since a call may have been under way, no member for sure.
+    """
+    lost = {name for name, now in generations.items() if observed.generations.get(name, 0) != now}
+    if not lost:
+        return observed
+    held = lost & observed.memberships.keys()
+    return replace(
+        observed,
+        memberships={name: of for name, of in observed.memberships.items() if name not in lost},
+        unsure_members=tuple(sorted({*observed.unsure_members, *held})),
+        generations={**observed.generations, **generations},
+    )
 
 
 def unsure(observed: Observed, doubts: Iterable[Mapping[str, Any]]) -> Observed:

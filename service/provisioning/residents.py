@@ -26,6 +26,7 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
                 organization=organization,
                 decommissioned=registered.decommissioned,
                 deleting_at=registered.deleting_at,
+                generation=registered.generation,
                 roles=roles.of_user(transaction, user, organization) if wanted else frozenset(),
                 post=post,
             )

@@ -18,7 +18,7 @@ from service.ids import account_key
 from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
-from service.provisioning.observed import Observed, anew, unsure
+from service.provisioning.observed import Observed, anew, of_generations, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
@@ -306,6 +306,8 @@ def _next(
         accounts.store(transaction, account.id, now, due_at=None, **known)
         return None
     _forget_wanted(transaction, account, residents)
+    generations = {each.organization.auth0_name: each.generation for each in residents}
+    observed = of_generations(observed, generations)
     desired = desire(
         residents,
         identifier=account.identifier,

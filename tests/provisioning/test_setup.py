@@ -435,6 +435,35 @@ async def test_an_organization_that_was_deleted_behind_our_back_comes_back_by_de
     assert ("acme", "ada@acme.example") in await world.members()
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_members_of_an_organization_that_was_deleted_are_members_of_the_one_in_its_place(
+    world: World, by_hand: bool
+) -> None:
+    roles = {"Admins": "editor"}
+    await declare(world, roles=roles, set_up={"create_roles": True, "adopt": True})
+    await set_up(world)
+    ada = await world.join("acme", "ada@acme.example")
+    bob = await world.join("acme", "bob@acme.example")
+    await world.settled()
+    await world.change(bob, active=False)
+    await world.settled()
+    made = await organization(world)
+    await call(world, "DELETE", f"/organizations/{made['id']}")
+    if by_hand:
+        await call(world, "POST", "/organizations", {"name": "acme"})
+
+    await declare(world, roles=roles, set_up={"create_roles": True, "adopt": True})
+    await set_up(world)
+    await world.settled()
+    assert await world.members() == {("acme", "ada@acme.example")}
+    assert (await world.user(ada)).state == "applied"
+
+    before = await last_call(world)
+    await world.change(ada, displayName="Ada")
+    await world.settled()
+    assert not [each for each in await changes_since(world, before) if "members" in each]
+
+
 async def test_a_missing_scope_is_named(world: World) -> None:
     body = {"statusCode": 403, "error": "Forbidden", "errorCode": "insufficient_scope"}
     said = {**body, "message": "Insufficient scope, expected any of: create:organizations"}

@@ -13,6 +13,7 @@ from service.directory import inbox, leases, locks, organizations, outbox, setup
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
+from service.directory.setups import SetUpState
 from service.organizations import Tenant
 from service.outcomes.data import Error, OrganizationChanged, OrganizationRefused
 from service.provisioning.setup import administrator
@@ -105,6 +106,9 @@ def record(
     assert state is not None, "a set-up is never taken out of the table"
     if done is not None:
         _tell(transaction, job.organization, *done, now=now)
+    replaced = _is_replaced(state, observed) and not job.desired.dismantle
+    if replaced:
+        organizations.replaced(transaction, job.organization)
     following = plan.operations[0] if plan.operations else None
     setups.store(
         transaction,
@@ -114,9 +118,16 @@ def record(
         observed_at=now,
         plan=[str(each) for each in plan.operations],
         doubt=following.as_document() if following is not None else None,
-        changed=state.changed or done is not None,
+        changed=state.changed or done is not None or replaced,
     )
     return state.revision == job.revision
+
+
+def _is_replaced(state: SetUpState, observed: ObservedSetUp) -> bool:
+    """Whether the Organization that was seen last is gone, and all memberships with it."""
+    before = (state.observed or {}).get("organization")
+    now = observed.organization
+    return before is not None and (now is None or now.id != before["id"])
 
 
 def _tell(

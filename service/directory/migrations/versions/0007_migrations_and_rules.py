@@ -1,4 +1,4 @@
-"""People who come from another system with their password hashes."""
+"""People who come from another system with their password hashes; Organizations that were replaced."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _INSTANT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     _migrants()
+    _set_ups()
 
 
 def _migrants() -> None:
@@ -31,3 +32,10 @@ def _migrants() -> None:
         sa.Column("ended_at", _INSTANT),
     )
     op.create_index("ix_migrants_organization_run", "migrants", ["organization", "run"])
+
+
+def _set_ups() -> None:
+    op.add_column(
+        "organizations",
+        sa.Column("generation", sa.Integer(), nullable=False, server_default=sa.text("0")),
+    )
