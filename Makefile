@@ -14,6 +14,8 @@ IMAGE ?= auth0-provisioner:dev
 # One Postgres and one Kafka serve all workers; PARALLEL= runs one test after the other.
 PARALLEL ?= -n auto
 BASE ?= python:3.11-slim-bookworm
+# The tests start the program a few hundred times: it is compiled for the first of them alone.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test check static kill bench fuzz schemas requirements requirements-fresh fmt image clean
 

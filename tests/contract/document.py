@@ -4,6 +4,7 @@ The document is not part of this project. It declares no bodies for 4xx, and its
 either an array or an object.
 """
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -59,14 +60,18 @@ class Document:
 
     contents: JSON
     _registry: Any = field(init=False)
+    _validators: dict[str, Draft202012Validator] = field(
+        init=False, default_factory=dict[str, Draft202012Validator]
+    )
 
     def __post_init__(self) -> None:
         resource = Resource(contents=self.contents, specification=DRAFT202012)
         self._registry = Registry().with_resource(_ROOT, resource)
 
     @classmethod
+    @functools.cache
     def load(cls) -> "Document":
-        """From `LOCATION`.
+        """From `LOCATION`, once in a process.
 
         Its alternatives are not exclusive: `{"members": []}` is both kinds of page.
         """
@@ -167,10 +172,15 @@ class Document:
         return found
 
     def _errors(self, value: Any, schema: JSON) -> list[str]:
-        # A reference within the document needs the document as its base.
-        rebased: JSON = json.loads(json.dumps(schema).replace('"#/', f'"{_ROOT}#/'))
-        validator = Draft202012Validator(rebased, registry=self._registry)
-        return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+        found = self._validator(json.dumps(schema)).iter_errors(value)
+        return [f"{error.json_path}: {error.message}" for error in found]
+
+    def _validator(self, schema: str) -> Draft202012Validator:
+        if schema not in self._validators:
+            # A reference within the document needs the document as its base.
+            rebased: JSON = json.loads(schema.replace('"#/', f'"{_ROOT}#/'))
+            self._validators[schema] = Draft202012Validator(rebased, registry=self._registry)
+        return self._validators[schema]
 
 
 def _is_left_out(method: str, path: str) -> bool:

@@ -5,6 +5,7 @@ Knows the SDK's clients (``users``, ``organizations.members``, …), not what th
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
@@ -30,7 +31,9 @@ class Models:
     readers: Mapping[tuple[str, str], Any]
 
     @classmethod
+    @functools.cache
     def of_sdk(cls) -> Models:
+        """Read once in a process: it takes two seconds."""
         client = AsyncAuth0(base_url="http://auth0.invalid/api/v2", token="unused")
         return cls(dict(_readers(client, set())))
 
@@ -40,7 +43,7 @@ class Models:
         if reader is None:
             return ["auth0-python has no such operation"]
         try:
-            _adapter(reader, body).validate_python(body)
+            _adapter(reader, isinstance(body, dict)).validate_python(body)
         except ValidationError as error:
             return [
                 f"auth0-python: {problem['loc']}: {problem['msg']}" for problem in error.errors()
@@ -71,11 +74,12 @@ def _blank(path: str) -> str:
     return "/" + _PARAMETER.sub("{}", path).strip("/")
 
 
-def _adapter(reader: Any, body: Any) -> TypeAdapter[Any]:
+@functools.cache
+def _adapter(reader: Any, is_object: bool) -> TypeAdapter[Any]:
     first, *others = typing.get_args(reader)
     read: Any = first
     if typing.get_origin(reader) is AsyncPager:
-        read = others[0] if isinstance(body, dict) else types.GenericAlias(list, (first,))
+        read = others[0] if is_object else types.GenericAlias(list, (first,))
     elif first is type(None):
         read = Any  # the SDK does not look at this body
     return TypeAdapter(read)

@@ -29,12 +29,10 @@ def exchange_log() -> ExchangeLog | None:
 
 def problems_in(folder: Path) -> tuple[int, list[str]]:
     """How many exchanges were looked at, and what is wrong with them, each once."""
-    document = Document.load() if LOCATION.exists() else None
-    models = Models.of_sdk()
     looked_at, found = 0, dict[str, None]()
     for exchange in _exchanges(folder):
         looked_at += 1
-        found |= dict.fromkeys(_problems(exchange, document, models))
+        found |= dict.fromkeys(_problems(exchange))
     return looked_at, list(found)
 
 
@@ -45,12 +43,14 @@ def _exchanges(folder: Path) -> Iterator[Exchange]:
                 yield Exchange(**orjson.loads(line))
 
 
-def _problems(exchange: Exchange, document: Document | None, models: Models) -> list[str]:
+def _problems(exchange: Exchange) -> list[str]:
     name = f"{exchange.method} {exchange.template} {exchange.status}"
     found: list[str] = []
     if exchange.status < 300 and exchange.response is not None:
+        models = Models.of_sdk()
         found += models.problems(exchange.method, exchange.template, exchange.response)
-    if document is not None:
+    if LOCATION.exists():
+        document = Document.load()
         found += document.problems(*_on_the_wire(exchange))
     return [f"{name}: {problem}" for problem in found]
 

@@ -262,7 +262,7 @@ async def test_whoever_leaves_in_the_middle_of_a_turn_does_not_wait_among_joiner
         headers=limited,
         times=1,
     )
-    world.work()
+    world.work(world.lanes(pacer=Pacer("enterprise", world.clock)))
     await world.worker("hoekstra", "hired", "w-1", attributes={"email": ADA}, groups=("Chiefs",))
     crowd = [
         await world.worker(
