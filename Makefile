@@ -42,8 +42,8 @@ static: $(VENV)/.dev requirements-fresh
 schemas: $(VENV)/.dev ## write docs/outcomes from the code; ARGS=--release makes today's the released ones
 	$(BIN)/python -m operators.schemas $(ARGS)
 
-kill: $(VENV)/.dev ## only the tests that kill processes over and over
-	$(BIN)/python -m pytest -m kill $(PARALLEL) $(ARGS)
+kill: $(VENV)/.dev ## only the slow tests: processes killed over and over, laws on all their examples
+	TEST_EXAMPLES=all $(BIN)/python -m pytest -m "kill or examples" $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/.dev ## benchmarks, peers side by side; ARGS=--quick for about 3 minutes of them
 	@$(BIN)/python -m bench $(ARGS)

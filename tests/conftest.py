@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     _write_exchanges_down(config)
+    _trust_nobody(config)
     if not config.getoption("numprocesses", None):
         return
     servers = contextlib.ExitStack()
@@ -62,11 +63,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"] = servers.enter_context(kafka_broker())
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half again as many as cores: tests wait for servers, processes and clocks a third of the time."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
 def _write_exchanges_down(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="exchanges-")
     config.add_cleanup(folder.cleanup)
     config.stash[_EXCHANGES] = Path(folder.name)
     os.environ[whole_run.FOLDER] = folder.name
+
+
+def _trust_nobody(config: pytest.Config) -> None:
+    """Nothing here speaks TLS to the world, whose authorities each HTTP client would read anew."""
+    folder = tempfile.TemporaryDirectory(prefix="authorities-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["SSL_CERT_DIR"] = folder.name
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

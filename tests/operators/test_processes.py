@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from service.directory import organizations
 from service.organizations import Connection, Organization, Policies, Tenant
 from service.version import VERSION
 from tests.conftest import StartProcess
-from tests.infrastructure.processes import provisioner
+from tests.infrastructure.processes import provisioner, start
 from tests.operators.house import House, acme, run
 
 
@@ -28,9 +28,23 @@ def call(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProc
     )
 
 
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a stand-in for Auth0 answers, with the sample tenants, which no test changes."""
+    process = start(
+        provisioner("simulator", "--port", "0"),
+        name="simulator",
+        directory=tmp_path_factory.mktemp("simulator"),
+    )
+    try:
+        yield process.ready_line()["auth0"]
+    finally:
+        process.stop()
+
+
 @pytest.fixture
-def simulator(start_process: StartProcess) -> str:
-    """Where a stand-in for Auth0 answers, with the sample tenants."""
+def own_simulator(start_process: StartProcess) -> str:
+    """One for a test that changes it."""
     process = start_process(provisioner("simulator", "--port", "0"), name="simulator")
     return process.ready_line()["auth0"]
 
@@ -288,10 +302,10 @@ def test_doctor_tells_refused_credentials_from_a_tenant_that_is_not_there(
 
 
 def test_doctor_names_a_connection_that_no_application_may_use(
-    house: House, simulator: str
+    house: House, own_simulator: str
 ) -> None:
     token = httpx.post(
-        f"{simulator}/oauth/token",
+        f"{own_simulator}/oauth/token",
         json={
             "grant_type": "client_credentials",
             "client_id": "provisioner",
@@ -301,11 +315,15 @@ def test_doctor_names_a_connection_that_no_application_may_use(
     ).json()["access_token"]
     headers = {"authorization": f"Bearer {token}"}
     httpx.post(
-        f"{simulator}/api/v2/connections",
+        f"{own_simulator}/api/v2/connections",
         json={"name": "lonely", "strategy": "auth0"},
         headers=headers,
     ).raise_for_status()
-    aim(house, simulator, acme().model_copy(update={"connections": (Connection(name="lonely"),)}))
+    aim(
+        house,
+        own_simulator,
+        acme().model_copy(update={"connections": (Connection(name="lonely"),)}),
+    )
 
     assert "no application" in failures(house)["connection lonely"]
 

@@ -21,7 +21,7 @@ from service.provisioning.effects import Later, TenantRefused, interpret
 from service.provisioning.observed import Observed
 from service.provisioning.perform import Performer
 from service.provisioning.turn import Owner, Step
-from tests.provisioning.world import World, tenant_of
+from tests.provisioning.world import Hurried, World, tenant_of
 
 LOST = Answer(verdict="doubtful", message="the answer was lost")
 
@@ -115,7 +115,7 @@ async def take_over(world: World, user: User) -> Hand:
         tenant_of(world),
         CLIENT_SECRET,
         clock=world.clock,
-        pacer=Pacer("enterprise", world.clock),
+        pacer=Pacer("enterprise", Hurried()),
         http=http_client(),
     )
     name = f"hand#{secrets.token_hex(4)}"

@@ -17,6 +17,7 @@ from scim.bulk_order import Agenda
 from scim.bulk_references import references, resolve, without
 from scim.bulk_request import BulkOperation, read_bulk
 from service.directory import inbox, tables
+from tests.infrastructure.examples import tried_on
 from tests.infrastructure.schema import Lending
 from tests.scim.bulk import entries
 from tests.scim.client import PATCH_OP, Scim, opened, organization
@@ -206,7 +207,7 @@ def webs(draw: st.DrawFn) -> list[dict[str, Any]]:
     return made
 
 
-@settings(max_examples=400, deadline=None)
+@tried_on(400)
 @given(web=webs(), failing=st.sets(st.integers(0, 8)), most=st.integers(1, 5))
 def test_every_operation_is_settled_once_with_nothing_unresolved(
     web: list[dict[str, Any]], failing: set[int], most: int

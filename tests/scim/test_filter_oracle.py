@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scim2_models import EnterpriseUser, ScimFilter
 from scim2_models import User as ModelUser
@@ -26,6 +26,7 @@ from service.directory.database import Database, Transaction, open_database
 from service.directory.inbox import Received
 from service.directory.search import Query
 from service.people import User
+from tests.infrastructure.examples import tried_on
 from tests.infrastructure.postgres import create_database, drop_database
 from tests.scim.client import create_tables, organization, register
 from tests.scim.generated import NOW, Resource, filters, resources
@@ -111,7 +112,7 @@ def compare(
             runner.run(drop_database(server, url))
 
 
-@settings(max_examples=100, deadline=None)
+@tried_on(100)
 @given(
     listed=st.lists(resources, min_size=1, max_size=4),
     texts=st.lists(filters, min_size=1, max_size=4),

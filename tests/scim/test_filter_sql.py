@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
@@ -21,6 +21,7 @@ from service.directory import organizations, search, tables, users
 from service.directory.database import open_database
 from service.directory.inbox import Received
 from service.directory.pages import Query
+from tests.infrastructure.examples import tried_on
 from tests.infrastructure.postgres import create_database, drop_database
 from tests.scim.client import organization
 
@@ -283,9 +284,7 @@ async def _filled(url: str) -> Any:
     return database
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@tried_on(250, suppressed=[HealthCheck.function_scoped_fixture])
 @given(wanted=filters)
 def test_filter_finds_exactly_the_resources_that_fulfil_it(find: Find, wanted: Filter) -> None:
     expected = {resource["userName"] for resource in CORPUS if wanted.holds(resource)}
@@ -308,7 +307,7 @@ def test_every_comparison_finds_what_it_says(find: Find, name: str) -> None:
             assert find(f"{name} {operator} {quoted(wanted)}") == expected, (operator, wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@tried_on(60)
 @given(wanted=filters)
 def test_a_filter_and_its_opposite_part_the_organization(find: Find, wanted: Filter) -> None:
     everyone = {resource["userName"] for resource in CORPUS}

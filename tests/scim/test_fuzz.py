@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
@@ -19,6 +19,7 @@ from scim.errors import ERROR_SCHEMA
 from scim.listing import LIST_SCHEMA
 from service.clock import SystemClock
 from service.directory.database import open_database
+from tests.infrastructure.examples import tried_on
 from tests.scim.client import ENTERPRISE, PEPPER, create_tables, organization, register
 from tests.scim.fuzzed import FOREIGN, Answered, fault, fuzz, holding_passwords
 from tests.scim.fuzzing import SECRET, Sent
@@ -167,7 +168,7 @@ def encoded(query: str) -> str:
     return quote(query)
 
 
-@settings(max_examples=150, deadline=None)
+@tried_on(150)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "BREW"]),
     path=st.one_of(
@@ -185,7 +186,7 @@ def test_any_request_is_answered(
     assert_answered(*send(method, path, query, body))
 
 
-@settings(max_examples=150, deadline=None)
+@tried_on(150)
 @given(user=users, patch=patches, after=users)
 def test_any_user_and_patch_are_answered(
     send: Send, user: dict[str, Any], patch: dict[str, Any], after: dict[str, Any]
@@ -205,7 +206,7 @@ def test_any_user_and_patch_are_answered(
     assert_answered(*send("PUT", path, "", orjson.dumps(document)))
 
 
-@settings(max_examples=100, deadline=None)
+@tried_on(100)
 @given(group=groups, patch=patches)
 def test_any_group_and_patch_are_answered(
     send: Send, group: dict[str, Any], patch: dict[str, Any]
@@ -216,7 +217,7 @@ def test_any_group_and_patch_are_answered(
         assert_answered(*send("PATCH", f"Groups/{document['id']}", "", orjson.dumps(patch)))
 
 
-@settings(max_examples=150, deadline=None)
+@tried_on(150)
 @given(bulk=bulks)
 def test_any_bulk_is_answered(send: Send, bulk: dict[str, Any]) -> None:
     status, document = send("POST", "Bulk", "", orjson.dumps(bulk))
@@ -225,7 +226,7 @@ def test_any_bulk_is_answered(send: Send, bulk: dict[str, Any]) -> None:
         assert_answered(int(entry["status"]), entry.get("response"))
 
 
-@settings(max_examples=250, deadline=None)
+@tried_on(250)
 @given(
     kind=st.sampled_from(["Users", "Groups"]),
     wanted=filters,

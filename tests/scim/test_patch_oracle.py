@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scim2_models import Context, EnterpriseUser, PatchOp, SCIMException
@@ -19,6 +19,7 @@ from scim.operations import PATCH_SCHEMA, read_operations
 from scim.patch import patch_user
 from scim.resource import Profile
 from scim.schema import load_catalogue
+from tests.infrastructure.examples import tried_on
 from tests.scim.client import CORE_USER, ENTERPRISE
 from tests.scim.generated import (
     COMPANY,
@@ -158,7 +159,7 @@ def with_values(resource: Resource) -> Resource:
     return STRICT.normalise({"schemas": [CORE_USER, ENTERPRISE], **kept})
 
 
-@settings(max_examples=1500, deadline=None)
+@tried_on(1500)
 @given(resource=resources.map(with_values), listed=st.lists(operations, min_size=1, max_size=4))
 def test_patch_does_what_the_reference_does(resource: Resource, listed: list[Operation]) -> None:
     assert unordered(by_us(resource, listed)) == unordered(by_reference(resource, listed))

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.auth0.simulator.lag import NO_LAG
@@ -14,6 +14,7 @@ from service.auth0.simulator.limits import UNLIMITED, RateLimiter
 from service.auth0.simulator.operation import Operation
 from service.auth0.simulator.simulation import OPERATIONS, Received, Simulation
 from service.auth0.simulator.store import Store
+from tests.infrastructure.examples import tried_on
 from tests.simulator.driver import PASSWORD, Clock
 
 CREDENTIALS = {
@@ -117,7 +118,7 @@ def simulation() -> Iterator[Simulation]:
     identifier=st.sampled_from(["auth0%7Cann", "x", "%00", "%FF", "name"]),
     garbage=st.one_of(st.none(), st.binary(max_size=50)),
 )
-@settings(max_examples=300, deadline=None)
+@tried_on(300)
 def test_any_input_gets_an_answer_below_500(
     simulation: Simulation,
     operation: Operation,
