@@ -113,13 +113,13 @@ def mark(transaction: Transaction, wanted: Mark, owner: Owner, now: datetime) ->
 def _changes(transaction: Transaction, account: Account, news: Heard) -> dict[str, Any]:
     """What is to be written into the account's row; nothing where it is not concerned."""
     observed = Observed.from_document(account.observed)
+    appeared: dict[str, Any] = {}
     if account.user_id != news.user_id:
-        if account.user_id not in {identity.user_id for identity in news.identities}:
-            appeared = news.kind in ("user.created", "user.updated")
-            known = account.appeared == news.user_id
-            return {"appeared": news.user_id} if appeared and not known else {}
-        # Our identity is a part of another user by now.
-        new = ({"kind": CHANGED},) if observed.presence == "present" else ()
+        if news.kind in ("user.created", "user.updated") and account.appeared != news.user_id:
+            appeared = {"appeared": news.user_id}
+        # Whether our identity is a part of another user by now.
+        linked = account.user_id in {identity.user_id for identity in news.identities}
+        new = ({"kind": CHANGED},) if linked and observed.presence == "present" else ()
     else:
         left = (
             _left(residents_of(transaction, account))
@@ -129,7 +129,9 @@ def _changes(transaction: Transaction, account: Account, news: Heard) -> dict[st
         new = follow_up(news, observed, account.doubt, left)
     late = list((account.doubt or {}).get("late", ()))
     new = [one for one in new if one not in late]
-    return {"doubt": {**(account.doubt or {}), "late": [*late, *new]}} if new else {}
+    if not new:
+        return appeared
+    return {**appeared, "doubt": {**(account.doubt or {}), "late": [*late, *new]}}
 
 
 def _left(residents: Sequence[Resident]) -> set[str]:

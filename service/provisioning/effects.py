@@ -112,6 +112,8 @@ class Setting:
     """Kinds of operations whose answers were lost."""
     live_accounts: frozenset[str] = frozenset()
     """Account ids that we answer for, among those that candidates are marked with."""
+    of_others: frozenset[str] = frozenset()
+    """Candidates, by Auth0's id, whom the directories know as somebody else by a stable id."""
 
 
 def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
@@ -173,6 +175,14 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
                 observed=setting.observed,
                 told=_told(operation, answer),
                 reference=str(answer.data["id"]),
+            )
+        case op.CreateUser():
+            # A database with scripts of its own may give another id than was asked for.
+            given = answer.data.get("user_id") if isinstance(answer.data, Mapping) else None
+            return Done(
+                observed=after(setting.observed, operation),
+                told=_told(operation, answer),
+                user_id=given if isinstance(given, str) and given else None,
             )
         case op.Block() if setting.observed.lifted:
             # Somebody had lifted our block, or a password reset did.
@@ -356,17 +366,24 @@ def _taken_up(
 
 
 def _appeared(user: Mapping[str, Any], setting: Setting) -> Effect:
-    """Whether who has appeared is the one that is awaited, by stable id before address."""
+    """Whether who has appeared is the one that is awaited, by stable id before address; or has taken
+    up the one who is missing: that is sure, while search lags behind.
+    """
+    if setting.observed.presence == "missing":
+        if _has_identity(user, setting.user_id):
+            return _linked([user], setting)
+        return Done(observed=replace(setting.observed, fresh=True))
     if _is_awaited(user, setting):
         return _found([user], setting)
     return Done(observed=setting.observed)
 
 
 def _is_awaited(user: Mapping[str, Any], setting: Setting) -> bool:
+    if not _in_connection(user, setting.connection):
+        return False
     address = str(user.get("email") or "").lower()
-    return _in_connection(user, setting.connection) and (
-        _known_by_id(user, setting) or address == setting.desired.email
-    )
+    by_address = address == setting.desired.email and user.get("user_id") not in setting.of_others
+    return by_address or _known_by_id(user, setting)
 
 
 def _other(users: Sequence[Mapping[str, Any]], setting: Setting) -> Done:
@@ -542,7 +559,8 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         code = answer.code if answer.code in ours else "unknown_organization_or_role"
         return _refused(operation, answer, code)
     if isinstance(operation, op.ReadAppeared):
-        return Done(observed=setting.observed)
+        looked = setting.observed.fresh or setting.observed.presence == "missing"
+        return Done(observed=replace(setting.observed, fresh=looked))
     if setting.observed.origin is not None and "delete-user" not in setting.doubted:
         # By nobody of ours: deleted, or made a part of another user.
         looked = not setting.doubted or CHANGED in setting.doubted

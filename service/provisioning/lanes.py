@@ -22,8 +22,8 @@ from service.directory.accounts import Due
 from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import LostLease
 from service.provisioning import turn
+from service.provisioning.candidates import Claims, candidates, claims
 from service.provisioning.effects import Effect, Later, TenantRefused, interpret
-from service.provisioning.observed import marker
 from service.provisioning.perform import Performer
 from service.provisioning.tenancy import Tenure
 from service.provisioning.turn import Owner, Step
@@ -234,8 +234,10 @@ class Lanes:
         answer = await self._performer.perform(
             step, _MailRecord(self._database, self._clock, step, tenure.owner), leaver=leaver
         )
-        live = await self._live_accounts(answer.data)
-        effect = interpret(step.operation, answer, step.setting(live))
+        users = candidates(step, answer.data) if answer.verdict == "ok" else ()
+        known = await self._database.read(lambda tx: claims(tx, step, users)) if users else Claims()
+        setting = step.setting(known.live, of_others=known.of_others)
+        effect = interpret(step.operation, answer, setting)
         if isinstance(effect, TenantRefused) and effect.alone is not None:
             effect = effect.where(await self._performer.client.accepted(leaver=leaver))
         self._on_call(step.operation.kind, effect)
@@ -262,17 +264,6 @@ class Lanes:
                 return await self._database.transact(
                     lambda tx: turn.advance(tx, step, effect, tenure.owner, now)
                 )
-
-    async def _live_accounts(self, found: object) -> frozenset[str]:
-        """Which of the accounts that found users are marked as are ones we answer for."""
-        marks = {
-            mark
-            for user in (found if isinstance(found, list) else [found])
-            if isinstance(user, dict) and (mark := marker(user)) is not None
-        }
-        if not marks:
-            return frozenset()
-        return await self._database.read(lambda tx: accounts.live(tx, marks))
 
     async def _postpone(self, step: Step, later: Later, tenure: Tenure) -> None:
         attempts = step.account.attempts + 1

@@ -31,6 +31,8 @@ def plan(
     match observed.presence:
         case "unknown":
             return (op.ReadUser(subject=desired.principal),)
+        case "missing" if appeared is not None and not observed.fresh:
+            return (op.ReadAppeared(subject=desired.principal, user_id=appeared),)
         case "missing":
             return (op.FindIdentity(subject=desired.principal),)
         case "conflicting" if observed.email not in (None, desired.email):
@@ -190,6 +192,9 @@ def _invitation(invite: Invite, address: str) -> Operation:
 def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
+    if observed.blocked and not observed.blocked_by_us and not observed.fresh:
+        # Whoever placed that block may have lifted it since.
+        yield op.ReadUser(subject=principal)
     if desired.model == "shared":
         yield from _leave_shared(desired, observed)
         return

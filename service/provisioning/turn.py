@@ -56,7 +56,12 @@ class Step:
             expires_at=self.at + operation.lifetime,
         )
 
-    def setting(self, live_accounts: frozenset[str] = frozenset()) -> Setting:
+    def setting(
+        self,
+        live_accounts: frozenset[str] = frozenset(),
+        *,
+        of_others: frozenset[str] = frozenset(),
+    ) -> Setting:
         return Setting(
             account_id=self.account.id,
             user_id=self.account.user_id,
@@ -65,6 +70,7 @@ class Step:
             observed=self.observed,
             doubted=self.doubted,
             live_accounts=live_accounts,
+            of_others=of_others,
         )
 
 
@@ -163,7 +169,9 @@ def _is_news(account: Account, step: Step) -> bool:
 
 def _heard_of(transaction: Transaction, account: Account, step: Step, now: datetime) -> Account:
     """Without whoever had appeared, where nobody else has since this step was planned."""
-    if account.appeared is None or _is_news(account, step):
+    # Whoever has not taken up the one who is missing may still be the one who is awaited instead.
+    missing = step.observed.presence == "missing"
+    if account.appeared is None or missing or _is_news(account, step):
         return account
     accounts.store(transaction, account.id, now, appeared=None)
     return replace(account, appeared=None)

@@ -144,3 +144,25 @@ async def test_who_appears_while_something_else_is_asked_is_met_after_it(
     await asyncio.sleep(0.1)
     await log_in(world, EVE)
     await blocked(world, EVE)
+
+
+@pytest.mark.parametrize("active", [True, False])
+async def test_an_address_says_nothing_where_a_stable_id_names_somebody_else(
+    world: World, active: bool
+) -> None:
+    """Ada logs in with the address that Bob has in the directory: the profile is no word on Bob."""
+    await log_in(world, "bob@metahexa.example", subject="stable-of-ada")
+    ada = await world.join("metahexa", "ada@metahexa.example", externalId="stable-of-ada")
+    bob = await world.join("metahexa", "bob@metahexa.example", active=active)
+    world.work()
+    await world.settled()
+    await looked_for_again(world)
+
+    async def applied() -> bool:
+        return (await world.user(ada)).state == "applied"
+
+    await world.until(applied, 5.0)
+    await world.settled()
+    assert await are_blocked(world) == [False]
+    assert await world.members() == {("metahexa", "bob@metahexa.example")}
+    assert (await world.user(bob)).state == ("waiting" if active else "applied")
