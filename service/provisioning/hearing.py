@@ -128,11 +128,15 @@ def follow_up(
         case "user.deleted":
             return () if doing == "delete-user" else ({"kind": CHANGED},)
         case "user.updated":
-            known = news.blocked == observed.blocked or doing in ("block", "unblock")
+            # A call of ours may have been done long before its answer comes, and a block been lifted.
+            expected = observed.blocked or doing == "block"
+            known = news.blocked == expected or doing == "unblock"
             return () if known else ({"kind": CHANGED},)
         case "organization.member.added":
-            # Whoever is out must not be let in by a login.
-            where = _places(news, left - set(observed.memberships), "add-member", doubt)
+            # Whoever is out must not be let in by a login, nor while they are being removed.
+            removing = {(doubt or {}).get("organization")} if doing == "remove-member" else set()
+            members = set(observed.memberships) - removing
+            where = _places(news, left - members, "add-member", doubt)
             ours = {*left, *observed.memberships, *observed.left}
             # Nor stays out whom we blocked since nobody had them.
             taken_in = observed.blocked_by_us and observed.foreign == ()
