@@ -82,6 +82,10 @@ class Desired:
     invited_to: frozenset[str] = frozenset()
     """Organizations that this address was invited to, or may have been: who appears with it has
     accepted."""
+    formerly_invited_to: Mapping[str, frozenset[str]] = field(
+        default_factory=dict[str, frozenset[str]]
+    )
+    """The same by former addresses: who accepted with one of them before it changed is the one."""
     invitations: tuple[Sent, ...] = ()
     """Those that are open, as far as is known."""
     withdraw: tuple[Sent, ...] = ()
@@ -148,6 +152,7 @@ def desire(
         by_invitation=bool(staying)
         and all(each.organization.policies.invite == "invitation" for each in staying),
         invited_to=inviting.invited_to(post, identifier),
+        formerly_invited_to=inviting.formerly_invited_to(post, identifier, now),
         invitations=inviting.open_invitations(post),
         withdraw=inviting.to_withdraw(
             post, frozenset(each.user.id for each in staying), identifier

@@ -5,7 +5,7 @@ Every trait of an operation that needs a decision is decided here, beside its re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -154,6 +154,8 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
     match operation:
         case op.ReadUser():
             return _read(answer.data, setting)
+        case op.FindByEmail() if operation.email in setting.desired.formerly_invited_to:
+            return _found_by_former(operation.email, answer.data, setting)
         case op.FindByEmail():
             return _found(answer.data, setting)
         case op.ReadAppeared():
@@ -319,11 +321,12 @@ def _found(users: Sequence[Mapping[str, Any]], setting: Setting) -> Effect:
     if here and _is_ours(here[0], setting):
         return _read(here[0], replace(setting, doubted=setting.doubted | {"create-user"}))
     if here and _has_accepted(here[0], setting):
-        return _accepted(here[0], setting)
+        return _accepted(here[0], setting, setting.desired.invited_to)
     enterprise = not setting.desired.connection.is_database
     if not setting.desired.wanted and not enterprise:
         # Whoever it is was never ours, and we want nobody any more.
-        return Done(observed=replace(gone(setting.observed), fresh=True))
+        looked_for = setting.observed.looked_for
+        return Done(observed=replace(gone(setting.observed), fresh=True, looked_for=looked_for))
     if not here:
         return _not_there(setting)
     user = here[0]
@@ -457,7 +460,16 @@ def _has_accepted(user: Mapping[str, Any], setting: Setting) -> bool:
     return mark == setting.account_id or (mark is None and bool(user.get("email_verified")))
 
 
-def _accepted(user: Mapping[str, Any], setting: Setting) -> Done:
+def _found_by_former(address: str, users: Sequence[Mapping[str, Any]], setting: Setting) -> Done:
+    """By our mark alone: an address that is given up may be another person's by now."""
+    for user in users:
+        if _in_connection(user, setting.connection) and marker(user) == setting.account_id:
+            return _accepted(user, setting, setting.desired.formerly_invited_to[address])
+    looked_for = (*setting.observed.looked_for, address)
+    return Done(observed=replace(setting.observed, looked_for=looked_for))
+
+
+def _accepted(user: Mapping[str, Any], setting: Setting, invited_to: Collection[str]) -> Done:
     """The account is bound: its id is Auth0's from now on."""
     before = replace(setting.observed, origin=None)
     observed = seen(before, user, account_id=setting.account_id, origin="invited")
@@ -467,7 +479,7 @@ def _accepted(user: Mapping[str, Any], setting: Setting) -> Done:
         observed=replace(
             observed,
             foreign=None,
-            unsure_members=tuple(sorted(setting.desired.invited_to)),
+            unsure_members=tuple(sorted(invited_to)),
             unsure_roles=invited_roles(user),
         ),
         told=(told.UserCreated(),),

@@ -133,6 +133,19 @@ def invited_to(post: Post, address: str) -> frozenset[str]:
     )
 
 
+def formerly_invited_to(post: Post, address: str, now: datetime) -> dict[str, frozenset[str]]:
+    """Organizations by each former address of the account that was invited to them, and may have
+    accepted before nobody could any more."""
+    found: dict[str, set[str]] = {}
+    for each in post.sent:
+        if each.kind != "invitation" or each.state == "wanted" or each.address in (None, address):
+            continue
+        just_withdrawn = each.ended == "withdrawn" and each.at + _ACCEPTING > now
+        if each.ended is None or just_withdrawn:
+            found.setdefault(each.address or "", set()).add(each.auth0_organization or "")
+    return {former: frozenset(names) for former, names in found.items()}
+
+
 def open_invitations(post: Post) -> tuple[Sent, ...]:
     """Invitations that are not known to have ended; one that has expired is told of as such."""
     return tuple(

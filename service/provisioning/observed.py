@@ -60,6 +60,8 @@ class Observed:
     """Whether a block of ours was found lifted by somebody else, and is not back yet."""
     fresh: bool = False
     """Whether this was read, or made, in the present turn: what must not go by an old picture."""
+    looked_for: tuple[str, ...] = ()
+    """Former addresses that nobody who accepted an invitation has, as seen in the present turn."""
     in_use: bool = False
     """Whether the person has logged in or chosen a password, when it was last read."""
     refused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -77,7 +79,7 @@ class Observed:
         known["profile"] = Profile(**known.get("profile", {}))
         for named in ("memberships", "unsure_roles"):
             known[named] = {name: tuple(roles) for name, roles in known.get(named, {}).items()}
-        for listed in ("unsure_members", "left"):
+        for listed in ("unsure_members", "left", "looked_for"):
             known[listed] = tuple(known.get(listed, ()))
         if known.get("foreign") is not None:
             known["foreign"] = tuple(known["foreign"])
@@ -88,7 +90,7 @@ def anew(observed: Observed, *, fresh: bool = False) -> Observed:
     """The picture as a turn finds it that begins. Others may have taken a person in since, or let
     them go; where a block of ours stands we are told of it."""
     foreign = observed.foreign if observed.blocked else None
-    return replace(observed, fresh=fresh, foreign=foreign, left=())
+    return replace(observed, fresh=fresh, foreign=foreign, left=(), looked_for=())
 
 
 def after(observed: Observed, operation: Operation) -> Observed:

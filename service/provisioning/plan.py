@@ -68,6 +68,7 @@ def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """The profile appears by itself, at a first login or when an invitation is accepted: look
     whether it has, and invite whoever is not there."""
     yield from _withdrawals(desired, observed, desired.withdraw)
+    yield from _find_by_former(desired, observed)
     if not observed.fresh:
         yield _find(desired)
     elif desired.invite is not None and desired.invite.by == "invitation":
@@ -78,11 +79,19 @@ def _leave_unborn(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in and there is no account: nobody may come by an invitation any more, and whoever
     came just before is looked for."""
     yield from _withdrawals(desired, observed, desired.withdraw)
+    yield from _find_by_former(desired, observed)
     # Nothing keeps whoever is out from a first login at an identity provider: there they are awaited
     # as well, until there is somebody to block.
     awaited = desired.watch_until is not None or not desired.connection.is_database
     if awaited and not observed.fresh:
         yield _find(desired)
+
+
+def _find_by_former(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """Somebody may have accepted, just before it was withdrawn, what went to an address that has
+    changed since."""
+    for address in sorted(desired.formerly_invited_to.keys() - set(observed.looked_for)):
+        yield op.FindByEmail(subject=desired.principal, email=address)
 
 
 def _find(desired: Desired) -> Operation:

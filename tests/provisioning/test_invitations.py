@@ -28,6 +28,7 @@ from tests.provisioning.links import (
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
+NEW = "ada.king@hoekstra.example"
 USERS = "hoekstra-users"
 GROUP: dict[str, Any] = {"roles": {"Editors": "billing"}}
 
@@ -289,6 +290,32 @@ async def test_a_changed_address_is_invited_once_and_the_old_one_cannot_accept(
     assert (await accept(inviting, "hoekstra", USERS, new))["allowed"]
     await look(inviting, user)
     assert (await inviting.user(user)).state == "applied"
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_whoever_accepts_while_their_address_changes_is_bound_all_the_same(
+    inviting: World, leaves: bool
+) -> None:
+    inviting.work()
+    user = await inviting.join("hoekstra", ADA)
+    await inviting.settled()
+    assert (await accept(inviting, "hoekstra", USERS, ADA))["allowed"] is True
+    address: dict[str, Any] = {"userName": NEW, "emails": [{"value": NEW, "primary": True}]}
+    await inviting.change(user, **address)
+    if leaves:
+        await inviting.change(user, active=False)
+    await inviting.settled()
+
+    assert await mailed(inviting, "invitation") == [ADA]
+    if leaves:
+        found = await inviting.auth0_user(ADA)
+        assert found is not None
+        assert found["blocked"] is True
+        assert await inviting.members() == set()
+    else:
+        assert await inviting.auth0_user(ADA) is None
+        assert await inviting.members() == {("hoekstra", NEW)}
+        assert (await inviting.user(user)).state == "applied"
 
 
 async def test_whoever_comes_back_is_invited_anew(inviting: World) -> None:
