@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from scim.asynchronous import carry_out
 from scim.door import Door, not_modified, registered_now, resource_answer
@@ -14,15 +14,24 @@ from scim.operations import read_operations
 from scim.patch import patch_user
 from scim.representation import requested, user_document
 from scim.resource import Profile
-from service.directory import keys, search, users
-from service.directory.database import Transaction
+from service.directory import keys, search, together, users
+from service.directory.database import Alike, Transaction
 from service.directory.inbox import Received
+from service.directory.together import Change, New
 from service.errors import NotFound
 from service.organizations import Organization
 from service.people import User
 
 Changed = Callable[[User], Mapping[str, Any]]
 """From the user as stored, and locked, to its new resource."""
+
+
+_LONG: Final = 16 * 1024
+
+
+def _is_long(request: Request) -> bool:
+    """Whether others had better not wait while this is worked through."""
+    return len(request.body) > _LONG
 
 
 class Users:
@@ -41,11 +50,12 @@ class Users:
             registered = registered_now(transaction, organization.name)
             return users.create(transaction, registered, resource, received)
 
+        new = New(organization=organization.name, resource=resource, received=received)
         return await carry_out(
             self._door,
             request,
             received,
-            work,
+            work if _is_long(request) else Alike(work, new, together.create),
             lambda user: self._one(profile, request, user, [], status=201),
         )
 
@@ -140,15 +150,25 @@ class Users:
         received: Received,
         changed: Changed,
     ) -> Answer:
+        def matching(user: User) -> Mapping[str, Any]:
+            request.require_match(user.version)
+            return changed(user)
+
         def work(transaction: Transaction) -> tuple[User, list[tuple[str, str]]]:
             registered = registered_now(transaction, organization.name)
             user, groups = users.lock_with_groups(transaction, organization.name, user_id)
-            request.require_match(user.version)
-            after = users.replace(transaction, registered, user, changed(user), received)
+            after = users.replace(transaction, registered, user, matching(user), received)
             return after, groups
 
+        change = Change(
+            organization=organization.name, user_id=user_id, changed=matching, received=received
+        )
         return await carry_out(
-            self._door, request, received, work, lambda found: self._one(profile, request, *found)
+            self._door,
+            request,
+            received,
+            work if _is_long(request) else Alike(work, change, together.change),
+            lambda found: self._one(profile, request, *found),
         )
 
     def _profile(self, organization: Organization) -> Profile:

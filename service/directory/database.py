@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import orjson
 from sqlalchemy import URL, Connection, make_url, text
@@ -18,15 +19,36 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import ConfigurationError, ProvisionerError, Refused
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 Transaction = Connection
 """What a transaction's function is given: doors pass it on and never look inside."""
 Work = Callable[[Connection], T]
 
+Together = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+"""Work for many items: see Alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alike(Generic[Item, T]):
+    """Work that may be carried out in one with others of its kind that wait beside it.
+
+    ``together``: does what these items ask for in one transaction, and returns of each what its own
+    work would; None where nothing was written for it, so that it is to be done alone. Called, it is
+    work like any other.
+    """
+
+    alone: Work[T]
+    item: Item
+    together: Callable[[Connection, Sequence[Item]], Sequence[T | None]]
+
+    def __call__(self, transaction: Connection) -> T:
+        return self.alone(transaction)
+
 
 class Database(Protocol):
     """Runs transactions. ``transact`` has committed durably when it returns; it may run its work
-    more than once, so work does nothing but SQL. ``read`` sees one moment and cannot write;
+    more than once, so work does nothing but SQL, and together with others (see Alike). ``read`` sees one moment and cannot write;
     ``look_up`` is a read of a few rows by their keys, too short to be worth a thread's change or a
     transaction of its own: on Postgres each of its statements sees a moment of its own.
 

@@ -33,7 +33,7 @@ def same_person(
     """
     external_id = resource.get("externalId") or None
     key = join_key_of(resource, organization)
-    keys = sorted({each for each in (external_id, key) if each is not None})
+    keys = keys_of(organization, resource)
     hold_in_order(
         transaction, [*(people.lock_of(organization.name, each) for each in keys), *locks]
     )
@@ -44,6 +44,12 @@ def same_person(
     candidates = [people.user_of(row) for row in find.all(transaction, known)]
     holding = [user for user in candidates if user.account_id or user.worker_id]
     return next(iter(holding or candidates), None)
+
+
+def keys_of(organization: Organization, resource: Mapping[str, Any]) -> list[str]:
+    """By what a resource may be somebody known, in order."""
+    keys = resource.get("externalId") or None, join_key_of(resource, organization)
+    return sorted({each for each in keys if each is not None})
 
 
 def _same(*keys: ColumnElement[bool]) -> Prepared:

@@ -40,9 +40,7 @@ def insert(transaction: Transaction, table: Table, rows: Rows) -> None:
     if transaction.dialect.name == "postgresql":
         _insert(table, tuple(rows[0]), False, ()).run(transaction, arrays(table, rows))
         return
-    statement = _one_insert(table)
-    for row in rows:
-        statement.run(transaction, row)
+    _one_insert(table).run_each(transaction, rows)
 
 
 def insert_unknown(
@@ -67,10 +65,10 @@ def write(transaction: Transaction, table: Table, rows: Rows) -> None:
     if transaction.dialect.name == "postgresql":
         _update(table, tuple(rows[0])).run(transaction, arrays(table, rows))
         return
-    statement = _one_update(table)
-    for row in rows:
-        given = {name: value for name, value in row.items() if name != "id"}
-        statement.run(transaction, {"of": row["id"], **given})
+    given = [
+        {("of" if name == "id" else name): value for name, value in row.items()} for row in rows
+    ]
+    _one_update(table).run_each(transaction, given)
 
 
 class LookUp:

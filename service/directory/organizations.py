@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import Text, bindparam, cast, select, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, cast, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
@@ -50,11 +50,25 @@ _OF_TENANT: Final = _EVERY.add_columns(t.organizations.c.name).where(
     t.organizations.c.tenant == bindparam("of")
 )
 _ONE: Final = Prepared(_EVERY.where(t.organizations.c.name == bindparam("of")))
+_THOSE: Final = Prepared(
+    _EVERY.add_columns(t.organizations.c.name).where(
+        t.organizations.c.name == any_(bindparam("names", type_=ARRAY(Text)))
+    )
+)
 
 
 def find(transaction: Transaction, name: str) -> Registered | None:
     row = _ONE.first(transaction, {"of": name})
     return _registered(row) if row is not None else None
+
+
+def find_many(transaction: Transaction, names: Collection[str]) -> dict[str, Registered]:
+    """Those of these names that there are."""
+    if transaction.dialect.name != "postgresql":
+        found = {name: find(transaction, name) for name in names}
+        return {name: each for name, each in found.items() if each is not None}
+    rows = _THOSE.all(transaction, {"names": sorted(names)})
+    return {row["name"]: _registered(row) for row in rows}
 
 
 def every(transaction: Transaction) -> list[Registered]:

@@ -52,8 +52,12 @@ _LOCK_MANY: Final = Prepared(
     .order_by(t.users.c.id)
     .with_for_update()
 )
-
-
+_LOCK_THOSE_FREE: Final = Prepared(
+    select(t.users, GROUPS)
+    .where(t.users.c.id == any_(bindparam("ids", type_=ARRAY(Text))))
+    .order_by(t.users.c.id)
+    .with_for_update(of=t.users, skip_locked=True)
+)
 _STORE: Final = Prepared(_UPDATE)
 _CHANGE: Final = Prepared(_UPDATE.returning(t.users))
 
@@ -89,6 +93,17 @@ def lock_with_groups(transaction: Transaction, user_id: str) -> tuple[User, Grou
     """As ``lock``, with the groups as they are now."""
     row = _LOCK_AND_GROUPS.first(transaction, {"of": user_id})
     return (user_of(row), groups_in(row)) if row is not None else None
+
+
+def lock_those_free(
+    transaction: Transaction, user_ids: Collection[str]
+) -> dict[str, tuple[User, Groups]]:
+    """As ``lock_with_groups``, by id and without waiting: those whom no other transaction holds."""
+    if transaction.dialect.name != "postgresql":
+        found = {each: lock_with_groups(transaction, each) for each in user_ids}
+        return {each: known for each, known in found.items() if known is not None}
+    rows = _LOCK_THOSE_FREE.all(transaction, {"ids": sorted(user_ids)})
+    return {row["id"]: (user_of(row), groups_in(row)) for row in rows}
 
 
 def groups_in(row: Mapping[str, Any]) -> Groups:

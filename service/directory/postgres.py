@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from service.directory.database import Work, dumps, plain_errors, sqlstate
+from service.directory.database import Alike, Together, Work, dumps, plain_errors, sqlstate
 from service.directory.prepared import LOOKS_UP
+from service.directory.turns import Turns
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -43,10 +44,12 @@ class PostgresDatabase:
         )
         self._looking = self._engine.execution_options(**{LOOKS_UP: True})
         self._running: set[asyncio.Task[Any]] = set()
+        self._turns: dict[Together, Turns] = {}
         self._closed = False
 
     async def transact(self, work: Work[T]) -> T:
-        return await self._to_its_end(self._transact(work))
+        running = self._in_turn(work) if isinstance(work, Alike) else self._transact(work)
+        return await self._to_its_end(running)
 
     async def read(self, work: Work[T]) -> T:
         return await self._to_its_end(self._read(work, self._reading))
@@ -63,6 +66,12 @@ class PostgresDatabase:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
+
+    async def _in_turn(self, work: Alike[Any, T]) -> T:
+        turns = self._turns.get(work.together)
+        if turns is None:
+            turns = self._turns[work.together] = Turns(work.together, self._transact)
+        return await turns.take(work, lambda: self._transact(work.alone))
 
     async def _transact(self, work: Work[T]) -> T:
         return await self._repeating(functools.partial(self._commit, work))

@@ -9,6 +9,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import orjson
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from service.directory.database import Work, dumps, is_unavailable, plain_errors
+from service.directory.database import Alike, Together, Work, dumps, is_unavailable, plain_errors
 
 T = TypeVar("T")
 
@@ -62,6 +63,8 @@ class _Job:
     loop: asyncio.AbstractEventLoop
 
 
+_Verdict = tuple[Any, BaseException | None]
+"""What work returned or raised."""
 _Ended = tuple[asyncio.Future[Any], Any, BaseException | None]
 """Whom to tell, and what their work returned or raised."""
 
@@ -158,13 +161,13 @@ class SqliteDatabase:
             else:
                 done.set_exception(error)
 
-    def _run(self, batch: list[_Job]) -> list[tuple[Any, BaseException | None]]:
+    def _run(self, batch: list[_Job]) -> list[_Verdict]:
         """A batch as one transaction, each job in a savepoint: what each returned or raised."""
         with self._writing.connect() as connection:
             try:
                 # IMMEDIATE: another process on the same file waits here, not in the middle.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                verdicts = [_attempt(connection, job.work) for job in batch]
+                verdicts = _attempt_all(connection, [job.work for job in batch])
                 connection.commit()
             except BaseException:
                 # A COMMIT that fails leaves SQLite in its transaction: a new connection has none.
@@ -246,6 +249,33 @@ class _Here:
         if connection is not None:
             connection.invalidate()
             connection.close()
+
+
+def _attempt_all(connection: Connection, works: Sequence[Work[Any]]) -> list[_Verdict]:
+    """Each in its savepoint, but for those that are done together in one."""
+    kinds: dict[Together, dict[int, Any]] = {}
+    for place, work in enumerate(works):
+        if isinstance(work, Alike):
+            kinds.setdefault(work.together, {})[place] = work.item
+    done: dict[int, _Verdict] = {}
+    for together, items in kinds.items():
+        if len(items) > 1:
+            done |= _attempt_together(connection, together, items)
+    return [
+        done[place] if place in done else _attempt(connection, work)
+        for place, work in enumerate(works)
+    ]
+
+
+def _attempt_together(
+    connection: Connection, together: Together, items: Mapping[int, Any]
+) -> dict[int, _Verdict]:
+    """What became of those that were done; where they fail, each is to be tried alone."""
+    results, error = _attempt(connection, lambda it: together(it, list(items.values())))
+    if results is None or error is not None:
+        return {}
+    told = zip(items, results, strict=True)
+    return {place: (result, None) for place, result in told if result is not None}
 
 
 def _attempt(connection: Connection, work: Work[T]) -> tuple[T | None, BaseException | None]:

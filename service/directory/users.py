@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Generator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select
@@ -17,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.directory import inbox, intent, joins, leavers, people, usual
 from service.directory import tables as t
+from service.directory import user_rows as rows
 from service.directory.database import Transaction
 from service.directory.dialect import insert_unless_known
 from service.directory.inbox import Received
@@ -24,8 +24,6 @@ from service.directory.organizations import Registered
 from service.directory.people import Groups
 from service.directory.prepared import Prepared
 from service.errors import NotFound, UniquenessConflict, VersionConflict
-from service.ids import new_id
-from service.organizations import Organization
 from service.people import User, is_wanted, join_key_of
 
 
@@ -77,7 +75,7 @@ def create(
     Raises UniquenessConflict where another user of the organization has this ``userName``.
     """
     organization = registered.organization.name
-    new = _new(registered.organization, resource, received.at)
+    new = rows.new_user(registered.organization, resource, received.at)
     address = usual.wanted_address(new, registered)
     # Held before whom it may be is looked for. Of two who then wait for each other, one of whom
     # comes back, Postgres undoes one, and it runs again.
@@ -88,7 +86,7 @@ def create(
     was_wanted = _wanted(earlier, registered)
     if earlier.resource is None:
         _require_free_user_name(transaction, organization, resource)
-        said = _says(registered.organization, resource, active=True)
+        said = rows.says(registered.organization, resource, active=True)
         user = dataclasses.replace(earlier, modified_at=received.at, **said)
         user = _write(transaction, user, {"created_at": received.at})
     else:
@@ -116,8 +114,7 @@ def _create_stranger(
     received: Received,
 ) -> User:
     """Someone whom nobody knew: the row is written once, with what was decided for Auth0."""
-    columns, emails = _first_columns(new), _email_keys(new)
-    joined = usual.join(transaction, registered, new, columns, emails, received)
+    joined = usual.join(transaction, registered, new, received)
     if joined is not None:
         return joined
     organization = registered.organization.name
@@ -156,14 +153,9 @@ def replace(
     known, before = user, user.resource or {}
     changes = dict(resource) != dict(before)
     if changes:
-        if _key(resource["userName"]) != _key(before.get("userName", "")):
+        user = rows.changed(registered.organization, user, resource, received.at)
+        if rows.folded(resource["userName"]) != rows.folded(before.get("userName", "")):
             _require_free_user_name(transaction, organization, resource)
-        user = dataclasses.replace(
-            user,
-            version=user.version + 1,
-            modified_at=received.at,
-            **_says(registered.organization, resource, active=user.active),
-        )
         if resource.get("emails") != before.get("emails"):
             _FORGET_EMAILS.run(transaction, {"of": user.id})
             _store_emails(transaction, user)
@@ -194,11 +186,8 @@ def replace(
 def _stay(
     transaction: Transaction, registered: Registered, before: User, user: User, received: Received
 ) -> User | None:
-    # What stays as it was is left out: SQLite writes every index of a column that it is given.
-    known = _columns(before)
-    changes = {name: value for name, value in _columns(user).items() if value != known[name]}
     with _names_taken():
-        return usual.stay(transaction, registered, before, user, changes, received)
+        return usual.stay(transaction, registered, before, user, received)
 
 
 def delete(
@@ -272,7 +261,7 @@ def _require_version(user: User, if_match: int | None) -> None:
 def _require_free_user_name(
     transaction: Transaction, organization: str, resource: Mapping[str, Any]
 ) -> None:
-    wanted = {"organization": organization, "key": _key(resource["userName"])}
+    wanted = {"organization": organization, "key": rows.folded(resource["userName"])}
     if _NAMED.first(transaction, wanted) is not None:
         raise UniquenessConflict(usual.NAME_TAKEN)
 
@@ -286,18 +275,8 @@ _NAMED: Final = Prepared(
 )
 
 
-def _new(organization: Organization, resource: Mapping[str, Any], now: datetime) -> User:
-    return User(
-        id=new_id(now),
-        organization=organization.name,
-        created_at=now,
-        modified_at=now,
-        **_says(organization, resource, active=True),
-    )
-
-
 def _insert(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> User:
-    values = {**_first_columns(user), **decided}
+    values = {**rows.first_columns(user), **decided}
     if insert_unless_known(transaction, t.users, values, [t.users.c.id]) is None:
         raise UniquenessConflict(usual.NAME_TAKEN)
     return dataclasses.replace(user, **decided)
@@ -305,7 +284,7 @@ def _insert(transaction: Transaction, user: User, decided: Mapping[str, Any]) ->
 
 def _write(transaction: Transaction, user: User, decided: Mapping[str, Any]) -> User:
     with _names_taken():
-        return people.change(transaction, user.id, **_columns(user), **decided)
+        return people.change(transaction, user.id, **rows.columns(user), **decided)
 
 
 @contextlib.contextmanager
@@ -316,58 +295,10 @@ def _names_taken() -> Generator[None]:
         raise UniquenessConflict(usual.NAME_TAKEN) from error
 
 
-def _says(
-    organization: Organization, resource: Mapping[str, Any], *, active: bool
-) -> dict[str, Any]:
-    """What a resource says of its user; ``active``: what holds where it does not say."""
-    by_key = organization.join != "externalId"
-    return {
-        "resource": dict(resource),
-        "external_id": resource.get("externalId"),
-        "join_key": join_key_of(resource, organization) if by_key else None,
-        "active": resource.get("active", active) is not False,
-    }
-
-
-def _first_columns(user: User) -> dict[str, Any]:
-    """What is written but once, and all that a resource says."""
-    return {
-        "id": user.id,
-        "organization": user.organization,
-        "state": user.state,
-        "created_at": user.created_at,
-        **_columns(user),
-    }
-
-
-def _columns(user: User) -> dict[str, Any]:
-    resource = user.resource or {}
-    display_name = resource.get("displayName")
-    return {
-        "resource": dict(resource),
-        "user_name_key": _key(resource["userName"]),
-        "display_name_key": _key(display_name) if isinstance(display_name, str) else None,
-        "external_id": user.external_id,
-        "join_key": user.join_key,
-        "active": user.active,
-        "version": user.version,
-        "modified_at": user.modified_at,
-    }
-
-
-def _key(text: object) -> str:
-    return str(text).casefold()
-
-
 def _store_emails(transaction: Transaction, user: User) -> None:
-    for key in sorted(_email_keys(user)):
+    for key in sorted(rows.email_keys(user)):
         row = {"user_id": user.id, "value_key": key, "organization": user.organization}
         _STORE_EMAIL.run(transaction, row)
-
-
-def _email_keys(user: User) -> set[str]:
-    emails = (user.resource or {}).get("emails") or []
-    return {_key(entry["value"]) for entry in emails if entry.get("value")}
 
 
 _STORE_EMAIL: Final = Prepared(t.user_emails.insert())

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, BindParameter, Integer, Table, Text, bindparam, column, text
 
 from service.directory import inbox, intent, people
 from service.directory import tables as t
+from service.directory import user_rows as rows
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
@@ -34,22 +36,34 @@ def wanted_address(user: User, registered: Registered) -> tuple[str, str] | None
     return (registered.organization.tenant, address) if address is not None else None
 
 
-def join(
-    transaction: Transaction,
-    registered: Registered,
-    user: User,
-    columns: Mapping[str, Any],
-    emails: Collection[str],
-    received: Received,
-) -> User | None:
-    """Stores a user whom nobody knew, with an account of their own, and the event that waits for it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """What is written of somebody new: rows by column, and the addresses they are found by."""
 
-    For one who holds the address of ``wanted_address``. ``columns``: of the user's row, without
-    what is decided here. None, and nothing written, where the address is somebody's already, or on
-    SQLite, which gains nothing. Raises UniquenessConflict.
+    user: User
+    row: Mapping[str, Any]
+    account: Mapping[str, Any]
+    event: Mapping[str, Any]
+    emails: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staying:
+    """What is written of somebody who stays in. ``row``: the columns that change."""
+
+    user: User
+    row: Mapping[str, Any]
+    account_id: str
+    identifier: str
+    event: Mapping[str, Any]
+
+
+def joining(registered: Registered, user: User, received: Received) -> Joining | None:
+    """Somebody new with an account of their own, and the event that waits for it; None for one who
+    is to have none.
     """
     address = wanted_address(user, registered)
-    if transaction.dialect.name != "postgresql" or address is None or received.source_id:
+    if address is None or received.source_id:
         return None
     tenant, identifier = address
     fresh, account_id = new_ids(received.at, 2)
@@ -73,31 +87,19 @@ def join(
         "state": "pending",
         "detail": None,
     }
-    row = {**columns, **decided}
-    event = inbox.row_of(received, event_id, user.organization, user.id)
-    values = _named(account=account, event=event, user=row) | {"emails": sorted(emails)}
-    done = _join(tuple(account), tuple(event), tuple(row)).first(transaction, values)
-    assert done is not None, "a count is a row"
-    if done["opened"] == 0:
-        return None
-    if done["stored"] == 0:
-        raise UniquenessConflict(NAME_TAKEN)
-    return dataclasses.replace(user, **decided)
+    return Joining(
+        user=dataclasses.replace(user, **decided),
+        row=rows.first_columns(user) | decided,
+        account=account,
+        event=inbox.row_of(received, event_id, user.organization, user.id),
+        emails=sorted(rows.email_keys(user)),
+    )
 
 
-def stay(
-    transaction: Transaction,
-    registered: Registered,
-    before: User,
-    user: User,
-    changes: Mapping[str, Any],
-    received: Received,
-) -> User | None:
-    """Stores what changes of someone who is in and stays in, under the same address, and the event
-    that waits for the account.
+def staying(registered: Registered, before: User, user: User, received: Received) -> Staying | None:
+    """Someone who is in and stays in, under the same address; None where anything else is at stake.
 
-    For one who holds the user, ``before``; ``changes``: the columns in which ``user`` differs from it.
-    None, and nothing written, where anything else is at stake.
+    ``user``: as ``before`` is to be.
     """
     address = wanted_address(user, registered)
     account_id = before.account_id
@@ -109,9 +111,59 @@ def stay(
     decided: dict[str, Any] = {"last_event_id": event_id}
     if before.state != "pending" or before.detail is not None:
         decided |= {"state": "pending", "detail": None}
-    row = {**changes, **decided}
-    account = {"id": account_id, "identifier": address[1], "modified_at": received.at}
-    event = inbox.row_of(received, event_id, user.organization, user.id)
+    return Staying(
+        user=dataclasses.replace(user, **decided),
+        row=rows.changed_columns(before, user) | decided,
+        account_id=account_id,
+        identifier=address[1],
+        event=inbox.row_of(received, event_id, user.organization, user.id),
+    )
+
+
+def join(
+    transaction: Transaction, registered: Registered, user: User, received: Received
+) -> User | None:
+    """Stores a user whom nobody knew, as ``joining`` has it.
+
+    For one who holds the address of ``wanted_address``. None, and nothing written, where the address
+    is somebody's already, or on SQLite, which gains nothing. Raises UniquenessConflict.
+    """
+    if transaction.dialect.name != "postgresql":
+        return None
+    new = joining(registered, user, received)
+    if new is None:
+        return None
+    values = _named(account=new.account, event=new.event, user=new.row) | {"emails": new.emails}
+    statement = _join(tuple(new.account), tuple(new.event), tuple(new.row))
+    done = statement.first(transaction, values)
+    assert done is not None, "a count is a row"
+    if done["opened"] == 0:
+        return None
+    if done["stored"] == 0:
+        raise UniquenessConflict(NAME_TAKEN)
+    return new.user
+
+
+def stay(
+    transaction: Transaction,
+    registered: Registered,
+    before: User,
+    user: User,
+    received: Received,
+) -> User | None:
+    """Stores what changes of someone of whom ``staying`` has it, for one who holds ``before``.
+
+    None, and nothing written, where it does not, or the account is not theirs any more.
+    """
+    stays = staying(registered, before, user, received)
+    if stays is None:
+        return None
+    account = {
+        "id": stays.account_id,
+        "identifier": stays.identifier,
+        "modified_at": received.at,
+    }
+    event, row = stays.event, stays.row
     if transaction.dialect.name == "postgresql":
         values = _named(account=account, event=event, user={**row, "id": user.id})
         done = _stay(tuple(event), tuple(row)).first(transaction, values)
@@ -119,9 +171,9 @@ def stay(
         done = _TOUCH.first(transaction, _named(account=account))
         if done is not None:
             _ACCEPT.run(transaction, event)
-            intent.wait(transaction, event_id, account_id, user.id, done["revision"])
+            intent.wait(transaction, event["id"], stays.account_id, user.id, done["revision"])
             people.store(transaction, user.id, **row)
-    return dataclasses.replace(user, **decided) if done is not None else None
+    return stays.user if done is not None else None
 
 
 def _named(**rows: Mapping[str, Any]) -> dict[str, Any]:
