@@ -39,7 +39,9 @@ async def _attend(tenure: Tenure, news: Sequence[Heard], places: Places) -> None
         if is_unavailable(error):
             raise
         if len(news) == 1:
-            log.exception("feed.not_taken_in", tenant=tenure.tenant, kind=news[0].kind)
+            # Without the trace, which holds the event.
+            told = {"kind": news[0].kind, "error": type(error).__name__}
+            log.error("feed.not_taken_in", tenant=tenure.tenant, **told)
             return
         for each in news:
             await _attend(tenure, [each], places)
