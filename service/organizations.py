@@ -35,6 +35,9 @@ SCOPES: Final[tuple[TokenScope, ...]] = ("read", "write")
 MARKER: Final = "auth0_provisioner"
 """The key in the metadata of what we made or adopted in Auth0: users, Organizations, connections."""
 
+LISTED: Final = "organizations"
+"""The key in users' ``app_metadata`` of the list that some applications go by."""
+
 
 class Configured(BaseModel):
     """Configuration is frozen and knows every one of its keys: a misspelt one is an error."""
@@ -178,6 +181,9 @@ class Organization(Configured):
     """Attribute to the source that counts for it; the key ``default`` names the rest (scim)."""
     roles: dict[str, str] = {}
     """Group (its id, ``externalId``, or ``displayName`` where unique) to Auth0 role name."""
+    app_metadata_organizations: str = Field(default="", max_length=255, pattern=r"^(\S(.*\S)?)?$")
+    """What stands for this organization in the list ``app_metadata.organizations`` of its members,
+    for applications that go by that; empty: the list is left alone."""
     scim_profile: Literal["tolerant", "strict"] = "tolerant"
     scim_oauth: ScimOauth | None = None
     scim_schemas: tuple[SchemaDeclaration, ...] = Field(default=(), max_length=MOST_SCHEMAS)

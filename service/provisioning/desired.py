@@ -70,6 +70,10 @@ class Desired:
     memberships: Mapping[str, Wish] = field(default_factory=dict[str, Wish])
     leavers: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
     """Organizations that someone has left, for telling whose membership went."""
+    entries: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What those in ``memberships`` ask to have in the older list: see service.provisioning.listing."""
+    former_entries: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The same of those in ``leavers``, who are to have nothing there."""
     may_adopt: bool = False
     spellings: frozenset[str] = frozenset()
     """How the sources write the address where not in lower case, of a connection that keeps it so."""
@@ -147,6 +151,8 @@ def desire(
             for resident in ([] if connection.is_database else residents)
             if resident.user.external_id
         ),
+        entries=_entries(staying),
+        former_entries=_entries([each for each in residents if not each.wanted]),
         may_adopt=any(_may_adopt(resident, identifier) for resident in staying),
         invite=inviting.invite_of(candidates, post, address=identifier, now=now),
         by_invitation=bool(staying)
@@ -162,6 +168,15 @@ def desire(
         delete=delete_at is not None and delete_at <= now,
         delete_at=delete_at,
     )
+
+
+def _entries(residents: Sequence[Resident]) -> dict[str, str]:
+    asking = [each.organization for each in residents]
+    return {
+        each.auth0_name: each.app_metadata_organizations
+        for each in asking
+        if each.app_metadata_organizations
+    }
 
 
 def _may_adopt(resident: Resident, identifier: str) -> bool:

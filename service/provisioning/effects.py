@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from service.auth0.answers import Answer
 from service.auth0.buckets import LONGEST
 from service.directory.ledger import Ended
 from service.outcomes import data as told
+from service.provisioning import listing
 from service.provisioning import operations as op
 from service.provisioning.advice import ADVICE
 from service.provisioning.desired import Desired
@@ -195,6 +196,10 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
             return Done(observed=observed, told=_told(operation, answer))
 
 
+_LISTED_ANEW: Final = told.UserUpdated(changed=(listing.SCOPE,))
+"""Without the values: they are other organizations' as well."""
+
+
 def _told(operation: Operation, answer: Answer) -> tuple[told.Effect, ...]:
     """The outcome of a writing operation that has succeeded."""
     request = answer.request_id
@@ -202,7 +207,10 @@ def _told(operation: Operation, answer: Answer) -> tuple[told.Effect, ...]:
         case op.CreateUser():
             return (told.UserCreated(auth0_request_id=request),)
         case op.MarkAccount():
-            return (told.UserAdopted(auth0_request_id=request),)
+            adopted = told.UserAdopted(auth0_request_id=request)
+            return (adopted,) if operation.listed is None else (adopted, _LISTED_ANEW)
+        case op.ListOrganizations():
+            return (told.UserUpdated(changed=(listing.SCOPE,), auth0_request_id=request),)
         case op.UpdateProfile() | op.ChangeEmail():
             values: dict[str, str | None] = (
                 {"email": operation.email}
@@ -301,6 +309,8 @@ def _discovered(before: Observed, now: Observed, setting: Setting) -> Iterator[t
         known, seen_now = asdict(before.profile), asdict(now.profile)
         values = {name: value for name, value in seen_now.items() if value != known[name]}
         yield told.UserUpdated(changed=tuple(values), values=values)
+    if "list-organizations" in doubted and now.listed != before.listed:
+        yield _LISTED_ANEW
     if "block" in doubted and now.blocked and not before.blocked:
         yield told.UserBlocked()
     if before.presence == "unknown" and before.blocked_by_us and not now.blocked:
@@ -554,6 +564,7 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
         | op.UpdateProfile
         | op.ChangeEmail
         | op.MarkAccount
+        | op.ListOrganizations
         | op.Block
         | op.Unblock
         | op.RevokeAccess
@@ -609,6 +620,8 @@ def _refused(
     """A membership that is refused, or an end of its invitations, stops what is done in that
     Organization; anything else stops the account."""
     scope = operation.organization if isinstance(operation, _OF_ORGANIZATION) else ""
+    if isinstance(operation, op.ListOrganizations):
+        scope = listing.SCOPE
     who = "The mail server" if code == "mail_refused" else "Auth0"
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
     if (advice := ADVICE.get(code)) is not None:

@@ -16,10 +16,11 @@ from service.directory import accounts, imports, leases
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.imports import Held
-from service.organizations import MARKER
+from service.organizations import LISTED, MARKER
 from service.outcomes.data import UserCreated
 from service.people import Profile
 from service.provisioning.desired import Desired, desire
+from service.provisioning.listing import entries_of
 from service.provisioning.observed import Observed, after
 from service.provisioning.operations import CreateUser
 from service.provisioning.residents import residents_of
@@ -99,6 +100,7 @@ def _recorded(desired: Desired) -> dict[str, Any]:
             "email": desired.email,
             "email_verified": desired.email_verified,
             "profile": asdict(desired.profile),
+            "listed": sorted({*entries_of(desired).values()}),
         },
     }
 
@@ -112,7 +114,8 @@ def row_of(held: Held) -> dict[str, Any]:
         "user_id": held.user_id.removeprefix(_PREFIX),
         "email": sent["email"],
         "email_verified": sent["email_verified"],
-        "app_metadata": {MARKER: {"account": held.id}},
+        "app_metadata": {MARKER: {"account": held.id}}
+        | ({LISTED: sent["listed"]} if sent.get("listed") else {}),
     }
 
 
@@ -238,6 +241,7 @@ def _as_sent(transaction: Transaction, account: Account) -> CreateUser | None:
         email=sent["email"],
         email_verified=sent["email_verified"],
         profile=Profile(**sent["profile"]),
+        listed=tuple(sent.get("listed") or ()),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from service.organizations import MARKER
+from service.organizations import LISTED, MARKER
 from service.people import Profile
 from service.provisioning import operations as op
 from service.provisioning.operations import Operation
@@ -56,6 +56,12 @@ class Observed:
     """Whether it was looked once more, when what others have just taken away would show."""
     left: tuple[str, ...] = ()
     """Organizations that were left in the present turn: they may show for some seconds yet."""
+    listed: tuple[Any, ...] | None = None
+    """``app_metadata.organizations``, ours and others'; None where it was not read."""
+    unlistable: bool = False
+    """Whether something else than a list is there."""
+    entries: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What is there of ours, by Organization, as of the last turn's end."""
     lifted: bool = False
     """Whether a block of ours was found lifted by somebody else, and is not back yet."""
     fresh: bool = False
@@ -81,8 +87,9 @@ class Observed:
             known[named] = {name: tuple(roles) for name, roles in known.get(named, {}).items()}
         for listed in ("unsure_members", "left", "looked_for"):
             known[listed] = tuple(known.get(listed, ()))
-        if known.get("foreign") is not None:
-            known["foreign"] = tuple(known["foreign"])
+        for nullable in ("foreign", "listed"):
+            if known.get(nullable) is not None:
+                known[nullable] = tuple(known[nullable])
         return cls(**known)
 
 
@@ -99,7 +106,10 @@ def after(observed: Observed, operation: Operation) -> Observed:
         case op.CreateUser():
             return _created(observed, operation)
         case op.MarkAccount():
-            return replace(observed, marked=True)
+            listed = observed.listed if operation.listed is None else operation.listed
+            return replace(observed, marked=True, listed=listed)
+        case op.ListOrganizations():
+            return replace(observed, listed=operation.listed)
         case op.UpdateProfile():
             known = asdict(observed.profile) | dict(operation.changes)
             return replace(observed, profile=Profile(**known))
@@ -142,6 +152,9 @@ def _created(observed: Observed, operation: op.CreateUser) -> Observed:
         unsure_members=(),
         unsure_roles={},
         foreign=(),
+        listed=operation.listed,
+        unlistable=False,
+        entries={},
         fresh=True,
         in_use=False,
     )
@@ -217,9 +230,12 @@ def seen(
         sessions = "owed" if ours else "possible"
     if not blocked and sessions == "revoked":
         sessions = "possible"
+    listed = _listed_in(user)
     return replace(
         observed,
         presence="present",
+        listed=tuple(listed) if isinstance(listed, list) else None,
+        unlistable=not isinstance(listed, list),
         origin=observed.origin or origin,
         # Who lifts a block of ours may have taken the person in.
         foreign=None if observed.blocked and not blocked else observed.foreign,
@@ -240,6 +256,12 @@ def seen(
         fresh=True,
         in_use=bool(user.get("last_password_reset") or user.get("logins_count")),
     )
+
+
+def _listed_in(user: Mapping[str, Any]) -> Any:
+    """What a user in Auth0 has under the older list's key; none is an empty list."""
+    listed = (user.get("app_metadata") or {}).get(LISTED)
+    return [] if listed is None else listed
 
 
 def marker(user: Mapping[str, Any]) -> str | None:

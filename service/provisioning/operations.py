@@ -91,6 +91,8 @@ class CreateUser(_Operation):
     email: str
     profile: Profile
     email_verified: bool
+    listed: tuple[str, ...] = ()
+    """What ``app_metadata.organizations`` holds from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,17 @@ class MarkAccount(_Operation):
     """Write our marker into an account that was here before us."""
 
     kind: ClassVar[str] = "mark-account"
+    listed: tuple[Any, ...] | None = None
+    """What ``app_metadata.organizations`` is to be, where that changes as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOrganizations(_Operation):
+    """Replace ``app_metadata.organizations``, which is never merged: just read, with what others have
+    put there."""
+
+    kind: ClassVar[str] = "list-organizations"
+    listed: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +247,7 @@ Operation = (
     | ReadMemberships
     | CreateUser
     | MarkAccount
+    | ListOrganizations
     | UpdateProfile
     | ChangeEmail
     | Block

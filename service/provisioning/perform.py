@@ -13,7 +13,7 @@ from service.auth0.answers import Answer
 from service.auth0.client import Auth0Client
 from service.auth0.memberships import Memberships
 from service.mail import Mailer
-from service.organizations import MARKER
+from service.organizations import LISTED, MARKER
 from service.provisioning import operations as op
 from service.provisioning.courier import Courier, MailRecord
 from service.provisioning.names import Names
@@ -79,8 +79,13 @@ class Performer:
             case op.CreateUser():
                 return await client.create_user(**self._new_user(step, operation))
             case op.MarkAccount():
-                marker = {MARKER: {"account": step.account.id}}
+                marker: dict[str, Any] = {MARKER: {"account": step.account.id}}
+                if operation.listed is not None:
+                    marker[LISTED] = list(operation.listed)
                 return await client.update_user(user_id, app_metadata=marker)
+            case op.ListOrganizations():
+                listed = {LISTED: list(operation.listed)}
+                return await client.update_user(user_id, app_metadata=listed, leaver=leaver)
             case op.UpdateProfile():
                 changes: dict[str, Any] = dict(operation.changes)
                 return await client.update_user(user_id, **changes)
@@ -137,7 +142,8 @@ class Performer:
             "email_verified": operation.email_verified,
             "verify_email": False,  # else Auth0 mails the person, and we do too
             "password": unknowable_password(),
-            "app_metadata": {MARKER: {"account": step.account.id}},
+            "app_metadata": {MARKER: {"account": step.account.id}}
+            | ({LISTED: list(operation.listed)} if operation.listed else {}),
         }
 
     async def _invitations(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from service.directory.ledger import Sent
+from service.provisioning import listing
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
 from service.provisioning.inviting import Invite
@@ -60,6 +61,7 @@ def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
         email=desired.email,
         profile=desired.profile,
         email_verified=desired.email_verified,
+        listed=tuple(sorted({*listing.entries_of(desired, observed).values()})),
     )
     return (create, *_stay(desired, after(observed, create)))
 
@@ -135,15 +137,18 @@ def _withdrawals(
 def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Someone is in. What takes access away still goes first."""
     yield from _lost_memberships(desired, observed)
+    yield from _unlist(desired, observed)
     if observed.sessions == "owed" or _will_lose(desired, observed):
         yield op.RevokeAccess(subject=desired.principal)
     if not observed.marked:
-        yield op.MarkAccount(subject=desired.principal)
+        yield _mark(desired, observed)
     if desired.model == "isolated" and not observed.linked:
         yield from _profile(desired, observed)
     if observed.blocked and observed.blocked_by_us:
         yield op.Unblock(subject=desired.principal)
     yield from _memberships(desired, observed)
+    if observed.marked:
+        yield from _list(desired, observed)
     yield from _link(desired, observed)
     # Who came by an invitation needs no second one; elsewhere an open one gives what is wanted.
     came = observed.origin == "invited"
@@ -216,6 +221,7 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.sessions != "revoked":
         yield op.RevokeAccess(subject=principal)
     yield from _lost_memberships(desired, observed)
+    yield from _unlist(desired, observed)
     yield from _withdrawals(desired, observed, desired.withdraw)
 
 
@@ -223,6 +229,7 @@ def _leave_shared(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """None of ours has the person: blocked where we made the account and nobody else has them."""
     principal = desired.principal
     yield from _lost_memberships(desired, observed)
+    yield from _unlist(desired, observed)
     if observed.sessions == "owed" or _will_lose(desired, observed):
         yield op.RevokeAccess(subject=principal)
     made_by_us = observed.origin in ("created", "invited")
@@ -234,6 +241,54 @@ def _leave_shared(desired: Desired, observed: Observed) -> Iterator[Operation]:
         elif observed.foreign and observed.blocked:
             yield op.Unblock(subject=principal)
     yield from _withdrawals(desired, observed, desired.withdraw)
+
+
+def _mark(desired: Desired, observed: Observed) -> Operation:
+    """With the list in the same call, where that was just read."""
+    differs = observed.fresh and _is_out_of_step(desired, observed)
+    listed = listing.list_after(desired, observed) if differs else None
+    return op.MarkAccount(subject=desired.principal, listed=listed)
+
+
+def _is_out_of_step(desired: Desired, observed: Observed) -> bool:
+    if not listing.is_asked_for(desired, observed) or observed.listed is None:
+        return False
+    return bool(listing.surplus_in(desired, observed) or listing.missing_in(desired, observed))
+
+
+def _unlist(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """The older list says who has access where applications go by it: who leaves goes from it with
+    the membership."""
+    if not listing.is_asked_for(desired, observed):
+        return
+    if observed.listed is None:
+        if not observed.fresh:
+            yield op.ReadUser(subject=desired.principal)
+    elif listing.surplus_in(desired, observed):
+        yield from _list(desired, observed)
+
+
+def _list(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    if not _is_out_of_step(desired, observed):
+        return
+    if not observed.fresh:
+        yield op.ReadUser(subject=desired.principal)
+    else:
+        listed = listing.list_after(desired, observed)
+        yield op.ListOrganizations(subject=_who_lists(desired, observed), listed=listed)
+
+
+def _who_lists(desired: Desired, observed: Observed) -> Subject:
+    """Whose entry comes or goes."""
+    missing = listing.missing_in(desired, observed)
+    for name, entry in sorted(desired.entries.items()):
+        if entry in missing:
+            return desired.memberships[name].subject
+    surplus = listing.surplus_in(desired, observed)
+    for name, entry in sorted(desired.former_entries.items()):
+        if entry in surplus:
+            return desired.leavers[name]
+    return desired.principal
 
 
 def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:

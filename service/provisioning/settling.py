@@ -13,6 +13,7 @@ from service.directory.database import Transaction
 from service.directory.inbox import Problem, Tries
 from service.organizations import Organization
 from service.people import State, User, withheld_of
+from service.provisioning import listing
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.observed import Observed
@@ -52,6 +53,7 @@ def settle(
     observed = replace(
         observed,
         lifted=False,
+        entries=listing.settled(observed, desired).entries if desired else observed.entries,
         foreign_stay=observed.foreign_stay or unsure,
         refused={scope: each for scope, each in observed.refused.items() if scope not in full},
     )
@@ -217,7 +219,7 @@ def _finish(
 def _problem_of(organization: Organization, observed: Observed) -> Problem | None:
     known = observed.refused.get("") or observed.refused.get(organization.auth0_name)
     if known is None:
-        return None
+        return listing.problem_of(organization, observed)
     return Problem.from_document(known)
 
 

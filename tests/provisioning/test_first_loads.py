@@ -137,7 +137,9 @@ async def creates(world: World) -> int:
 async def test_a_large_backlog_is_created_by_one_import_and_finished_by_the_lanes(
     loading: World,
 ) -> None:
-    await loading.declare(hoekstra={"policies": Policies(invite="none", email_verified=True)})
+    listed = {"app_metadata_organizations": "hoekstra"}
+    policies = Policies(invite="none", email_verified=True)
+    await loading.declare(hoekstra={"policies": policies, **listed})
     people = await load(loading)
     rows: dict[str, int] = {}
     await alone_first(loading)
@@ -151,6 +153,8 @@ async def test_a_large_backlog_is_created_by_one_import_and_finished_by_the_lane
     assert one["email_verified"] is True
     assert one["given_name"] == "Ada"
     assert one["app_metadata"]["auth0_provisioner"]["account"]
+    assert one["app_metadata"]["organizations"] == ["hoekstra"]
+    assert [c for c in await loading.calls() if c["method"] == "PATCH"] == []
     assert one["user_id"].count("auth0|") == 1
 
 

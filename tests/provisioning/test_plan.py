@@ -35,6 +35,7 @@ def wishes(draw: st.DrawFn) -> Desired:
     wanted = draw(st.booleans())
     model = draw(MODELS)
     names = draw(st.frozensets(NAMES, min_size=1, max_size=3 if model == "shared" else 1))
+    entries = {name: f"of {name}" for name in names if draw(st.booleans())}
     return Desired(
         model=model,
         principal=SUBJECT,
@@ -46,6 +47,8 @@ def wishes(draw: st.DrawFn) -> Desired:
         if wanted
         else {},
         leavers={} if wanted else dict.fromkeys(names, SUBJECT),
+        entries=entries if wanted else {},
+        former_entries={} if wanted else entries,
         delete=not wanted and model == "isolated" and draw(st.booleans()),
     )
 
@@ -67,6 +70,7 @@ def pictures(draw: st.DrawFn) -> Observed:
         sessions=draw(st.sampled_from(["possible", "owed", "revoked"])),
         memberships={name: tuple(sorted(roles)) for name in draw(st.frozensets(NAMES))},
         foreign=draw(st.sampled_from([None, (), ("elsewhere",)])),
+        listed=draw(st.sampled_from([None, (), ("of acme",), ("of acme", "of globex", "else")])),
     )
 
 

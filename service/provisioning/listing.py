@@ -1,0 +1,86 @@
+"""``app_metadata.organizations``: the older list of who is where, kept beside memberships. Pure.
+
+Auth0 merges metadata at the first level only, so the list is replaced whole: it is read first, and
+only entries of organizations that ask for it are added or taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from service.directory.inbox import Problem
+from service.organizations import Organization
+from service.provisioning.desired import Desired
+from service.provisioning.observed import Observed
+
+SCOPE: Final = "app_metadata.organizations"
+"""Under which a refusal stops work on the list and nothing else. No Organization has such a name."""
+_NOT_A_LIST: Final = Problem(
+    kind="permanent",
+    code="app_metadata_not_a_list",
+    message="app_metadata.organizations of this user in Auth0 is not a list, so it is left as it is:"
+    " make it one, then replay.",
+)
+
+
+def entries_of(desired: Desired, observed: Observed | None = None) -> dict[str, str]:
+    """The entries that should be there, by Organization: of those whose membership is not refused."""
+    refused = observed.refused if observed is not None else {}
+    return {name: entry for name, entry in desired.entries.items() if name not in refused}
+
+
+def surplus_in(desired: Desired, observed: Observed) -> set[str]:
+    """Entries that are there and should not be: of organizations that ask and that the person is not
+    in, and former ones of ours."""
+    wanted = entries_of(desired, observed)
+    gone = {*desired.former_entries.values(), *desired.entries.values()}
+    for name, entry in observed.entries.items():
+        asks = name in desired.entries or name in desired.former_entries
+        # Who lives here and has stopped asking leaves the list to whoever keeps it now.
+        if asks or name not in {*desired.memberships, *desired.leavers}:
+            gone.add(entry)
+    there = {each for each in observed.listed or () if isinstance(each, str)}
+    return (gone - set(wanted.values())) & there
+
+
+def missing_in(desired: Desired, observed: Observed) -> set[str]:
+    there = [each for each in observed.listed or () if isinstance(each, str)]
+    return set(entries_of(desired, observed).values()) - set(there)
+
+
+def list_after(desired: Desired, observed: Observed) -> tuple[Any, ...]:
+    """The whole list as it should be: what others put there stays, in its order."""
+    surplus = surplus_in(desired, observed)
+    kept = [
+        each for each in observed.listed or () if not isinstance(each, str) or each not in surplus
+    ]
+    return (*kept, *sorted(missing_in(desired, observed)))
+
+
+def is_asked_for(desired: Desired, observed: Observed) -> bool:
+    """Whether anybody wants to know what the list holds, and may."""
+    asks = desired.entries or desired.former_entries or observed.entries
+    return bool(asks) and SCOPE not in observed.refused
+
+
+def settled(observed: Observed, desired: Desired) -> Observed:
+    """The picture at the end of a turn: with the entries that are there for us."""
+    strangers = {
+        name: entry
+        for name, entry in observed.entries.items()
+        if name not in {*desired.memberships, *desired.leavers}
+    }
+    ours: Mapping[str, str] = {**strangers, **desired.entries}
+    there = [each for each in observed.listed or () if isinstance(each, str)]
+    return replace(observed, entries={name: e for name, e in ours.items() if e in there})
+
+
+def problem_of(organization: Organization, observed: Observed) -> Problem | None:
+    """Why the list is not as this organization asks."""
+    if not organization.app_metadata_organizations:
+        return None
+    if (refused := observed.refused.get(SCOPE)) is not None:
+        return Problem.from_document(refused)
+    return _NOT_A_LIST if observed.unlistable else None
