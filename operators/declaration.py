@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
-from operators import mappings
+from operators import mappings, tenants_apart
 from operators.mappings import Document
 from service.errors import ConfigurationError
 from service.organizations import EventSource, Installation, Organization, Tenant
@@ -93,6 +93,7 @@ def compare(
     """
     own_mappings = own_mappings or {}
     _check_names(declared, stored, known_tenants)
+    tenants_apart.check(declared, stored)
     mappings.check(own_mappings, stored.mappings, declared.sources)
     for organization in declared.organizations:
         _check_fixed(organization, stored)

@@ -198,11 +198,17 @@ async def _apply(
                 line(_told(change, dry_run=dry_run))
         if not changes:
             note("The file declares nothing.")
+        ended = (await here.database.read(declaring.stored)).ended
+        for each in declared.organizations:
+            if each.name in ended:
+                note(
+                    f"{each.name} is decommissioned: it is not carried out. 'provisioner org show"
+                    f" {each.name}' tells whether 'org decommission {each.name} --undo' is possible."
+                )
         if dry_run:
             return await set_up.compared(here, declared, as_json=as_json)
         if not wait:
             return False
-        ended = (await here.database.read(declaring.stored)).ended
         names = [
             each.name
             for each in declared.organizations

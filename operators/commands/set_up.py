@@ -99,7 +99,23 @@ async def compared(here: Running, declared: Installation, *, as_json: bool) -> b
     for drift in await _drifts(here, tenants, wanted):
         refused = refused or bool(drift.problems)
         _tell_drift(drift, as_json=as_json)
+    await _tell_administrators(here, wanted)
     return refused
+
+
+async def _tell_administrators(here: Running, wanted: Sequence[Organization]) -> None:
+    from service.directory import setups
+
+    states = {each.organization: each for each in await here.database.read(setups.every)}
+    for each in wanted:
+        declared = each.administrator
+        known = states[each.name].administrator if each.name in states else None
+        if declared is not None and (known or {}).get("email") != declared.email:
+            role = f", with the role {declared.role}" if declared.role else ""
+            note(
+                f"set-up {each.name}: {declared.email} would become its first administrator{role},"
+                " once all else is there"
+            )
 
 
 async def _drifts(
@@ -145,14 +161,16 @@ async def shown(here: Running, registered: Registered, *, offline: bool) -> dict
     organization = registered.organization
 
     def read(transaction: Transaction) -> tuple[Any, Any, Any, Any]:
+        tenants = {each.name: each for each in organizations.tenants(transaction)}
+        tenant = tenants.get(organization.tenant) or here.settings.default_tenant()
         return (
             setups.find(transaction, organization.name),
             leases.paused(transaction, organization.tenant),
-            {each.name: each for each in organizations.tenants(transaction)},
-            desired_of(transaction, registered, None),
+            tenant,
+            desired_of(transaction, registered, tenant),
         )
 
-    state, pause, tenants, desired = await here.database.read(read)
+    state, pause, tenant, desired = await here.database.read(read)
     if state is None:
         return None
     standing = setting_up.standing(state, pause.reason if pause is not None else None)
@@ -165,7 +183,6 @@ async def shown(here: Running, registered: Registered, *, offline: bool) -> dict
         "observed": state.observed,
         "observed_at": state.observed_at,
     }
-    tenant = tenants.get(organization.tenant) or here.settings.default_tenant()
     live = not registered.decommissioned or registered.deleting_at is not None
     if not offline and tenant is not None and organization.set_up.enabled and live:
         (drift,) = await setting_up.compare(

@@ -91,7 +91,7 @@ class Inspector(Auth0Client):
                     self,
                     organization.application,
                     organization=organization.name,
-                    invites=organization.policies.invite not in ("none", "ticket"),
+                    invites=organization.policies.invite == "invitation",
                 ):
                     yield finding
         async for finding in self._roles(organizations):
@@ -201,6 +201,9 @@ class Inspector(Auth0Client):
 
     async def _roles(self, organizations: Sequence[Organization]) -> AsyncIterator[Finding]:
         wanted = {role: each.name for each in organizations for role in each.roles.values()}
+        for each in organizations:
+            if each.administrator is not None and each.administrator.role:
+                wanted.setdefault(each.administrator.role, each.name)
         if not wanted:
             return
         names: set[str] = set()
@@ -216,7 +219,7 @@ class Inspector(Auth0Client):
             yield Finding(
                 check=f"role {role}",
                 verdict="failed",
-                detail=f"tenant {self.tenant.name} has none of this name ({wanted[role]} maps to it)",
+                detail=f"tenant {self.tenant.name} has none of this name ({wanted[role]} grants it)",
                 advice="Create it in Auth0, or correct the organization's roles.",
             )
         if not set(wanted) - names:

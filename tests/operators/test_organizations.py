@@ -516,6 +516,21 @@ connections = [{ name = "initrode-users" }]
     assert "the Organization initech of tenant main is that of initech" in ended.err
 
 
+def test_a_tenant_is_declared_once(house: House, file: Path) -> None:
+    declared = """
+[[tenants]]
+name = "eu"
+domain = "acme.eu.auth0.com"
+
+[[tenants]]
+name = "again"
+base_url = "https://ACME.eu.auth0.com/"
+"""
+    ended = apply(house, file, declared)
+    assert ended.status == 1
+    assert "is that of tenant eu" in ended.err
+
+
 def test_nobody_becomes_a_member_of_a_shared_organization_by_logging_in(
     house: House, file: Path
 ) -> None:

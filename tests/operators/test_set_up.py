@@ -126,6 +126,29 @@ async def test_drift_is_shown_and_mended_by_applying(site: Site) -> None:
     assert shown["drift"] == {"operations": [], "problems": []}
 
 
+async def test_dry_run_tells_who_would_become_the_first_administrator(site: Site) -> None:
+    told = "boss@initech.example would become its first administrator, with the role admin"
+    assert told in (await site.apply(DECLARED, "--dry-run")).err
+    site.world.work()
+    await site.apply(DECLARED)
+    assert told not in (await site.apply(DECLARED, "--dry-run")).err
+
+
+async def test_show_counts_on_our_own_application_as_apply_does(site: Site) -> None:
+    site.world.work()
+    declared = DECLARED.replace('application = "sample-app"\n', "")
+    await site.apply(declared)
+    (known,) = await call(site.world, "GET", "/connections?name=initech-users")
+    off = [{"client_id": CLIENT_ID, "status": False}]
+    await call(site.world, "PATCH", f"/connections/{known['id']}/clients", off)
+
+    shown = (await site.run("org", "show", "initech", "--json")).rows[0]["auth0"]
+    dry = (await site.apply(declared, "--dry-run", "--json")).rows[-1]
+    wanted = [f"enable-for-application initech-users application={CLIENT_ID}"]
+    assert (shown["drift"]["operations"], shown["drift"]["problems"]) == (wanted, [])
+    assert dry["operations"] == wanted
+
+
 async def test_where_nothing_runs_it_is_stored_and_told(site: Site) -> None:
     ended = await site.apply(DECLARED)
 
@@ -250,6 +273,26 @@ async def test_doctor_looks_at_the_application_that_people_log_in_to(site: Site)
     assert found["application nobody of initech"]["verdict"] == "failed"
 
 
+@pytest.mark.parametrize(("way", "verdict"), [("auth0-mail", "ok"), ("invitation", "failed")])
+async def test_doctor_asks_for_a_login_route_only_where_invitations_need_it(
+    site: Site, way: str, verdict: str
+) -> None:
+    bare = {"client_id": "sample-app", "name": "Bare", "organization_usage": "allow"}
+    await site.world.fault(
+        "status", "GET", "/clients/sample-app", status=200, body=bare, times=1000
+    )
+    await site.apply(DECLARED + f'policies = {{ invite = "{way}" }}\n', "--no-wait")
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["application sample-app of initech"]["verdict"] == verdict
+
+
+async def test_doctor_names_an_administrators_role_that_is_missing(site: Site) -> None:
+    site.world.work()
+    await site.apply(DECLARED.replace('role = "admin"', 'role = "emperor"'))
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    assert found["role emperor"]["verdict"] == "failed"
+
+
 async def test_an_end_is_shown_and_taken_back(site: Site) -> None:
     site.world.work()
     await site.apply(DECLARED + 'policies = { deletion = "delete", deletion_hold = "P3D" }\n')
@@ -283,4 +326,5 @@ async def test_an_organization_that_ended_is_not_set_up_by_declaring_it_again(si
     await site.run("org", "decommission", "initech", "--yes")
     ended = await site.apply(DECLARED, "--json")
     assert (ended.status, [row["kind"] for row in ended.rows]) == (0, ["organization"])
+    assert "initech is decommissioned: it is not carried out" in ended.err
     assert (await site.apply(DECLARED, "--dry-run")).out == "organization initech unchanged\n"
