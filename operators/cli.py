@@ -6,6 +6,7 @@ import are imported by the commands that need them.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -63,10 +64,9 @@ def _common(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status. Never a traceback for what can be expected."""
-    command = get_command(app)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status: Any = command.main(args=given, prog_name="provisioner", standalone_mode=False)
+        status: Any = _main()(args=given, prog_name="provisioner", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has gone (`| head`): the interpreter must not complain at its end.
@@ -83,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _expected(error)
     return status if isinstance(status, int) else 0
+
+
+@functools.cache
+def _main() -> Callable[..., Any]:
+    """Made once: reading what all commands take is slower than most of them are."""
+    return get_command(app).main
 
 
 def _expected(error: Exception) -> int:

@@ -79,6 +79,7 @@ def _trust_nobody(config: pytest.Config) -> None:
     """Nothing here speaks TLS to the world, whose authorities each HTTP client would read anew."""
     folder = tempfile.TemporaryDirectory(prefix="authorities-")
     config.add_cleanup(folder.cleanup)
+    os.environ.pop("SSL_CERT_FILE", None)  # would come first
     os.environ["SSL_CERT_DIR"] = folder.name
 
 

@@ -203,14 +203,16 @@ def furnish(data_dir: Path) -> House:
     settings = settings_of(data_dir, create=True)
     migrated_where_new(settings.database_url.get_secret_value())
     house = House(data_dir)
-    house.transact(
-        lambda tx: organizations.apply_tenant(
-            tx, Tenant(name="main", base_url="http://127.0.0.1:9", client_id="c")
-        )
-    )
-    house.declare(acme(display_name="Acme"))
-    house.declare(Organization(name="globex", connections=(Connection(name="globex-users"),)))
-    house.transact(lambda tx: organizations.apply_source(tx, EventSource(organizations=("acme",))))
+    globex = Organization(name="globex", connections=(Connection(name="globex-users"),))
+
+    def fill(tx: Transaction) -> None:
+        tenant = Tenant(name="main", base_url="http://127.0.0.1:9", client_id="c")
+        organizations.apply_tenant(tx, tenant)
+        for organization in (acme(display_name="Acme"), globex):
+            organizations.apply(tx, organization, house.at)
+        organizations.apply_source(tx, EventSource(organizations=("acme",)))
+
+    house.transact(fill)
     return house
 
 
