@@ -280,18 +280,30 @@ async def _decommission(name: str, data_dir: Path | None, actor: str, as_json: b
 
 
 async def _undo(name: str, data_dir: Path | None, actor: str, as_json: bool) -> None:
-    from service.directory import decommissions
+    from service.directory import decommissions, inbox
+    from service.directory.windingup import ENDED
 
     at = now()
+    dropped = inbox.Filter(organization=name, error=ENDED.code)
     async with opened(data_dir) as here:
         event_id = await here.database.transact(
             lambda tx: decommissions.undo(tx, name, actor=actor, now=at)
         )
+        lost = await here.database.read(lambda tx: inbox.listing(tx, dropped, limit=1))
     if as_json:
         json_line({"organization": name, "event_id": event_id, "undone": True})
     else:
         line(f"{name} is back: its users come back in as their sources say (event {event_id})")
         note("Its tokens stay revoked: 'provisioner org token create' makes new ones.")
+        note(
+            "Whoever left meanwhile is back in until their source says so again: have the identity"
+            " provider push all of its users anew."
+        )
+        if lost:
+            note(
+                "What was planned or staged has ended, leavers among it maybe: 'provisioner events"
+                f" list --organization {name} --error {ENDED.code}'; have HR send it again."
+            )
 
 
 @token.command("create")

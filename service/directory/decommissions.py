@@ -30,7 +30,8 @@ UNDO: Final = "operator.decommission.undo"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decommission:
     """``kept``: policy keeps accounts, so they stay, blocked, with all that they live in.
-    ``hold_until``: when deletion begins.
+    ``hold_until``: when deletion begins. ``began_at``: what the hold counts from: when it was ended,
+    or when what was kept was declared to be deleted.
     """
 
     organization: str
@@ -166,7 +167,7 @@ def advance(transaction: Transaction, name: str, now: datetime) -> Stage | None:
     registered = organizations.find(transaction, name)
     if known is None or registered is None or registered.decommissioned_at is None:
         return None
-    hold_until = _hold_until(registered)
+    hold_until = _hold_until(registered, known.began_at)
     following = _following(transaction, known, registered, hold_until, now)
     if following is None:
         if known.stage == "held" and known.hold_until != hold_until:  # declared anew
@@ -174,6 +175,9 @@ def advance(transaction: Transaction, name: str, now: datetime) -> Stage | None:
         return None
     values: dict[str, object] = {"stage": following, "hold_until": hold_until, "modified_at": now}
     match following:
+        case "held" if known.stage == "kept":
+            hold_until = _hold_until(registered, now)  # nobody had a day to take it back
+            values |= {"hold_until": hold_until, "began_at": now}
         case "deleting":
             transaction.execute(
                 update(t.organizations)
@@ -253,11 +257,9 @@ def _are_to_go(transaction: Transaction, registered: Registered) -> bool:
     return transaction.execute(theirs.limit(1)).first() is not None
 
 
-def _hold_until(registered: Registered) -> datetime | None:
+def _hold_until(registered: Registered, since: datetime) -> datetime | None:
     policies = registered.organization.policies
-    if policies.deletion != "delete" or registered.decommissioned_at is None:
-        return None
-    return registered.decommissioned_at + policies.deletion_hold
+    return since + policies.deletion_hold if policies.deletion == "delete" else None
 
 
 def _is_over(transaction: Transaction, event_id: str, name: str) -> bool:

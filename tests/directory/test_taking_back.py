@@ -142,3 +142,24 @@ async def test_a_hold_that_is_declared_anew_is_shown_as_it_is(hoekstra: Customer
     await declare(hoekstra, hold(30))
     await hoekstra.database.transact(advancing(hoekstra))
     assert (await ending(hoekstra)).hold_until == START + timedelta(days=30)
+
+
+async def test_what_was_kept_for_long_is_held_when_deletion_is_declared(
+    hoekstra: Customer,
+) -> None:
+    await begin(hoekstra)
+    await hoekstra.database.transact(advancing(hoekstra))
+    assert (await ending(hoekstra)).stage == "kept"
+    policies = Policies(deletion="delete", deletion_hold=timedelta(days=30))
+    deleting = hoekstra.registered.organization.model_copy(update={"policies": policies})
+    await declare(hoekstra, deleting)
+
+    later = START + timedelta(days=365)
+
+    def advance_at(moment: timedelta) -> Callable[[Transaction], Any]:
+        return lambda tx: decommissions.advance(tx, hoekstra.name, later + moment)
+
+    assert await hoekstra.database.transact(advance_at(timedelta())) == "held"
+    assert await hoekstra.database.transact(advance_at(timedelta(days=29))) is None
+    assert (await ending(hoekstra)).hold_until == later + timedelta(days=30)
+    assert await hoekstra.database.transact(advance_at(timedelta(days=30))) == "deleting"

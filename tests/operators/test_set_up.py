@@ -304,6 +304,7 @@ async def test_an_end_is_shown_and_taken_back(site: Site) -> None:
 
     back = await site.run("org", "decommission", "initech", "--undo")
     assert back.status == 0
+    assert "have the identity provider push all of its users anew" in back.err
     shown = (await site.run("org", "show", "initech", "--json", "--offline")).rows[0]
     assert shown["decommissioned_at"] is None
     assert "decommission" not in shown

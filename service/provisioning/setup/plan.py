@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from service.organizations import MARKER
 from service.provisioning.setup import operations as op
 from service.provisioning.setup.desired import DesiredSetUp, WantedConnection
 from service.provisioning.setup.observed import (
@@ -137,7 +138,8 @@ def _organization(
         yield Problem(
             code=OF_ANOTHER,
             message=f"The Organization {desired.auth0_name} is that of {seen.mark.organization}.",
-            advice="Give this one an auth0_organization of its own.",
+            advice="Give this one an auth0_organization of its own; or, where that one has ended,"
+            f" take the key {MARKER} out of the Organization's metadata in Auth0, and apply again.",
         )
         return
     elif seen.display_name != desired.display_name or _differing(desired, seen):
