@@ -154,11 +154,18 @@ def accounts_of(
     return {account_id for account_id in transaction.execute(query).scalars() if account_id}
 
 
-def known_users(transaction: Transaction, tenant: str, user_ids: Sequence[str]) -> set[str]:
-    """Which of these users of Auth0 are accounts of ours, closed ones too."""
+def known_users(transaction: Transaction, tenant: str, user_ids: Sequence[str]) -> dict[str, bool]:
+    """Which of these users of Auth0 are accounts of ours, and whether somebody answers for them: not
+    for those that were deleted.
+    """
     of = t.accounts.c
-    query = select(of.user_id).where(of.tenant == tenant, among(transaction, of.user_id, user_ids))
-    return set(transaction.execute(query).scalars())
+    query = select(of.user_id, of.closed_at).where(
+        of.tenant == tenant, among(transaction, of.user_id, user_ids)
+    )
+    known: dict[str, bool] = {}
+    for row in transaction.execute(query):
+        known[row.user_id] = known.get(row.user_id, False) or row.closed_at is None
+    return known
 
 
 def find(transaction: Transaction, finding: Finding) -> bool:

@@ -155,7 +155,11 @@ async def _unknown(
         known = await run.database.read(
             lambda tx, page=page: drift.known_users(tx, run.tenant, page)
         )
-        strangers = [each for each in page if each not in known]
+        strangers = [
+            each
+            for each in page
+            if each not in known or (not known[each] and await _is_back(run, each))
+        ]
         kept = strangers[: max(0, _MOST_UNKNOWN - run.counts["unknown"])]
         run.counts["unknown"] += len(strangers)
 
@@ -180,3 +184,9 @@ async def _unknown(
 
         await run.database.transact(keep)
     await run.database.transact(lambda tx: drift.forget_unseen(tx, run.check, connection))
+
+
+async def _is_back(run: Run, user_id: str) -> bool:
+    """Whether somebody whom we deleted is there, and not only in an export from before."""
+    answer = await run.again(lambda: run.client.get_user(user_id))
+    return answer.verdict == "ok"

@@ -437,3 +437,22 @@ async def test_a_row_that_says_of_nobody_keeps_no_other_from_being_compared(
     await change(world, ADA, given_name="Eve")
     counts = await check(world)
     assert (counts["differ"], counts["unreadable"]) == (1, 1)
+
+
+async def test_a_user_whom_we_deleted_and_who_is_there_again_is_reported(world: World) -> None:
+    """As by an import of somebody else's: nobody answers for them any more."""
+    gone = Policies(invite="none", deletion="delete", deletion_hold=timedelta())
+    await world.declare(hoekstra={"policies": gone})
+    world.work(world.lanes())
+    ada = await world.join("hoekstra", ADA)
+    await world.settled()
+    user_id = await auth0_id(world, ADA)
+    await world.delete(ada)
+    await world.settled()
+    assert await world.auth0_user(ADA) is None
+    await ready(world)
+    assert (await check(world)).get("unknown", 0) == 0
+    made = {"connection": "hoekstra-users", "email": ADA, "password": "Someone-elses-1!"}
+    await call(world, "POST", "/users", {**made, "user_id": user_id.removeprefix("auth0|")})
+    assert (await check(world))["unknown"] == 1
+    assert [aspect for aspect, _ in await findings(world)] == ["unknown:hoekstra-users"]
