@@ -94,7 +94,8 @@ class Run:
             if drift.find(tx, finding) and not silent:
                 tell(tx, principal.subject, held, (DriftDetected(**_members(told)),), now)
             if mend:
-                accounts.store(tx, account.id, now, doubt=doubt_of(told), due_at=now)
+                doubt = doubt_of(told)
+                accounts.store(tx, account.id, now, doubt=doubt, due_at=now, leaver=urgent)
             return True
 
         if await self.database.transact(record):

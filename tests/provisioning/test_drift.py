@@ -16,7 +16,7 @@ from operators.sample.organizations import CLIENT_SECRET
 from service.auth0.calls import http_client
 from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
-from service.directory import drift
+from service.directory import accounts, drift
 from service.directory import tables as t
 from service.organizations import Policies
 from service.people import User
@@ -456,3 +456,31 @@ async def test_a_user_whom_we_deleted_and_who_is_there_again_is_reported(world: 
     await call(world, "POST", "/users", {**made, "user_id": user_id.removeprefix("auth0|")})
     assert (await check(world))["unknown"] == 1
     assert [aspect for aspect, _ in await findings(world)] == ["unknown:hoekstra-users"]
+
+
+async def test_a_lifted_block_of_somebody_who_is_out_is_put_back_before_joiners_come(
+    world: World, people: tuple[User, User]
+) -> None:
+    await world.settled()
+    await world.change(people[0], active=False)
+    await world.settled()
+    await world.rest()
+    await change(world, ADA, blocked=False)
+    await world.join("hoekstra", "new@hoekstra.example")
+    tenancy = beside_lanes(world)
+    tenancy._works = tenancy._works[-1:]  # pyright: ignore[reportPrivateUsage]
+    world.work(tenancy)
+    now = world.clock.now()
+    await world.database.transact(
+        lambda tx: drift.ask(tx, "main", "hoekstra", correct=False, asked_by="eve", now=now)
+    )
+
+    async def found() -> bool:
+        return await findings(world) != []
+
+    await world.until(found)
+    due = await world.database.read(
+        lambda tx: accounts.due(tx, "main", now=world.clock.now(), limit=2)
+    )
+    assert [each.leaver for each in due] == [True, False]
+    assert due[0].id == (await world.user(people[0])).account_id
