@@ -59,7 +59,7 @@ class Desired:
 
     model: Model
     principal: Subject
-    """Under whom account-wide effects are told: the user who changed last."""
+    """Under whom account-wide effects are told: see ``principal_of``."""
     connection: Connection
     email: str
     custom_domain: str = ""
@@ -108,7 +108,7 @@ def desire(
 ) -> Desired:
     """The joint wish of an account's residents. ``identifier``: the account's address."""
     assert residents, "an account without residents wants nothing and is never due"
-    principal = max(residents, key=lambda resident: resident.user.modified_at)
+    principal = principal_of(residents)
     staying = [resident for resident in residents if resident.wanted]
     writer = max(staying or residents, key=lambda resident: resident.user.modified_at)
     organization = writer.organization
@@ -164,9 +164,20 @@ def desire(
             post, frozenset(each.user.id for each in staying), identifier
         ),
         watch_until=None if staying else inviting.watch_until(post, now),
-        changed_at=principal.user.modified_at,
+        changed_at=max(resident.user.modified_at for resident in residents),
         delete=delete_at is not None and delete_at <= now,
         delete_at=delete_at,
+    )
+
+
+def principal_of(residents: Sequence[Resident]) -> Resident:
+    """Whose wish an account-wide effect fulfils: of those who are in, if anybody is, who waits for
+    something, else who changed last. No other organization of the account hears of it.
+    """
+    staying = [resident for resident in residents if resident.wanted]
+    return max(
+        staying or residents,
+        key=lambda resident: (resident.user.state == "pending", resident.user.modified_at),
     )
 
 

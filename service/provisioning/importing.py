@@ -19,7 +19,7 @@ from service.directory.imports import Held
 from service.organizations import LISTED, MARKER
 from service.outcomes.data import UserCreated
 from service.people import Profile
-from service.provisioning.desired import Desired, desire
+from service.provisioning.desired import Desired, desire, principal_of
 from service.provisioning.listing import entries_of
 from service.provisioning.observed import Observed, after
 from service.provisioning.operations import CreateUser
@@ -234,7 +234,7 @@ def _as_sent(transaction: Transaction, account: Account) -> CreateUser | None:
     residents = residents_of(transaction, account)
     if not residents:
         return None
-    principal = max(residents, key=lambda resident: resident.user.modified_at)
+    principal = principal_of(residents)
     sent = (account.doubt or {})["sent"]
     return CreateUser(
         subject=principal.subject,

@@ -6,14 +6,16 @@ only entries of organizations that ask for it are added or taken away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from service.directory.inbox import Problem
 from service.organizations import Organization
+from service.provisioning import operations as op
 from service.provisioning.desired import Desired
 from service.provisioning.observed import Observed
+from service.provisioning.operations import Operation, Subject
 
 SCOPE: Final = "app_metadata.organizations"
 """Under which a refusal stops work on the list and nothing else. No Organization has such a name."""
@@ -63,6 +65,54 @@ def is_asked_for(desired: Desired, observed: Observed) -> bool:
     """Whether anybody wants to know what the list holds, and may."""
     asks = desired.entries or desired.former_entries or observed.entries
     return bool(asks) and SCOPE not in observed.refused
+
+
+def mark(desired: Desired, observed: Observed) -> Operation:
+    """With the list in the same call, where that was just read."""
+    differs = observed.fresh and _is_out_of_step(desired, observed)
+    listed = list_after(desired, observed) if differs else None
+    return op.MarkAccount(subject=desired.principal, listed=listed)
+
+
+def _is_out_of_step(desired: Desired, observed: Observed) -> bool:
+    if not is_asked_for(desired, observed) or observed.listed is None:
+        return False
+    return bool(surplus_in(desired, observed) or missing_in(desired, observed))
+
+
+def unlist(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    """The older list says who has access where applications go by it: who leaves goes from it with
+    the membership."""
+    if not is_asked_for(desired, observed):
+        return
+    if observed.listed is None:
+        if not observed.fresh:
+            yield op.ReadUser(subject=desired.principal)
+    elif surplus_in(desired, observed):
+        yield from keep(desired, observed)
+
+
+def keep(desired: Desired, observed: Observed) -> Iterator[Operation]:
+    if not _is_out_of_step(desired, observed):
+        return
+    if not observed.fresh:
+        yield op.ReadUser(subject=desired.principal)
+    else:
+        listed = list_after(desired, observed)
+        yield op.ListOrganizations(subject=_who_lists(desired, observed), listed=listed)
+
+
+def _who_lists(desired: Desired, observed: Observed) -> Subject:
+    """Whose entry comes or goes."""
+    missing = missing_in(desired, observed)
+    for name, entry in sorted(desired.entries.items()):
+        if entry in missing:
+            return desired.memberships[name].subject
+    surplus = surplus_in(desired, observed)
+    for name, entry in sorted(desired.former_entries.items()):
+        if entry in surplus:
+            return desired.leavers[name]
+    return desired.principal
 
 
 def settled(observed: Observed, desired: Desired) -> Observed:

@@ -55,7 +55,8 @@ class Observed:
     foreign_stay: bool = False
     """Whether it was looked once more, when what others have just taken away would show."""
     left: tuple[str, ...] = ()
-    """Organizations that were left in the present turn: they may show for some seconds yet."""
+    """Organizations that were left in the present turn, or whose sessions are still owed, the last
+    one last: they may show for some seconds yet."""
     listed: tuple[Any, ...] | None = None
     """``app_metadata.organizations``, ours and others'; None where it was not read."""
     unlistable: bool = False
@@ -97,7 +98,8 @@ def anew(observed: Observed, *, fresh: bool = False) -> Observed:
     """The picture as a turn finds it that begins. Others may have taken a person in since, or let
     them go; where a block of ours stands we are told of it."""
     foreign = observed.foreign if observed.blocked else None
-    return replace(observed, fresh=fresh, foreign=foreign, left=(), looked_for=())
+    left = observed.left if observed.sessions == "owed" else ()
+    return replace(observed, fresh=fresh, foreign=foreign, left=left, looked_for=())
 
 
 def after(observed: Observed, operation: Operation) -> Observed:

@@ -137,18 +137,18 @@ def _withdrawals(
 def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Someone is in. What takes access away still goes first."""
     yield from _lost_memberships(desired, observed)
-    yield from _unlist(desired, observed)
+    yield from listing.unlist(desired, observed)
     if observed.sessions == "owed" or _will_lose(desired, observed):
-        yield op.RevokeAccess(subject=desired.principal)
+        yield op.RevokeAccess(subject=_who_left(desired, observed))
     if not observed.marked:
-        yield _mark(desired, observed)
+        yield listing.mark(desired, observed)
     if desired.model == "isolated" and not observed.linked:
         yield from _profile(desired, observed)
     if observed.blocked and observed.blocked_by_us:
         yield op.Unblock(subject=desired.principal)
     yield from _memberships(desired, observed)
     if observed.marked:
-        yield from _list(desired, observed)
+        yield from listing.keep(desired, observed)
     yield from _link(desired, observed)
     # Who came by an invitation needs no second one; elsewhere an open one gives what is wanted.
     came = observed.origin == "invited"
@@ -206,13 +206,14 @@ def _invitation(invite: Invite, address: str) -> Operation:
 def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
-    if observed.blocked and not observed.blocked_by_us and not observed.fresh:
+    deletes = desired.delete and not observed.linked  # the rest of that user is not ours
+    if observed.blocked and not observed.blocked_by_us and not (observed.fresh or deletes):
         # Whoever placed that block may have lifted it since.
         yield op.ReadUser(subject=principal)
     if desired.model == "shared":
         yield from _leave_shared(desired, observed)
         return
-    if desired.delete and not observed.linked:  # the rest of that user is not ours
+    if deletes:
         yield from _withdrawals(desired, observed, desired.withdraw)
         yield op.DeleteUser(subject=principal)
         return
@@ -221,74 +222,26 @@ def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.sessions != "revoked":
         yield op.RevokeAccess(subject=principal)
     yield from _lost_memberships(desired, observed)
-    yield from _unlist(desired, observed)
+    yield from listing.unlist(desired, observed)
     yield from _withdrawals(desired, observed, desired.withdraw)
 
 
 def _leave_shared(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """None of ours has the person: blocked where we made the account and nobody else has them."""
-    principal = desired.principal
+    principal, left_last = desired.principal, _who_left(desired, observed)
     yield from _lost_memberships(desired, observed)
-    yield from _unlist(desired, observed)
+    yield from listing.unlist(desired, observed)
     if observed.sessions == "owed" or _will_lose(desired, observed):
-        yield op.RevokeAccess(subject=principal)
+        yield op.RevokeAccess(subject=left_last)
     made_by_us = observed.origin in ("created", "invited")
     if made_by_us and (observed.blocked_by_us or not observed.blocked):
         if observed.foreign is None or _will_lose(desired, observed):
             yield op.ReadMemberships(subject=principal)
         elif not observed.foreign and not observed.blocked:
-            yield op.Block(subject=principal)
+            yield op.Block(subject=left_last)
         elif observed.foreign and observed.blocked:
             yield op.Unblock(subject=principal)
     yield from _withdrawals(desired, observed, desired.withdraw)
-
-
-def _mark(desired: Desired, observed: Observed) -> Operation:
-    """With the list in the same call, where that was just read."""
-    differs = observed.fresh and _is_out_of_step(desired, observed)
-    listed = listing.list_after(desired, observed) if differs else None
-    return op.MarkAccount(subject=desired.principal, listed=listed)
-
-
-def _is_out_of_step(desired: Desired, observed: Observed) -> bool:
-    if not listing.is_asked_for(desired, observed) or observed.listed is None:
-        return False
-    return bool(listing.surplus_in(desired, observed) or listing.missing_in(desired, observed))
-
-
-def _unlist(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    """The older list says who has access where applications go by it: who leaves goes from it with
-    the membership."""
-    if not listing.is_asked_for(desired, observed):
-        return
-    if observed.listed is None:
-        if not observed.fresh:
-            yield op.ReadUser(subject=desired.principal)
-    elif listing.surplus_in(desired, observed):
-        yield from _list(desired, observed)
-
-
-def _list(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    if not _is_out_of_step(desired, observed):
-        return
-    if not observed.fresh:
-        yield op.ReadUser(subject=desired.principal)
-    else:
-        listed = listing.list_after(desired, observed)
-        yield op.ListOrganizations(subject=_who_lists(desired, observed), listed=listed)
-
-
-def _who_lists(desired: Desired, observed: Observed) -> Subject:
-    """Whose entry comes or goes."""
-    missing = listing.missing_in(desired, observed)
-    for name, entry in sorted(desired.entries.items()):
-        if entry in missing:
-            return desired.memberships[name].subject
-    surplus = listing.surplus_in(desired, observed)
-    for name, entry in sorted(desired.former_entries.items()):
-        if entry in surplus:
-            return desired.leavers[name]
-    return desired.principal
 
 
 def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
@@ -304,6 +257,12 @@ def _surplus(desired: Desired, observed: Observed) -> set[str]:
     """Organizations to leave. A membership in doubt is taken away again: it may be there."""
     held = {*observed.memberships, *observed.unsure_members}
     return held - set(desired.memberships) - set(observed.refused)
+
+
+def _who_left(desired: Desired, observed: Observed) -> Subject:
+    """Whose leaving takes access away from all of the account."""
+    left = [name for name in observed.left if name in desired.leavers]
+    return desired.leavers[left[-1]] if left else desired.principal
 
 
 def _whose(desired: Desired, organization: str) -> Subject:
