@@ -213,6 +213,10 @@ class PacedCalls:
             answer = failed(error)
         if answer.verdict == "unauthorized":
             self._token.invalidate(token)
+        self._learn(group, answer)
+        return answer
+
+    def _learn(self, group: Group, answer: Answer) -> None:
         if answer.headers is not None:
             self._pacer.learn(
                 group,
@@ -221,7 +225,6 @@ class PacedCalls:
                 epoch=self.clock.now().timestamp(),
                 message=answer.message,
             )
-        return answer
 
     async def open_stream(
         self, path: str, query: Sequence[tuple[str, str]], *, silence: float
@@ -256,6 +259,8 @@ class PacedCalls:
             return failed(error)
         if answer.verdict == "unauthorized":
             self._token.invalidate(token)
+        if answer.message.startswith("Global limit"):  # streams may have limits of their own
+            self._learn("other", answer)
         return answer
 
     async def _turn(self, group: Group, *, leaver: bool) -> str | None:
