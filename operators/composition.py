@@ -58,6 +58,7 @@ from service.provisioning.perform import Performer
 from service.provisioning.rounds import Rounds
 from service.provisioning.setup.work import SetUps
 from service.provisioning.tenancy import Tenancy, TenancySettings
+from service.sealing import sealer_of_hashes
 from service.security_events.keys import SigningKeys
 from service.security_events.transmitter import Transmitter
 from service.version import VERSION
@@ -370,6 +371,7 @@ def _tenancy(
         client=client,
         clock=clock,
         settings=FirstLoadSettings(threshold=settings.import_threshold),
+        sealer=sealer_of_hashes(settings.pepper()) if settings.token_pepper else None,
         on_call=lambda kind, verdict: metrics.auth0_calls.labels(tenant.name, kind, verdict).inc(),
         on_rows=lambda result, rows: metrics.imported.labels(tenant.name, result).inc(rows),
     )

@@ -12,14 +12,14 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, and_, exists, func, select, update
 
-from service.directory import accounts
+from service.directory import accounts, migrants
 from service.directory import tables as t
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.ids import new_id
 
-State = Literal["gathered", "uploading", "running", "ended"]
-"""``gathered``: nothing was sent. ``uploading``: it may have been. ``running``: Auth0 has a job."""
+State = Literal["waiting", "gathered", "uploading", "running", "ended"]
+"""``waiting``: no file, but people with their password hashes who wait for one. ``gathered``: nothing was sent. ``uploading``: it may have been. ``running``: Auth0 has a job."""
 
 PARKED: Final = timedelta(hours=1)
 """How far ahead a turn is put that waits for an import; it is put off again then."""
@@ -54,6 +54,8 @@ class Held:
     user_id: str
     leaver: bool
     doubt: Mapping[str, Any] | None
+    sealed: bytes | None = None
+    """The hash that comes with it, sealed: only by this import may the account be created."""
 
 
 def _is_new(tenant: str, now: datetime) -> ColumnElement[bool]:
@@ -118,7 +120,12 @@ def is_new(account: Account, now: datetime) -> bool:
 
 
 def begin(
-    transaction: Transaction, tenant: str, connection: str, since: datetime, now: datetime
+    transaction: Transaction,
+    tenant: str,
+    connection: str,
+    since: datetime,
+    now: datetime,
+    state: State = "gathered",
 ) -> str:
     """A new import that has no accounts yet; its id."""
     import_id = new_id(now)
@@ -127,7 +134,7 @@ def begin(
             id=import_id,
             tenant=tenant,
             connection=connection,
-            state="gathered",
+            state=state,
             since=since,
             due_at=now,
             result={},
@@ -135,6 +142,60 @@ def begin(
         )
     )
     return import_id
+
+
+def waiting_room(transaction: Transaction, tenant: str, connection: str, now: datetime) -> str:
+    """The import in which people of a connection wait for a file, held; made where there is none."""
+    here = t.imports.c
+    known = transaction.execute(
+        select(here.id)
+        .where(
+            here.tenant == tenant,
+            here.connection == connection,
+            here.state == "waiting",
+            here.ended_at.is_(None),
+        )
+        .order_by(here.id)
+        .limit(1)
+        .with_for_update()
+    ).scalar_one_or_none()
+    return known or begin(transaction, tenant, connection, now, now, "waiting")
+
+
+def waiting_in(
+    transaction: Transaction, import_id: str, *, after: str, limit: int
+) -> list[tuple[str, datetime]]:
+    """Who waits for a file and stays, by id, and since when."""
+    of = t.accounts.c
+    rows = transaction.execute(
+        select(of.id, t.migrants.c.created_at)
+        .join(t.migrants, t.migrants.c.account_id == of.id)
+        .where(of.import_id == import_id, of.id > after, of.leaver.is_(False))
+        .order_by(of.id)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def is_ready(transaction: Transaction, import_id: str, *, still: datetime, most: int) -> bool:
+    """Whether ``most`` wait, or nobody has come since ``still``."""
+    of = t.accounts.c
+    here = select(of.id).where(of.import_id == import_id)
+    came = here.join(t.migrants, t.migrants.c.account_id == of.id).where(
+        t.migrants.c.created_at > still
+    )
+    if transaction.execute(came.limit(1)).first() is None:
+        return True
+    return transaction.execute(here.limit(1).offset(most - 1)).first() is not None
+
+
+def close_room(transaction: Transaction, import_id: str, now: datetime) -> bool:
+    """Ends a waiting room that nobody is in; False where somebody is."""
+    transaction.execute(select(t.imports.c.id).where(t.imports.c.id == import_id).with_for_update())
+    if held(transaction, import_id, limit=1):
+        return False
+    end(transaction, import_id, now)
+    return True
 
 
 def open_ones(transaction: Transaction, tenant: str) -> list[Import]:
@@ -194,7 +255,12 @@ def held(
 ) -> list[Held]:
     """Accounts that it still has, by id. ``stayers``: without those who leave."""
     of = t.accounts.c
-    query = select(of.id, of.user_id, of.leaver, of.doubt).where(of.import_id == import_id)
+    waits = and_(t.migrants.c.account_id == of.id, t.migrants.c.state == "waiting")
+    query = (
+        select(of.id, of.user_id, of.leaver, of.doubt, t.migrants.c.sealed)
+        .select_from(t.accounts.outerjoin(t.migrants, waits))
+        .where(of.import_id == import_id)
+    )
     if stayers:
         query = query.where(of.leaver.is_(False))
     return [
@@ -233,10 +299,10 @@ def take(
     transaction: Transaction,
     account: Account,
     import_id: str,
-    doubt: Mapping[str, Any],
+    doubt: Mapping[str, Any] | None,
     now: datetime,
 ) -> None:
-    """Puts a new account into an import. ``doubt``: what will be sent of it."""
+    """Puts a new account into an import. ``doubt``: what will be sent of it, where that is a file."""
     accounts.store(
         transaction, account.id, now, import_id=import_id, doubt=doubt, due_at=now + PARKED
     )
@@ -251,10 +317,12 @@ def released(transaction: Transaction, account: Account, now: datetime) -> Accou
         .where(t.imports.c.id == account.import_id)
         .with_for_update(read=True)
     ).scalar_one_or_none()
-    if state in ("uploading", "running") or (state == "gathered" and not account.leaver):
+    unsent = state in ("waiting", "gathered")
+    if state in ("uploading", "running") or (unsent and not account.leaver):
         accounts.store(transaction, account.id, now, due_at=now + PARKED)
         return None
-    doubt = None if state == "gathered" else account.doubt
+    doubt = None if unsent else account.doubt
+    migrants.end(transaction, [account.id], "refused", now, reason=migrants.LEFT)
     accounts.store(transaction, account.id, now, import_id=None, doubt=doubt)
     return replace(account, import_id=None, doubt=doubt)
 

@@ -17,8 +17,9 @@ from service.directory.dialect import insert
 from service.directory.prepared import Prepared
 from service.ids import derived_id
 
-Way = Literal["ticket", "auth0-mail", "invitation"]
-"""How a person is invited: by a mail of ours, by Auth0's own, or into an Organization."""
+Way = Literal["ticket", "auth0-mail", "invitation", "import"]
+"""How a person is invited: by a mail of ours, by Auth0's own, or into an Organization. ``import``: not
+at all, as their password came with them."""
 Ended = Literal["accepted", "expired", "withdrawn"]
 
 DEFAULT_LIFETIME: Final = timedelta(days=5)

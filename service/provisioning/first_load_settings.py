@@ -16,6 +16,8 @@ class FirstLoadSettings:
     """New accounts of one connection from which on they are imported; 0: never."""
     most_bytes: int = MOST_BYTES
     most_accounts: int = 2_000
+    still: float = 1.0
+    """How long nobody more came with a hash, before a file that has room is begun."""
     poll: float = 0.5
     count_every: float = 5.0
     look_first: float = 1.0

@@ -17,11 +17,13 @@ from service.clock import Clock, pause
 from service.directory import imports
 from service.directory.database import Database
 from service.directory.imports import Import
-from service.provisioning import importing
+from service.provisioning import gathering
 from service.provisioning.first_load_settings import FirstLoadSettings
+from service.provisioning.gathering import Portion
 from service.provisioning.import_jobs import ImportJobs
 from service.provisioning.landing import PORTION, Landing
 from service.provisioning.tenancy import Tenure
+from service.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +43,13 @@ class FirstLoads:
         client: Auth0Client,
         clock: Clock,
         settings: FirstLoadSettings | None = None,
+        sealer: Sealer | None = None,
         on_call: Callable[[str, str], None] | None = None,
         on_rows: Callable[[str, int], None] | None = None,
     ) -> None:
-        """``on_call`` is told an operation and its answer's verdict, ``on_rows`` what so many rows
+        """``sealer`` opens password hashes; without one those who bring them wait.
+
+        ``on_call`` is told an operation and its answer's verdict, ``on_rows`` what so many rows
         came to."""
         self._tenant = tenant
         self._database = database
@@ -64,8 +69,10 @@ class FirstLoads:
             clock=clock,
             settings=self._settings,
             landing=self._landing,
+            sealer=sealer,
             on_call=on_call or (lambda _operation, _verdict: None),
         )
+        self._sealer = sealer
         self._counted_at: float | None = None
         self._not_before: dict[str, float] = {}
         """Connections where nobody could be imported, until then, on the monotonic clock."""
@@ -84,13 +91,16 @@ class FirstLoads:
             if known
             else frozenset[str]()
         )
-        for one in known:
+        files = [one for one in known if one.state != "waiting"]
+        for one in files:
             if tenure.ended.is_set():
                 return
             if self._is_due(one, hurried=one.id in hurried):
-                await self._carry_on(one, known, tenure, hurried=one.id in hurried)
-        if len(known) <= MOST_ACTIVE and not tenure.ended.is_set():
-            await self._gather_next(tenure)
+                await self._carry_on(one, files, tenure, hurried=one.id in hurried)
+        if len(files) <= MOST_ACTIVE and not tenure.ended.is_set():
+            rooms = [one for one in known if one.state == "waiting"]
+            if not await self._gather_waiting(rooms, tenure):
+                await self._gather_next(tenure)
 
     def _is_due(self, one: Import, *, hurried: bool) -> bool:
         now = self._clock.now()
@@ -113,10 +123,84 @@ class FirstLoads:
                 await self._jobs.look_for(one, tenure)
             case "running":
                 await self._jobs.read_job(one, tenure, hurried=hurried)
-            case "ended":
+            case "waiting" | "ended":
                 pass
 
     # Gathering
+
+    async def _gather_waiting(self, rooms: Sequence[Import], tenure: Tenure) -> bool:
+        """Fills one file with people who wait with their hashes, however few they are."""
+        if self._sealer is None:
+            return False
+        for room in rooms:
+            if self._jobs.rests(room.connection) or not await self._is_ready(room):
+                continue
+            if await self._fill_from(room, self._sealer, tenure):
+                return True
+            await self._landing.close_room(tenure, room)
+        return False
+
+    async def _is_ready(self, room: Import) -> bool:
+        """Whether a file can be filled, or nobody more is about to come."""
+        still = self._clock.now() - timedelta(seconds=self._settings.still)
+        most = self._settings.most_accounts
+        return await self._database.read(
+            lambda tx: imports.is_ready(tx, room.id, still=still, most=most)
+        )
+
+    async def _fill_from(self, waiting: Import, sealer: Sealer, tenure: Tenure) -> bool:
+        import_id: str | None = None
+        after, taken, size = "", 0, self._settings.most_bytes
+        while taken < self._settings.most_accounts and not tenure.ended.is_set():
+            found = await self._database.read(
+                lambda tx, after=after: imports.waiting_in(
+                    tx, waiting.id, after=after, limit=PORTION
+                )
+            )
+            if not found:
+                break
+            portion, import_id = await self._take_waiting(
+                tenure, waiting, sealer, import_id, found, size
+            )
+            after, taken, size = found[-1][0], taken + portion.taken, size - portion.size
+            if portion.full:
+                break
+        if import_id is not None:
+            await self._landing.note(tenure, import_id, due_at=self._clock.now())
+            log.info(
+                "imports.gathered",
+                tenant=self._tenant,
+                connection=waiting.connection,
+                accounts=taken,
+                with_hashes=True,
+            )
+        return import_id is not None
+
+    async def _take_waiting(
+        self,
+        tenure: Tenure,
+        waiting: Import,
+        sealer: Sealer,
+        import_id: str | None,
+        found: Sequence[tuple[str, datetime]],
+        room: int,
+    ) -> tuple[Portion, str | None]:
+        now = self._clock.now()
+
+        def work(tx: imports.Transaction) -> tuple[Portion, str | None]:
+            since = min(each for _, each in found)
+            into = import_id or imports.begin(tx, self._tenant, waiting.connection, since, now)
+            ids = [account_id for account_id, _ in found]
+            portion = gathering.gather_waiting(
+                tx, tenure.owner, into, ids, sealer, room=room, now=now
+            )
+            if import_id is None and not portion.taken:
+                imports.drop(tx, into)
+                return portion, None
+            imports.store(tx, into, due_at=now + timedelta(seconds=30))
+            return portion, into
+
+        return await self._database.transact(work)
 
     async def _gather_next(self, tenure: Tenure) -> None:
         """Starts an import where a backlog is large enough."""
@@ -173,13 +257,13 @@ class FirstLoads:
         found: Sequence[tuple[datetime, str]],
         room: int,
         now: datetime,
-    ) -> tuple[importing.Portion, str | None]:
+    ) -> tuple[Portion, str | None]:
         """Takes what fits of some accounts, into a new import where there is none yet."""
 
-        def work(tx: imports.Transaction) -> tuple[importing.Portion, str | None]:
+        def work(tx: imports.Transaction) -> tuple[Portion, str | None]:
             into = import_id or imports.begin(tx, self._tenant, connection, found[0][0], now)
             ids = [account_id for _, account_id in found]
-            portion = importing.gather(tx, tenure.owner, into, ids, room=room, now=now)
+            portion = gathering.gather(tx, tenure.owner, into, ids, room=room, now=now)
             if import_id is None and not portion.taken:
                 imports.drop(tx, into)
                 return portion, None

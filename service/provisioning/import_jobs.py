@@ -5,8 +5,8 @@ What is recorded is landing's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -20,8 +20,10 @@ from service.directory.database import Database
 from service.directory.imports import Held, Import
 from service.provisioning import importing
 from service.provisioning.first_load_settings import FirstLoadSettings
+from service.provisioning.import_rows import Verdict, refusals, row_of, row_with_hash, verdicts
 from service.provisioning.landing import Landing, portions
 from service.provisioning.tenancy import Tenure
+from service.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +43,12 @@ class ImportJobs:
         clock: Clock,
         settings: FirstLoadSettings,
         landing: Landing,
+        sealer: Sealer | None,
         on_call: Callable[[str, str], None],
     ) -> None:
-        """``on_call`` is told an operation and its answer's verdict."""
+        """``sealer`` opens hashes; without one those who have them wait.
+
+        ``on_call`` is told an operation and its answer's verdict."""
         self._tenant = tenant
         self._database = database
         self._client = client
@@ -51,6 +56,7 @@ class ImportJobs:
         self._clock = clock
         self._settings = settings
         self._landing = landing
+        self._sealer = sealer
         self._on_call = on_call
         self._resting: dict[str, float] = {}
         """Connections that take no import until then, on the monotonic clock."""
@@ -75,7 +81,10 @@ class ImportJobs:
         )
         if not held:
             return
-        content = orjson.dumps([importing.row_of(each) for each in held])
+        content = self._file(held)
+        if content is None:
+            await self._landing.give_back(one, tenure, "the pepper of the hashes is not here")
+            return
         answer = await self._jobs.import_users(connection, content, label=one.id)
         self._on_call("import-users", answer.verdict)
         log.info(
@@ -100,6 +109,16 @@ class ImportJobs:
             )
         else:
             await self._not_taken(one, answer, tenure)
+
+    def _file(self, held: Sequence[Held]) -> bytes | None:
+        """None where a hash in it cannot be opened."""
+        rows = [self._row(each) for each in held]
+        return None if None in rows else orjson.dumps(rows)
+
+    def _row(self, held: Held) -> dict[str, Any] | None:
+        if held.sealed is None:
+            return row_of(held)
+        return row_with_hash(held, self._sealer) if self._sealer is not None else None
 
     async def _not_taken(self, one: Import, answer: Answer, tenure: Tenure) -> None:
         """The file was not sent, or not taken: again later, or never."""
@@ -142,7 +161,7 @@ class ImportJobs:
         age = self._landing.age(one)
         if age > self._settings.give_up or one.uploads > 3:
             stayers_only = age <= self._settings.give_up
-            await self._landing.land_all(one, tenure, "unknown", stayers=stayers_only)
+            await self._land_all(one, tenure, stayers=stayers_only)
             if not stayers_only:
                 return
         held = await self._database.read(lambda tx: imports.held(tx, one.id))
@@ -153,12 +172,12 @@ class ImportJobs:
         staying = [each for each in held if not each.leaver]
         seen = [await self._exists(each) for each in _samples(staying)]
         if seen and all(seen):
-            await self._landing.land_all(one, tenure, "unknown", stayers=True)
+            await self._land_all(one, tenure, stayers=True, absent=False)
         elif staying and not any(seen) and age > self._settings.settle_doubt * one.uploads:
             await self.upload(one, tenure)
             return
         elif age > 10 * self._settings.settle_doubt:
-            await self._landing.land_all(one, tenure, "unknown", stayers=True)
+            await self._land_all(one, tenure, stayers=True)
         await self._landing.seen(one, tenure)
 
     async def _land_leavers(self, one: Import, held: Sequence[Held], tenure: Tenure) -> None:
@@ -186,7 +205,7 @@ class ImportJobs:
             await self._read_rows(one, answer, tenure)
         elif status == "failed" or self._landing.age(one) > self._settings.give_up:
             log.warning("imports.job_failed", tenant=self._tenant, job=one.job, status=status)
-            await self._landing.land_all(one, tenure, "unknown")
+            await self._land_all(one, tenure)
         elif answer.verdict in ("not-found", "forbidden", "refused"):
             # Nobody tells us of the job any more: its users do.
             log.warning("imports.job_lost", tenant=self._tenant, job=one.job, code=answer.code)
@@ -216,12 +235,59 @@ class ImportJobs:
         held = await self._database.read(lambda tx: imports.held(tx, one.id))
         rows = errors.data if errors.verdict == "ok" else ()
         summary = answer.data.get("summary") if errors.verdict == "ok" else None
-        found = importing.verdicts(held, rows, summary, sent=one.accounts)
+        found = verdicts(held, rows, summary, sent=one.accounts)
         # Whoever leaves goes first.
         order = sorted(held, key=lambda each: not each.leaver)
-        for portion in portions(order):
-            await self._landing.land(one, tenure, {each.id: found[each.id] for each in portion})
+        await self._land_found(one, tenure, order, found, refusals(held, rows))
+
+    # Landing
+
+    async def _land_all(
+        self, one: Import, tenure: Tenure, *, stayers: bool = False, absent: bool = True
+    ) -> None:
+        """All are to be read. ``absent``: whether the job has had its time, so that who has a hash and
+        is not there goes into another file."""
+        held = await self._database.read(lambda tx: imports.held(tx, one.id, stayers=stayers))
+        unknown: dict[str, Verdict] = {each.id: "unknown" for each in held}
+        await self._land_found(one, tenure, held, unknown, absent=absent)
+
+    async def _land_found(
+        self,
+        one: Import,
+        tenure: Tenure,
+        held: Sequence[Held],
+        found: Mapping[str, Verdict],
+        why: Mapping[str, str] | None = None,
+        *,
+        absent: bool = True,
+    ) -> None:
+        complete = True
+        for portion in portions(held):
+            told: dict[str, Verdict] = {}
+            for each in portion:
+                verdict = await self._certain(each, found[each.id])
+                if verdict is not None and (verdict != "absent" or absent):
+                    told[each.id] = verdict
+            complete = complete and len(told) == len(portion)
+            await self._landing.land(one, tenure, told, why)
         await self._landing.end(one, tenure)
+        if not complete:
+            await self._landing.seen(one, tenure)
+
+    async def _certain(self, held: Held, verdict: Verdict) -> Verdict | None:
+        """A lane reads who is in doubt, and creates who is not there: for somebody with a hash, who
+        would lose it, we read. None where there was no answer.
+
+        A duplicate may be one that an earlier job made, which nobody heard of."""
+        if held.sealed is None or verdict not in ("unknown", "duplicate"):
+            return verdict
+        answer = await self._client.get_user(held.user_id, leaver=held.leaver)
+        self._on_call("read-user", answer.verdict)
+        if answer.verdict == "ok":
+            return "unknown"
+        if answer.verdict != "not-found":
+            return None
+        return "absent" if verdict == "unknown" else verdict
 
 
 def _samples(held: Sequence[Held]) -> list[Held]:

@@ -14,7 +14,7 @@ from service.directory.database import Database
 from service.directory.imports import Held, Import
 from service.provisioning import importing
 from service.provisioning.first_load_settings import FirstLoadSettings
-from service.provisioning.importing import Verdict
+from service.provisioning.import_rows import Verdict
 from service.provisioning.tenancy import Tenure
 
 log = structlog.get_logger(__name__)
@@ -42,24 +42,24 @@ class Landing:
         self._settings = settings
         self._on_rows = on_rows
 
-    async def land(self, one: Import, tenure: Tenure, found: Mapping[str, Verdict]) -> None:
+    async def land(
+        self,
+        one: Import,
+        tenure: Tenure,
+        found: Mapping[str, Verdict],
+        why: Mapping[str, str] | None = None,
+    ) -> None:
         now = self._clock.now()
         counts = await self._database.transact(
-            lambda tx: importing.land(tx, tenure.owner, one.id, found, since=one.since, now=now)
+            lambda tx: importing.land(
+                tx, tenure.owner, one.id, found, since=one.since, now=now, why=why
+            )
         )
         for verdict, count in counts.items():
             self._on_rows(verdict, count)
 
-    async def land_all(
-        self, one: Import, tenure: Tenure, verdict: Verdict, *, stayers: bool = False
-    ) -> None:
-        held = await self._database.read(lambda tx: imports.held(tx, one.id, stayers=stayers))
-        for portion in portions(held):
-            await self.land(one, tenure, {each.id: verdict for each in portion})
-        await self.end(one, tenure)
-
     async def give_back(self, one: Import, tenure: Tenure, why: str) -> None:
-        """Nothing was sent: the lanes create them."""
+        """Nothing was sent: the lanes create them, but for those who have a hash and wait on."""
         held = await self._database.read(lambda tx: imports.held(tx, one.id))
         for portion in portions(held):
             now, ids = self._clock.now(), [each.id for each in portion]
@@ -80,6 +80,13 @@ class Landing:
         )
         if ended:
             log.info("imports.ended", tenant=self._tenant, connection=one.connection, job=one.job)
+
+    async def close_room(self, tenure: Tenure, room: Import) -> None:
+        """Ends a waiting room, if nobody is in it."""
+        now = self._clock.now()
+        await self._database.transact(
+            lambda tx: importing.close_room(tx, tenure.owner, room.id, now)
+        )
 
     async def note(self, tenure: Tenure, import_id: str, **values: object) -> None:
         await self._database.transact(

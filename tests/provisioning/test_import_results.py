@@ -12,7 +12,7 @@ from service.directory import imports
 from service.directory import tables as t
 from service.directory.imports import Held
 from service.organizations import MassLeavers, Policies
-from service.provisioning import importing
+from service.provisioning import import_rows
 from tests.provisioning.auth0 import call
 from tests.provisioning.test_first_loads import (
     IMPORT,
@@ -46,7 +46,7 @@ def _summary(**said: int) -> dict[str, int]:
 
 
 def _verdicts(errors: list[Any], summary: dict[str, int] | None) -> list[str]:
-    return list(importing.verdicts(HELD, errors, summary, sent=PEOPLE).values())
+    return list(import_rows.verdicts(HELD, errors, summary, sent=PEOPLE).values())
 
 
 def test_rows_of_a_job_that_adds_up_are_believed() -> None:
