@@ -15,7 +15,18 @@ from typing import Annotated, Any, Final
 import typer
 from typer.main import get_command
 
-from operators.commands import audit, doctor, drift, events, org, outcomes, processes, staged, user
+from operators.commands import (
+    audit,
+    doctor,
+    drift,
+    events,
+    org,
+    outcomes,
+    processes,
+    staged,
+    user,
+    user_import,
+)
 from service.version import VERSION
 
 _CANCELLED: Final = 130
@@ -37,6 +48,8 @@ events.app.command("approve")(staged.approve)
 events.app.command("refuse")(staged.refuse)
 app.add_typer(events.app, name="events")
 app.command("outcomes")(outcomes.outcomes)
+user.app.command("import")(user_import.import_)
+user.app.command("imports")(user_import.imports)
 app.add_typer(user.app, name="user")
 app.add_typer(drift.app, name="drift")
 app.command("doctor")(doctor.doctor)

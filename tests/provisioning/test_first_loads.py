@@ -23,6 +23,7 @@ from service.provisioning.first_loads import FirstLoads
 from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
 from service.provisioning.tenancy import Tenancy, TenancySettings
+from service.sealing import Sealer
 from tests.provisioning import auth0
 from tests.provisioning.world import World, tenant_of
 
@@ -60,6 +61,7 @@ def tenancy(
     settings: FirstLoadSettings = QUICK,
     lanes: bool = True,
     rows: dict[str, int] | None = None,
+    sealer: Sealer | None = None,
 ) -> Tenancy:
     client = Auth0Client(
         tenant_of(world),
@@ -80,6 +82,7 @@ def tenancy(
         clock=world.clock,
         settings=settings,
         on_rows=count,
+        sealer=sealer,
     )
     mailer = FolderMailer(world.folder / "mail")
     worked = Lanes(

@@ -21,8 +21,9 @@ Kind = Literal[
     "hang",
     "job-fails",
     "job-hangs",
+    "job-refuses",
 ]
-OF_JOBS = ("job-fails", "job-hangs")
+OF_JOBS = ("job-fails", "job-hangs", "job-refuses")
 
 
 class FaultError(Exception):
@@ -39,7 +40,8 @@ class Fault:
     kind: `status` answers `status` with `body` and `headers`; `latency` waits `seconds` and goes on; `drop-before` closes the
         connection instead of doing anything, `drop-after-commit` after doing it; `html-502` answers
         a gateway's page; `hang` never answers, or closes the connection after `seconds`;
-        `job-fails` lets the job that the call starts fail half-way, `job-hangs` lets it never end.
+        `job-fails` lets the job that the call starts fail half-way, `job-hangs` lets it never end,
+        `job-refuses` lets it refuse every row for its password hash.
     after_commit: for `status`, `latency`, `html-502` and `hang`: do it first, then misbehave.
     times: how many calls it meets; None for all.
     probability: of meeting a call that matches.

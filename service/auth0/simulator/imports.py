@@ -37,6 +37,16 @@ def run(
     return summary, errors
 
 
+def refuse(
+    world: World, job: Mapping[str, Any], rows: list[Any]
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Refuse every row for its hash, as Auth0 may for reasons that it does not publish."""
+    del world, job
+    problem = {"code": "INVALID_FORMAT", "message": "No bcrypt hash", "path": _HASHES[0]}
+    summary = {"failed": len(rows), "updated": 0, "inserted": 0, "total": len(rows)}
+    return summary, [{"user": row, "errors": [problem]} for row in rows]
+
+
 def _import_one(
     world: World, job: Mapping[str, Any], row: Any
 ) -> tuple[str, dict[str, str] | None]:

@@ -64,7 +64,9 @@ def settle(world: World) -> None:
                 imports.run(world, document, rows[: len(rows) // 2])
                 _complete(world, row["id"], document, status="failed")
                 continue
-            summary, errors = imports.run(world, document, rows)
+            refuses = document.pop("refuses", False)
+            run = imports.refuse if refuses else imports.run
+            summary, errors = run(world, document, rows)
             document["summary"] = summary
             _complete(world, row["id"], document, errors=errors)
         else:
@@ -92,7 +94,8 @@ def _complete(
 
 
 def spoil(world: World, job: Any, kind: str) -> None:
-    """Let the job that was just started fail half-way, or never end before its timeout."""
+    """Let the job that was just started fail half-way, refuse all rows, or never end before its
+    timeout."""
     if not isinstance(job, dict) or "id" not in job:
         return
     if kind == "job-hangs":
@@ -100,7 +103,11 @@ def spoil(world: World, job: Any, kind: str) -> None:
     else:
         world.db.execute(
             "UPDATE jobs SET document = ? WHERE tenant = ? AND id = ?",
-            (json.dumps({**job, "fails": True}), world.tenant, job["id"]),
+            (
+                json.dumps({**job, "refuses" if kind == "job-refuses" else "fails": True}),
+                world.tenant,
+                job["id"],
+            ),
         )
 
 
