@@ -64,7 +64,7 @@ def begin(transaction: Transaction, name: str, *, actor: str, now: datetime) -> 
     known = find(transaction, name)
     if known is not None:
         if known.stage == "dismantling":
-            _dismantle(transaction, _registered(transaction, name), now)
+            _ask_for_set_up(transaction, _registered(transaction, name), now)
         return ended
     # One that was ended by an earlier version has no event that could still be waited for.
     housed = locks.accounts_of(transaction, name)
@@ -78,6 +78,7 @@ def begin(transaction: Transaction, name: str, *, actor: str, now: datetime) -> 
             modified_at=now,
         )
     )
+    _ask_for_set_up(transaction, _registered(transaction, name), now)  # nobody new comes in
     _tell(transaction, name, "locking", housed, None, now)
     return ended
 
@@ -111,8 +112,7 @@ def undo(transaction: Transaction, name: str, *, actor: str, now: datetime) -> s
     transaction.execute(delete(t.fanouts).where(t.fanouts.c.event_id == ended_by))
     event_id = _touch(transaction, name, UNDO, now)
     inbox.finish(transaction, ended_by, "superseded", now=now, by=event_id)
-    if registered.organization.set_up.enabled:
-        setups.resume(transaction, name, registered.organization.tenant, now)
+    _ask_for_set_up(transaction, registered, now)
     audit.record(
         transaction,
         actor=actor,
@@ -186,7 +186,7 @@ def advance(transaction: Transaction, name: str, now: datetime) -> Stage | None:
             )
             values["deletion_event_id"] = _touch(transaction, name, DELETE, now)
         case "dismantling":
-            _dismantle(transaction, registered, now)
+            _ask_for_set_up(transaction, registered, now)
         case "ended":
             values["ended_at"] = now
         case "locking" | "held" | "kept":
@@ -280,7 +280,7 @@ def _touch(transaction: Transaction, name: str, kind: str, now: datetime) -> str
     return event_id
 
 
-def _dismantle(transaction: Transaction, registered: Registered, now: datetime) -> None:
+def _ask_for_set_up(transaction: Transaction, registered: Registered, now: datetime) -> None:
     organization = registered.organization
     if organization.set_up.enabled:
         setups.ask(transaction, organization.name, organization.tenant, now)

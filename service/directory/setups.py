@@ -59,13 +59,6 @@ def ask(transaction: Transaction, organization: str, tenant: str, now: datetime)
     ).scalar_one()
 
 
-def resume(transaction: Transaction, organization: str, tenant: str, now: datetime) -> None:
-    """Asks again for what was asked for and not reached."""
-    state = find(transaction, organization)
-    if state is not None and state.verdict != "done":
-        ask(transaction, organization, tenant, now)
-
-
 def forget(transaction: Transaction, organization: str) -> None:
     """Lets a set-up be that is no longer ours to see to."""
     transaction.execute(

@@ -18,8 +18,8 @@ from service.errors import Refused
 from service.provisioning.decommissioning import Decommissions
 from service.provisioning.fleet import FanOuts
 from tests.provisioning.auth0 import call, sign_up
-from tests.provisioning.links import look
-from tests.provisioning.test_setup import declare, set_up, state_of
+from tests.provisioning.links import log_in, look
+from tests.provisioning.test_setup import codes, declare, set_up, state_of
 from tests.provisioning.world import World
 
 NOW: dict[str, Any] = {"deletion": "delete", "deletion_hold": "PT0S"}
@@ -139,6 +139,36 @@ async def test_it_can_be_taken_back_until_deletion_begins(running: World) -> Non
     assert await stages(running) == ["locking", "held", "undone"]
     with pytest.raises(Refused, match="not decommissioned"):
         await undo(running)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_nobody_comes_in_by_logging_in_to_an_organization_that_has_ended(
+    running: World, ours: bool
+) -> None:
+    connections = [{"name": "acme-users", "assign_membership_on_login": ours}]
+    if not ours:
+        await call(running, "POST", "/organizations", {"name": "acme"})
+    await declare(running, connections=connections)
+    await set_up(running)
+    if not ours:
+        theirs = await call(running, "GET", "/organizations/name/acme")
+        users = (await call(running, "GET", "/connections?name=acme-users"))[0]["id"]
+        switched = {"connection_id": users, "assign_membership_on_login": True}
+        path = f"/organizations/{theirs['id']}/enabled_connections"
+        await call(running, "POST", path, switched)
+    await sign_up(running, "acme-users", "zoe@acme.example", verified=True)
+    await end(running)
+    await reached(running, "kept")
+    state = await set_up(running)
+
+    login = await log_in(running, "acme-users", "zoe@acme.example", organization="acme")
+    assert login["allowed"] is not ours
+    assert codes(state) == ([] if ours else ["organization_not_ours"])
+    if ours:
+        await undo(running)
+        await set_up(running)
+        login = await log_in(running, "acme-users", "zoe@acme.example", organization="acme")
+        assert login["allowed"] is True
 
 
 async def test_it_cannot_be_taken_back_once_deletion_has_begun(running: World) -> None:

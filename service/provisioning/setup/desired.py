@@ -43,6 +43,8 @@ class DesiredSetUp:
     adopt: bool = False
     dismantle: bool = False
     """The organization has ended: what was made for it goes."""
+    closed: bool = False
+    """It has ended, and its accounts are not gone yet: nobody becomes a member by logging in."""
     own: bool = True
     """Whether the Organization is no other's that goes on."""
 
@@ -52,6 +54,7 @@ def desire(
     tenant: Tenant | None,
     *,
     dismantle: bool = False,
+    closed: bool = False,
     others: Collection[Organization] = (),
 ) -> DesiredSetUp:
     """``others``: those of the tenant that go on; what they live in stays."""
@@ -83,5 +86,6 @@ def desire(
         create_roles=organization.set_up.create_roles,
         adopt=organization.set_up.adopt,
         dismantle=dismantle,
+        closed=closed,
         own=organization.auth0_name not in {each.auth0_name for each in others},
     )

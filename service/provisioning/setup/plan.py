@@ -44,7 +44,7 @@ class Plan:
 
 
 def plan(desired: DesiredSetUp, observed: ObservedSetUp) -> Plan:
-    steps = _dismantle if desired.dismantle else _prepare
+    steps = _dismantle if desired.dismantle else _close if desired.closed else _prepare
     operations: list[Operation] = []
     problems: list[Problem] = []
     for step in steps(desired, observed):
@@ -220,6 +220,28 @@ def _roles(desired: DesiredSetUp, observed: ObservedSetUp) -> Iterator[Operation
                 advice="Create it in Auth0 (User Management, Roles), correct roles, or declare"
                 " set_up = { create_roles = true }.",
             )
+
+
+def _close(desired: DesiredSetUp, observed: ObservedSetUp) -> Iterator[Operation | Problem]:
+    """Whoever we never heard of would come in by logging in, as long as that makes a member."""
+    seen = observed.organization
+    if seen is None or (seen.mark is not None and seen.mark.organization != desired.name):
+        return
+    for name in sorted(seen.enabled.keys() & observed.connections.keys()):
+        known = seen.enabled[name]
+        if not known.assign_membership_on_login:
+            continue
+        if seen.mark is None:
+            yield Problem(
+                code="organization_not_ours",
+                message=f"The Organization {desired.auth0_name} was there before us, and whoever"
+                f" logs in through {name} becomes a member of it, though it has ended.",
+                advice="Turn that off in Auth0 (Organizations, Connections).",
+            )
+            continue
+        yield op.UpdateEnabledConnection(
+            name=name, assign_membership_on_login=False, show_as_button=known.show_as_button
+        )
 
 
 def _dismantle(desired: DesiredSetUp, observed: ObservedSetUp) -> Iterator[Operation | Problem]:

@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from service.directory import inbox, leases, locks, organizations, outbox, setups
+from service.directory import (
+    decommissions,
+    inbox,
+    leases,
+    locks,
+    organizations,
+    outbox,
+    setups,
+)
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
@@ -64,20 +72,22 @@ def begin(
 
 
 def _is_ours_to_do(registered: Registered, tenant: Tenant) -> bool:
-    """An organization that ends is left as it is until its accounts have gone."""
     organization = registered.organization
-    if organization.tenant != tenant.name or not organization.set_up.enabled:
-        return False
-    return not registered.decommissioned or registered.deleting_at is not None
+    return organization.tenant == tenant.name and organization.set_up.enabled
 
 
 def desired_of(
     transaction: Transaction, registered: Registered, tenant: Tenant | None
 ) -> DesiredSetUp:
-    """What the declaration wants, or the end of all that was made for it."""
+    """What the declaration wants; of an organization that ends, that nobody comes in by themselves, and
+    once its accounts have gone, the end of all that was made for it.
+    """
     organization = registered.organization
     if not registered.decommissioned:
         return desire(organization, tenant)
+    ending = decommissions.find(transaction, organization.name)
+    if ending is None or ending.stage not in ("dismantling", "ended"):
+        return desire(organization, tenant, closed=True)
     others = [
         each.organization
         for each in organizations.every(transaction)
@@ -198,9 +208,10 @@ def finish(
     if state.revision != job.revision:
         return
     told = [*problems, *([refused.problem] if refused is not None else [])]
-    if not told and not job.desired.dismantle:
+    goes_on = not (job.desired.dismantle or job.desired.closed)
+    if not told and goes_on:
         told += administrator.appoint(transaction, registered, state, now)
-    if state.changed and not job.desired.dismantle:
+    if state.changed and goes_on:
         _let_accounts_try_again(transaction, job.organization, now)
     setups.store(
         transaction,
