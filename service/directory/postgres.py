@@ -71,7 +71,7 @@ class PostgresDatabase:
         turns = self._turns.get(work.together)
         if turns is None:
             turns = self._turns[work.together] = Turns(work.together, self._transact)
-        return await turns.take(work, lambda: self._transact(work.alone))
+        return await turns.take(work)
 
     async def _transact(self, work: Work[T]) -> T:
         return await self._repeating(functools.partial(self._commit, work))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from service.directory.database import Alike, Together, Work, is_unavailable
@@ -16,10 +16,12 @@ T = TypeVar("T")
 _MOST: Final = 64
 _AT_ONCE: Final = 2
 """Turns: while one waits for its commit, the next one is made ready."""
+_PATIENCE: Final = 0.05
+"""Seconds after which a turn that waits for something keeps nobody else waiting."""
 _ALONE: Final = object()
 
-Transact = Callable[[Work[Sequence[Any]]], Awaitable[Sequence[Any]]]
-_Waiting = tuple[Any, "asyncio.Future[Any]"]
+Transact = Callable[[Work[Any]], Awaitable[Any]]
+_Waiting = tuple[Alike[Any, Any], "asyncio.Future[Any]"]
 
 
 class Turns:
@@ -32,44 +34,51 @@ class Turns:
         self._free = _AT_ONCE
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def take(self, work: Alike[Any, T], alone: Callable[[], Awaitable[T]]) -> T:
-        """What the work returns, done together with others or, where it has to be, ``alone``."""
+    async def take(self, work: Alike[Any, T]) -> T:
+        """What the work returns, done together with others or, where it has to be, alone."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work.item, done))
+        self._waiting.append((work, done))
         if self._free:
             self._free -= 1
-            task = asyncio.create_task(self._take_turns())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._take_turns())
         result = await done
-        return await alone() if result is _ALONE else result
+        return await self._transact(work.alone) if result is _ALONE else result
 
     async def _take_turns(self) -> None:
         try:
             await asyncio.sleep(0)  # whoever is ready by now comes along
             while self._waiting:
                 size = min(len(self._waiting), _MOST)
-                await self._turn([self._waiting.popleft() for _ in range(size)])
+                turn = self._turn([self._waiting.popleft() for _ in range(size)])
+                await asyncio.wait({self._begin(turn)}, timeout=_PATIENCE)
         finally:
             self._free += 1
 
+    def _begin(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def _turn(self, batch: Sequence[_Waiting]) -> None:
-        if len(batch) == 1:  # has the fewest statements by itself
-            _tell(batch, [None])
-            return
-        items = [item for item, _ in batch]
         try:
-            results = await self._transact(lambda transaction: self._together(transaction, items))
+            _tell(batch, await self._results(batch))
         except Exception as error:
-            if is_unavailable(error):  # it may have been committed
+            if len(batch) > 1 and not is_unavailable(error):
+                _tell(
+                    batch, [None] * len(batch)
+                )  # each alone, so that the one to blame fails alone
+            else:  # nor is anything repeated that may have been committed
                 _fail(batch, error)
-            else:  # each alone, so that the one to blame fails alone
-                _tell(batch, [None] * len(batch))
         except BaseException as error:
             _fail(batch, error)
             raise
-        else:
-            _tell(batch, results)
+
+    async def _results(self, batch: Sequence[_Waiting]) -> Sequence[Any]:
+        if len(batch) == 1:  # has the fewest statements by itself
+            return [await self._transact(batch[0][0].alone)]
+        items = [work.item for work, _ in batch]
+        return await self._transact(lambda transaction: self._together(transaction, items))
 
 
 def _tell(batch: Sequence[_Waiting], results: Sequence[Any]) -> None:

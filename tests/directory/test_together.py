@@ -394,27 +394,49 @@ async def test_together_is_as_each_alone(
 
 
 async def test_what_may_have_been_committed_is_not_done_again() -> None:
-    calls: list[str] = []
+    transactions: list[Any] = []
 
-    async def lost(_: Any) -> Any:
-        calls.append("together")
+    async def lost(work: Any) -> Any:
+        transactions.append(work)
         raise OSError("the connection was lost")
 
-    async def alone() -> str:
-        calls.append("alone")
-        return "done"
-
-    def one(_: Transaction) -> str:
-        return "done"
-
-    def many(_: Transaction, items: Sequence[int]) -> list[str | None]:
-        return [None for _ in items]
-
-    turns = Turns(many, lost)
-    asked = [turns.take(Alike(one, number, many), alone) for number in range(3)]
+    turns = Turns(_each_alone, lost)
+    asked = [turns.take(Alike(_done, number, _each_alone)) for number in range(3)]
     told = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(each) for each in told] == [OSError] * 3
-    assert calls == ["together"]
+    assert len(transactions) == 1
+
+
+async def test_a_turn_that_waits_for_something_keeps_nobody_else_waiting() -> None:
+    ended = asyncio.Event()
+
+    async def transact(work: Any) -> str:
+        if work is _stuck:
+            await ended.wait()
+        return "done"
+
+    turns = Turns(_each_alone, transact)
+    stuck = [asyncio.create_task(turns.take(Alike(_stuck, 0, _each_alone)))]
+    await asyncio.sleep(0.01)  # each by itself, so that both turns are taken
+    stuck.append(asyncio.create_task(turns.take(Alike(_stuck, 0, _each_alone))))
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        assert await turns.take(Alike(_done, 1, _each_alone)) == "done"
+    assert not any(each.done() for each in stuck)
+    ended.set()
+    assert await asyncio.gather(*stuck) == ["done", "done"]
+
+
+def _done(_: Transaction) -> str:
+    return "done"
+
+
+def _stuck(_: Transaction) -> str:
+    return "done"
+
+
+def _each_alone(_: Transaction, items: Sequence[int]) -> list[str | None]:
+    return [None for _ in items]
 
 
 async def test_a_database_that_closes_ends_what_was_asked_for(
