@@ -22,6 +22,8 @@ from scim.undeclared import described, with_the_rest
 CLEAR: Final = object()
 """What a value becomes that takes the attribute away: null, an empty string, an empty list."""
 _LONGEST_KEY: Final = 2000
+_SHORT: Final = _LONGEST_KEY // 12
+"""Characters that are short enough however many others they fold to, of four bytes at most."""
 _INDEXED: Final = frozenset(("userName", "externalId", "displayName"))
 MOST_ENTRIES: Final = 1000
 MEMBERS: Final = "members"
@@ -113,7 +115,7 @@ class Profile:
 
     def _take(self, resource: dict[str, Any], key: str, value: object) -> None:
         """Reads one member of a body into the resource."""
-        if self._schema(key) == self.resource_type.core.id and isinstance(value, dict):
+        if isinstance(value, dict) and self._schema(key) == self.resource_type.core.id:
             for name, inner in value.items():
                 self._take(resource, name, inner)
             return
@@ -191,13 +193,17 @@ class Profile:
             raise invalid_value(f"{attribute.name} must be a list.")
         if len(entries) > MOST_ENTRIES:
             raise invalid_value(f"{attribute.name} has at most {MOST_ENTRIES} entries.")
-        unlike: dict[bytes, Any] = {}
+        made: list[Any] = []
         for entry in entries:
             one = self.entry(attribute, entry)
             if one is CLEAR or (self.tolerant and _is_emptied(attribute, entry, one)):
                 continue
-            unlike.setdefault(orjson.dumps(one, option=orjson.OPT_SORT_KEYS), one)
-        made = list(unlike.values())
+            made.append(one)
+        if len(made) > 1:
+            unlike: dict[bytes, Any] = {}
+            for one in made:
+                unlike.setdefault(orjson.dumps(one, option=orjson.OPT_SORT_KEYS), one)
+            made = list(unlike.values())
         if attribute.is_complex:
             self._keep_one_primary(attribute, made)
         return made or CLEAR
@@ -305,5 +311,7 @@ def _is_emptied(attribute: Attribute, sent: object, made: Any) -> bool:
 
 def _require_short(name: str, value: str) -> None:
     """These are indexed, and an index takes no longer keys."""
+    if len(value) <= _SHORT:
+        return
     if len(value.casefold().encode()) > _LONGEST_KEY:
         raise invalid_value(f"{name} is longer than {_LONGEST_KEY} bytes.")

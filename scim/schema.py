@@ -31,6 +31,8 @@ _LEGACY: Final = {  # SCIM 1 names, still in the templates of some identity prov
     "urn:scim:schemas:extension:enterprise:1.0": ENTERPRISE,
     "urn:scim:schemas:extension:enterprise:1.0:user": ENTERPRISE,
 }
+_MOST_READ: Final = 2_000
+_LONGEST_READ: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,10 @@ class ResourceType:
     on_request: Names
     secret: frozenset[str]
     """Names, in lower case, of declared attributes that are never returned."""
+    read: dict[tuple[str, bool], Path | None] = field(
+        default_factory=dict[tuple[str, bool], "Path | None"], init=False, repr=False, compare=False
+    )
+    """What ``resolve`` has found for names before: clients send the same few over and over."""
 
     def schema_of(self, urn: str) -> str | None:
         """The id of the schema that a URN means, legacy and malformed forms included; else None."""
@@ -128,6 +134,15 @@ class ResourceType:
 
     def resolve(self, text: str, *, tolerant: bool) -> Path | None:
         """The attribute that a dotted, possibly URN-qualified name means; None where unknown."""
+        asked = text, tolerant
+        if asked in self.read:
+            return self.read[asked]
+        path = self._resolved(text, tolerant=tolerant)
+        if path is not None and len(self.read) < _MOST_READ and len(text) <= _LONGEST_READ:
+            self.read[asked] = path
+        return path
+
+    def _resolved(self, text: str, *, tolerant: bool) -> Path | None:
         if ":" not in text:
             name, _, sub = text.partition(".")
             return self.find(None, name, sub or None, tolerant=tolerant)
