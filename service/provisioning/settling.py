@@ -19,6 +19,10 @@ from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.observed import Observed
 from service.provisioning.residents import residents_of
 
+_ADDRESS_KEPT: Final = (
+    "The address in Auth0 is another one and stays: others use the account, too, and no organization"
+    " changes its profile."
+)
 _FIRST_LOOK: Final = timedelta(minutes=1)
 _LAST_LOOKS: Final = timedelta(minutes=15)
 """How often a former user is looked at whom an open link might let back in: soon after they left,
@@ -96,7 +100,9 @@ def settle(
         if problem is None and resident.user.state == "failed":
             continue  # the door refused the user's own wish, such as an address that is in use
         detail = _awaited(desired, now) if waiting and desired is not None else None
-        _status(transaction, resident.user, problem, observed, now, awaited=detail)
+        shared = desired is not None and desired.model == "shared"
+        kept = shared and resident.user.identifier not in (None, account.identifier)
+        _status(transaction, resident.user, problem, observed, now, awaited=detail, kept=kept)
 
 
 def _full(observed: Observed) -> dict[str, Mapping[str, Any]]:
@@ -231,11 +237,15 @@ def _status(
     now: datetime,
     *,
     awaited: str | None,
+    kept: bool,
 ) -> None:
-    """``awaited``: what a user waits for who is not in Auth0 yet."""
+    """``awaited``: what a user waits for who is not in Auth0 yet. ``kept``: whether the account keeps
+    another address than the organization's."""
     state: State = "failed" if problem else "waiting" if awaited else "applied"
     detail = problem.message if problem else None
     withheld = withheld_of(user)
+    if problem is None and kept:
+        detail = _ADDRESS_KEPT
     if problem is None and withheld.staged:
         state, detail = "staged", leavers.STAGED
     elif problem is None and withheld.refused:

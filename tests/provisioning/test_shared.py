@@ -152,3 +152,19 @@ async def test_only_one_organization_s_events_fail_where_its_membership_is_refus
     assert (await world.user(a)).state == "applied"
     assert (await world.user(b)).state == "failed"
     assert await world.members() == {("clinic-a", DOCTOR)}
+
+
+async def test_an_address_that_auth0_keeps_is_told_to_who_changed_it(world: World) -> None:
+    a, b = await _both(world)
+    await world.change(a, emails=[{"value": "ngozi@clinics.example", "primary": True}])
+    await world.settled()
+    assert await world.auth0_user(DOCTOR) is not None
+    changed, other = await world.user(a), await world.user(b)
+    assert (changed.state, other.state) == ("applied", "applied")
+    assert changed.detail is not None
+    assert "address" in changed.detail
+    assert DOCTOR not in changed.detail
+    assert other.detail is None
+    await world.change(a, emails=[{"value": DOCTOR, "primary": True}])
+    await world.settled()
+    assert (await world.user(a)).detail is None
