@@ -114,6 +114,7 @@ async def test_people_come_with_their_passwords_whatever_policy_sends_to_others(
     assert one["app_metadata"]["plan"] == "gold"
     assert one["app_metadata"]["auth0_provisioner"]["account"]
     assert one["user_metadata"] == {"hat": "red"}
+    assert one["keeps_imported_password"] is True
     assert {(e.type, e.state, e.result) for e in await moving.events()} == {
         ("operator.import", "succeeded", "applied")
     }

@@ -169,6 +169,7 @@ def update(world: World, profile: Profile, body: Mapping[str, Any]) -> None:
 def reset_password(world: World, profile: Profile) -> None:
     """Note a new password. It lifts an administrator's block, as Auth0's documentation warns."""
     profile["last_password_reset"] = timestamp(world.now)
+    world.run("DELETE FROM imported_passwords WHERE tenant = ? AND user_id = ?", profile["user_id"])
     profile.pop("blocked", None)
 
 

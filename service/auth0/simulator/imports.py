@@ -99,7 +99,7 @@ def _problem_of_hash(row: Mapping[str, Any]) -> dict[str, str] | None:
         return None
     hashed = custom.get("hash") if isinstance(custom, dict) else None
     value = hashed.get("value") if isinstance(hashed, dict) else None
-    if not isinstance(value, str) or custom.get("algorithm") not in _ALGORITHMS:
+    if not isinstance(value, str) or not _fits(custom.get("algorithm"), hashed or {}, custom):
         return {
             "code": "INVALID_FORMAT",
             "message": "A custom hash has an algorithm and hash.value",
@@ -108,10 +108,29 @@ def _problem_of_hash(row: Mapping[str, Any]) -> dict[str, str] | None:
     return None
 
 
+def _fits(algorithm: object, hashed: Mapping[str, Any], custom: Mapping[str, Any]) -> bool:
+    """Whether a hash has the form of its algorithm, as far as Auth0's schema tells."""
+    value = str(hashed.get("value"))
+    match algorithm:
+        case "bcrypt":
+            return _BCRYPT.fullmatch(value) is not None
+        case "argon2" | "pbkdf2":
+            return value.startswith(f"${algorithm}") and value.count("$") >= 4
+        case "ldap":
+            return re.match(r"\{(?!crypt\})[a-z0-9]+\}.", value, re.IGNORECASE) is not None
+        case "hmac":
+            key = hashed.get("key")
+            return "digest" in hashed and isinstance(key, dict) and "value" in key
+        case "scrypt":
+            return isinstance(custom.get("keylen"), int) and "salt" in custom
+        case _:
+            return algorithm in _ALGORITHMS and hashed.get("encoding") in (None, "hex", "base64")
+
+
 def _insert(world: World, connection: str, row: Mapping[str, Any], email: str) -> None:
     username = row.get("username")
     wanted = str(row.get("user_id") or "")
-    profiles.insert(
+    stored = profiles.insert(
         world,
         Identity(
             provider="auth0",
@@ -123,6 +142,11 @@ def _insert(world: World, connection: str, row: Mapping[str, Any], email: str) -
         ),
         changes.new_profile({"email_verified": False, **row}, email),
     )
+    if any(row.get(name) is not None for name in _HASHES):
+        world.run(
+            "INSERT OR REPLACE INTO imported_passwords (tenant, user_id) VALUES (?, ?)",
+            stored["user_id"],
+        )
 
 
 def _upsert(world: World, profile: Profile, row: Mapping[str, Any]) -> None:

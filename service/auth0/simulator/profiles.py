@@ -155,6 +155,7 @@ def remove(world: World, user_id: str) -> None:
         "refresh_tokens",
         "tickets",
         "brute_force_blocks",
+        "imported_passwords",
     ):
         world.run(f"DELETE FROM {table} WHERE tenant = ? AND user_id = ?", user_id)  # noqa: S608
     _index(world, user_id, None)

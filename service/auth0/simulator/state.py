@@ -47,10 +47,15 @@ def of_faults(db: sqlite3.Connection) -> Rows:
 
 
 def _users(world: World) -> Rows:
+    kept = {
+        row["user_id"]
+        for row in world.rows("SELECT user_id FROM imported_passwords WHERE tenant = ?")
+    }
     return [
         {
             "blocked": False,
             "email": None,
+            "keeps_imported_password": json.loads(row["document"])["user_id"] in kept,
             **(profile := json.loads(row["document"])),
             "connection": profile["identities"][0]["connection"],
         }

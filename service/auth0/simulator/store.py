@@ -104,6 +104,9 @@ CREATE INDEX IF NOT EXISTS jobs_pending ON jobs (due) WHERE status = 'pending';
 CREATE TABLE IF NOT EXISTS export_links (
     secret TEXT PRIMARY KEY, tenant TEXT, job_id TEXT, expires_at REAL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS imported_passwords (
+    tenant TEXT NOT NULL, user_id TEXT NOT NULL, PRIMARY KEY (tenant, user_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS brute_force_blocks (
     tenant TEXT, user_id TEXT, identifier TEXT, ip TEXT, connection TEXT,
     PRIMARY KEY (tenant, user_id, ip)
