@@ -325,8 +325,34 @@ def touch_users(
     Returns the number of waits. For many users see ``fanouts.touch``.
     """
     # Users before accounts, each in order, as everywhere: two changes do not wait for each other.
-    # By their ids and nothing else: for a join, or by a partial index, Postgres may read all of
-    # both tables while its statistics lag behind.
+    residents = _residents(transaction, user_ids)
+    revisions = _revised(transaction, list(residents), now) if residents else {}
+    waits = [
+        {
+            "event_id": event_id,
+            "account_id": account_id,
+            "user_id": resident,
+            "revision": revision,
+        }
+        for account_id, revision in revisions.items()
+        for resident in residents[account_id]
+    ]
+    if not waits:
+        return 0
+    transaction.execute(t.waits.insert(), waits)
+    touched = [each for account_id in revisions for each in residents[account_id]]
+    transaction.execute(
+        update(t.users)
+        .where(among(transaction, t.users.c.id, touched))
+        .values(state="pending", detail=None, last_event_id=event_id)
+    )
+    return len(waits)
+
+
+# Both by their ids and nothing else: for a join, or by a partial index, Postgres may read all of a
+# table while its statistics lag behind.
+def _residents(transaction: Transaction, user_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The accounts of these users, and who of them lives in each; the users are held."""
     lived = transaction.execute(
         select(t.users.c.account_id, t.users.c.id)
         .where(among(transaction, t.users.c.id, user_ids))
@@ -337,18 +363,21 @@ def touch_users(
     for row in lived:
         if row.account_id is not None:
             residents.setdefault(row.account_id, []).append(row.id)
-    if not residents:
-        return 0
+    return residents
+
+
+def _revised(transaction: Transaction, account_ids: Sequence[str], now: datetime) -> dict[str, int]:
+    """Marks those of these accounts due that are open; returns the revision that each has now."""
     theirs = (
         select(t.accounts.c.id, t.accounts.c.closed_at)
-        .where(among(transaction, t.accounts.c.id, list(residents)))
+        .where(among(transaction, t.accounts.c.id, account_ids))
         .order_by(t.accounts.c.id)
         .with_for_update()
     )
     housed = [row.id for row in transaction.execute(theirs) if row.closed_at is None]
     if not housed:
-        return 0
-    revisions = transaction.execute(
+        return {}
+    revised = transaction.execute(
         update(t.accounts)
         .where(among(transaction, t.accounts.c.id, housed))
         .values(
@@ -360,24 +389,8 @@ def touch_users(
             modified_at=now,
         )
         .returning(t.accounts.c.id, t.accounts.c.revision)
-    ).all()
-    waits = [
-        {
-            "event_id": event_id,
-            "account_id": row.id,
-            "user_id": resident,
-            "revision": row.revision,
-        }
-        for row in revisions
-        for resident in residents[row.id]
-    ]
-    transaction.execute(t.waits.insert(), waits)
-    transaction.execute(
-        update(t.users)
-        .where(among(transaction, t.users.c.id, [wait["user_id"] for wait in waits]))
-        .values(state="pending", detail=None, last_event_id=event_id)
     )
-    return len(waits)
+    return {row.id: row.revision for row in revised}
 
 
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:
