@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
-import resource
+import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.budgets import Budget, report
 from bench.usage import peak_megabytes
 from bench.world import simulated
 from service import logs
@@ -32,7 +30,6 @@ from service.provisioning.first_load_settings import FirstLoadSettings
 from tests.provisioning.test_first_loads import tenancy
 from tests.provisioning.world import World
 
-RESULTS: Final = Path(__file__).parent / "results" / "first_load.json"
 DEADLINE: Final = 1_500.0
 
 
@@ -49,6 +46,22 @@ class Load:
     calls: dict[str, int]
     limited: int
     grown: float
+
+    def budgets(self) -> Sequence[Budget]:
+        """Calls a person: a tenth of a membership and little else by jobs; by lanes a create too."""
+        made = sum(self.calls.values())
+        most = 0.3 if self.way == "jobs" else 1.3
+        return (
+            Budget(
+                what=f"{self.way}: calls a person",
+                wanted=most,
+                measured=round(made / self.people, 3),
+            ),
+            Budget(what=f"{self.way}: 429s", wanted=max(1.0, made / 1000), measured=self.limited),
+            Budget(
+                what=f"{self.way}: MB of memory beyond", wanted=64, measured=round(self.grown, 1)
+            ),
+        )
 
 
 async def run(way: str, people: int, progress: Progress) -> Load:
@@ -117,32 +130,27 @@ def _kind(path: str) -> str:
     return "/".join("{id}" if at == 1 and parts[0] != "jobs" else p for at, p in enumerate(parts))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 1 where import jobs are not worth their while."""
     parser = argparse.ArgumentParser(prog="bench.first_load", description=__doc__)
     parser.add_argument("--people", type=int, default=5_000)
     parser.add_argument("--only", choices=("jobs", "lanes"))
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     logs.configure("text", "warning")
     console = Console(stderr=True)
     rows: list[Load] = []
     with Progress(console=console) as progress:
         for way in (asked.only,) if asked.only else ("jobs", "lanes"):
             rows.append(asyncio.run(run(way, asked.people, progress)))
-    document = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "rows": [asdict(row) for row in rows],
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(document, indent=2) + "\n")
     for row in rows:
         total = sum(row.calls.values())
         console.print(
             f"{row.way}: {row.people} people, created in {row.created} s, members in {row.seconds} s,"
             f" {total} calls ({row.limited} of them 429), {row.grown:.0f} MB more memory"
         )
+    budgets = [budget for row in rows for budget in row.budgets()]
+    return 0 if report("first_load", "First loads", rows, budgets, console) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
