@@ -258,7 +258,11 @@ def _check_own_connections(declared: Installation, stored: Stored) -> None:
         for connection in organization.connections if name not in stored.ended else ():
             users.setdefault((organization.tenant, connection.name), {})[name] = organization
     for (tenant, connection), sharing in users.items():
-        isolated = sorted(name for name, each in sharing.items() if each.model == "isolated")
+        isolated = sorted(
+            name
+            for name, each in sharing.items()
+            if each.model_in(each.connection(connection)) == "isolated"
+        )
         if isolated and len(sharing) > 1:
             others = ", ".join(sorted(sharing.keys() - {isolated[0]}))
             raise ConfigurationError(

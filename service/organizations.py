@@ -39,10 +39,35 @@ LISTED: Final = "organizations"
 """The key in users' ``app_metadata`` of the list that some applications go by."""
 
 
+Domain = Annotated[str, AfterValidator(lambda name: name.strip().lower().removeprefix("@"))]
+AttributePath = Annotated[
+    str,
+    Field(pattern=r"^(hr\.[a-z][a-z0-9_]*|(urn:\S+:)?[A-Za-z$][\w$-]*(\.[A-Za-z$][\w$-]*)?)$"),
+]
+
+
 class Configured(BaseModel):
     """Configuration is frozen and knows every one of its keys: a misspelt one is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ConnectionRule(Configured):
+    """Who lives in a connection: whoever all of this is true of. Of each, one is enough."""
+
+    domains: tuple[Domain, ...] = ()
+    """Of the address that the person logs in with."""
+    attributes: dict[AttributePath, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """A SCIM attribute, as ``userType``, ``name.familyName`` or with its schema's URN, or ``hr.`` and
+    an attribute of HR's, to its values, whatever their case."""
+    groups: tuple[str, ...] = ()
+    """Groups by id, ``externalId`` or ``displayName``."""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not (self.domains or self.attributes or self.groups):
+            raise ValueError("a rule needs domains, attributes or groups: else leave it out")
+        return self
 
 
 class Connection(Configured):
@@ -50,8 +75,11 @@ class Connection(Configured):
 
     name: str
     strategy: str = "auth0"
-    domains: tuple[str, ...] = ()
-    """Addresses in these domains go here; a connection without domains takes what is left."""
+    domains: tuple[Domain, ...] = ()
+    """A rule in short: addresses in these domains go here."""
+    rules: tuple[ConnectionRule, ...] = ()
+    """Whoever fits one of them lives here, in the first such connection; who fits none lives in the
+    first connection without any."""
     create: bool | None = None
     """Whether ``org apply`` makes it where there is none. Unset: a database of an isolated
     organization, which is its own, is made; what others share is not, since a misspelt name would
@@ -64,6 +92,11 @@ class Connection(Configured):
     @property
     def is_database(self) -> bool:
         return self.strategy == "auth0"
+
+    @property
+    def every_rule(self) -> tuple[ConnectionRule, ...]:
+        short = (ConnectionRule(domains=self.domains),) if self.domains else ()
+        return (*short, *self.rules)
 
 
 class MassLeavers(Configured):
@@ -92,6 +125,9 @@ class Policies(Configured):
     mass_leavers: MassLeavers = MassLeavers()
     drift: Literal["report", "correct"] = "report"
     """What a compare with Auth0 does about what somebody else changed there."""
+    moves: Literal["never", "follow"] = "never"
+    """Whether people whom the rules send elsewhere by now move to that connection: there a new
+    account, and the former one locked. ``never``: the rules choose when an account is opened."""
     email_verified: bool = False
     """Whether an address that the customer sends counts as verified. Off: nobody has proved it."""
 
@@ -154,6 +190,16 @@ class Administrator(Configured):
     """The Auth0 role that the person has in the Organization, whatever groups say."""
 
 
+def _alone(rule: ConnectionRule) -> tuple[str, ...]:
+    """The domains of a rule that asks for nothing else."""
+    return () if rule.attributes or rule.groups else rule.domains
+
+
+def _told(rule: ConnectionRule) -> str:
+    asked = rule.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{key} {value}" for key, value in asked.items())
+
+
 class Organization(Configured):
     """One customer: a SCIM base URL, credentials, an Auth0 tenant and Organization, policies."""
 
@@ -197,15 +243,37 @@ class Organization(Configured):
     @model_validator(mode="after")
     def _model_fits_connections(self) -> Self:
         database = {connection.is_database for connection in self.connections}
-        if self.model == "enterprise" and True in database:
+        if self.model == "enterprise" and False not in database:
             raise ValueError(
-                'model = "enterprise" needs connections to identity providers: give each a strategy'
+                'model = "enterprise" needs a connection to an identity provider: give one a strategy'
                 ' other than "auth0", such as "waad" or "samlp"'
             )
-        if self.model != "enterprise" and False in database:
+        if self.model != "enterprise" and True not in database:
             raise ValueError(
-                f'model = "{self.model}" needs database connections: strategy = "auth0"'
+                f'model = "{self.model}" needs a database connection: strategy = "auth0"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_clear(self) -> Self:
+        names = [each.name for each in self.connections]
+        if len(names) != len(set(names)):
+            raise ValueError("connections: each is named once; give one several rules instead")
+        known: dict[str, str] = {}
+        for connection in self.connections:
+            for rule in connection.every_rule:
+                key = rule.model_dump_json()
+                if (other := known.setdefault(key, connection.name)) != connection.name:
+                    raise ValueError(
+                        f"connections: {other} and {connection.name} have the same rule"
+                        f" ({_told(rule)}): leave it with one"
+                    )
+            for domain in {each for rule in connection.every_rule for each in _alone(rule)}:
+                if (other := known.setdefault(domain, connection.name)) != connection.name:
+                    raise ValueError(
+                        f"connections: {other} and {connection.name} both take all of {domain}:"
+                        " leave it with one"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -216,7 +284,8 @@ class Organization(Configured):
                 f'policies.invite = "{invite}" needs application: the client_id of the Application'
                 " that the link leads to"
             )
-        if invite == "auth0-mail" and self.model == "enterprise":
+        databases = any(connection.is_database for connection in self.connections)
+        if invite == "auth0-mail" and not databases:
             raise ValueError(
                 "an enterprise organization's users have no password in Auth0: let policies.invite"
                 ' be "invitation" or "none"'
@@ -232,14 +301,32 @@ class Organization(Configured):
     def auth0_name(self) -> str:
         return self.auth0_organization or self.name
 
-    def connection_for(self, address: str | None) -> Connection:
-        """The connection that takes this address: by domain first, else the first without domains."""
-        domain = (address or "").rpartition("@")[2].lower()
-        for connection in self.connections:
-            if domain and domain in connection.domains:
-                return connection
-        open_to_all = [connection for connection in self.connections if not connection.domains]
-        return (open_to_all or list(self.connections))[0]
+    def model_in(self, connection: Connection) -> Model:
+        """How accounts in one of its connections are treated: an organization may have both kinds."""
+        if not connection.is_database:
+            return "enterprise"
+        return "isolated" if self.model == "enterprise" else self.model
+
+    def connection(self, name: str) -> Connection:
+        """By name; one that is not declared any more is taken for a database."""
+        known = (each for each in self.connections if each.name == name)
+        return next(known, Connection(name=name))
+
+    @property
+    def has_enterprise(self) -> bool:
+        """Whether some of its people come by an identity provider."""
+        return any(not each.is_database for each in self.connections)
+
+    @property
+    def asks_for_groups(self) -> bool:
+        """Whether a rule of its connections names groups."""
+        return any(rule.groups for each in self.connections for rule in each.every_rule)
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether a rule of its connections asks for more than the address."""
+        rules = (rule for each in self.connections for rule in each.every_rule)
+        return any(rule.groups or rule.attributes for rule in rules)
 
     def owns_domain_of(self, address: str) -> bool:
         return address.rpartition("@")[2].lower() in self.verified_domains

@@ -77,7 +77,7 @@ class Inspector(Auth0Client):
         if organizations:
             answer = await self.organization_by_name(organizations[0].auth0_name)
             yield await probing.rates(self, answer)
-        if any(each.model == "enterprise" for each in organizations):
+        if any(each.has_enterprise for each in organizations):
             yield await probing.events(self, self._http, await self._token())
         checked: set[str] = set()
         for organization in organizations:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from service.directory import accounts, departing, inbox, intent, leavers, many, people, plans
 from service.directory import tables as t
 from service.directory.accounts import Account, Opening, Touch
+from service.directory.belonging import connection_of
 from service.directory.database import Transaction
 from service.directory.departing import Leaver, Outlook
 from service.directory.organizations import Registered
@@ -232,7 +233,7 @@ def _opened(transaction: Transaction, courses: Sequence[_Course]) -> list[_Cours
     """Those who join with an address that nobody had, with their new accounts."""
     held = intent.addresses_held(transaction, [_claim(course) for course in courses])
     free = [course for course in courses if _claim(course) not in held]
-    openings = [_opening(course) for course in free]
+    openings = [_opening(transaction, course) for course in free]
     opened = accounts.open_many(transaction, openings)
     return [
         replace(course, user=replace(course.user, account_id=opened[opening.place]))
@@ -246,12 +247,12 @@ def _claim(course: _Course) -> tuple[str, str, str]:
     return organization.tenant, organization.name, _address(course)
 
 
-def _opening(course: _Course) -> Opening:
+def _opening(transaction: Transaction, course: _Course) -> Opening:
     organization = course.registered.organization
     address = _address(course)
     return Opening(
         tenant=organization.tenant,
-        connection=organization.connection_for(address).name,
+        connection=connection_of(transaction, course.user, organization).name,
         identifier=address,
         now=course.now,
         revision=len(course.heard),

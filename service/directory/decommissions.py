@@ -20,6 +20,7 @@ from service.directory.inbox import Received
 from service.directory.locks import Decommissioned
 from service.directory.organizations import Registered
 from service.errors import NotFound, Refused
+from service.organizations import Organization
 from service.outcomes.data import OrganizationDecommissioned
 
 Stage = Literal["locking", "held", "kept", "deleting", "dismantling", "ended"]
@@ -228,7 +229,7 @@ def _following(
         case "deleting":
             if not _is_over(transaction, known.deletion_event_id or "", known.organization):
                 return None
-            if _are_to_go(transaction, registered):
+            if _are_to_go(transaction, registered.organization):
                 return None
             return "dismantling" if registered.organization.set_up.enabled else "ended"
         case "dismantling":
@@ -239,22 +240,30 @@ def _following(
             return None
 
 
-def _are_to_go(transaction: Transaction, registered: Registered) -> bool:
-    """Whether somebody's account is still to be deleted. Not what became a part of another user: that
-    one stays, and the set-up says who keeps the connection.
+def _are_to_go(transaction: Transaction, organization: Organization) -> bool:
+    """Whether an account is still to be deleted: never one of an identity provider, nor what became
+    a part of another user: that one stays, and the set-up says who keeps the connection.
     """
-    organization = registered.organization
-    if organization.model != "isolated":
+    own = [
+        each.name for each in organization.connections if organization.model_in(each) == "isolated"
+    ]
+    if not own:
         return False
-    theirs = (
-        select(t.accounts.c.id)
-        .join(t.users, t.users.c.account_id == t.accounts.c.id)
-        .where(
-            t.users.c.organization == organization.name,
-            t.accounts.c.observed["linked"].as_boolean().is_not(True),
-        )
+    theirs = t.users.c.organization == organization.name
+    lives_in = select(t.users.c.account_id).where(theirs)
+    lived_in = (
+        select(t.former_accounts.c.account_id)
+        .join(t.users, t.users.c.id == t.former_accounts.c.user_id)
+        .where(theirs)
     )
-    return transaction.execute(theirs.limit(1)).first() is not None
+    of = t.accounts.c
+    left = select(of.id).where(
+        of.connection.in_(own),
+        of.closed_at.is_(None),
+        of.observed["linked"].as_boolean().is_not(True),
+    )
+    found = (left.where(of.id.in_(ids)).limit(1) for ids in (lives_in, lived_in))
+    return any(transaction.execute(query).first() is not None for query in found)
 
 
 def _hold_until(registered: Registered, since: datetime) -> datetime | None:

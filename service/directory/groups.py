@@ -121,7 +121,7 @@ def create(
         )
     )
     joining = _joining(transaction, group, frozenset(members))
-    touched = [id_list(transaction, joining)] if _role(group, organization) else []
+    touched = [id_list(transaction, joining)] if _stands_for(group, organization) else []
     _settle(transaction, touched, event_id, received.at)
     _add(transaction, group, joining)
     return group
@@ -159,10 +159,10 @@ def change(
     joining = _joining(transaction, group, members.add)
     leaving = _leaving(transaction, members)
     touched: list[Users] = []
-    if _role(group, organization) != _role(changed, organization):
-        # Who stays gains or loses a role; who leaves may have one to lose.
+    if _stands_for(group, organization) != _stands_for(changed, organization):
+        # Who stays gains or loses what it stands for; who leaves may have it to lose.
         touched = [_members(group), id_list(transaction, joining)]
-    elif _role(group, organization) is not None:
+    elif _stands_for(group, organization):
         touched = [id_list(transaction, joining)]
         touched += [_members(group).where(leaving)] if leaving is not None else []
     _settle(transaction, touched, event_id, received.at)
@@ -185,7 +185,7 @@ def remove(
     group = lock(transaction, organization.name, group_id)
     _require_version(group, if_match)
     event_id = inbox.admit(transaction, received, organization.name).event_id
-    touched = [_members(group)] if _role(group, organization) else []
+    touched = [_members(group)] if _stands_for(group, organization) else []
     _settle(transaction, touched, event_id, received.at)
     transaction.execute(delete(t.members).where(t.members.c.group_id == group.id))
     transaction.execute(delete(t.groups).where(t.groups.c.id == group.id))
@@ -306,12 +306,21 @@ def _columns(resource: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _role(group: Group, organization: Organization) -> str | None:
-    """What the group stands for; see service.directory.roles."""
+def _stands_for(group: Group, organization: Organization) -> frozenset[tuple[str, str]]:
+    """The role that its members have, and the rules of connections that name it: see
+    service.directory.roles and service.choosing.
+    """
     mapping = organization.roles
     by_name = {name.casefold(): role for name, role in mapping.items()}
-    return (
-        mapping.get(group.id)
-        or mapping.get(group.external_id or "")
-        or by_name.get(group.display_name.casefold())
-    )
+    name = group.display_name.casefold()
+    role = mapping.get(group.id) or mapping.get(group.external_id or "") or by_name.get(name)
+    found = {("role", role)} if role is not None else set[tuple[str, str]]()
+    if organization.policies.moves == "follow":
+        found |= {
+            ("connection", connection.name)
+            for connection in organization.connections
+            for rule in connection.every_rule
+            for each in rule.groups
+            if each in (group.id, group.external_id) or each.casefold() == name
+        }
+    return frozenset(found)

@@ -6,22 +6,25 @@ account due are one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import bindparam, case, select, update
 
-from service.directory import accounts, inbox, leavers, people
+from service.directory import accounts, inbox, leavers, moves, people
 from service.directory import tables as t
+from service.directory.accounts import Account
+from service.directory.belonging import connection_of
 from service.directory.database import Transaction
-from service.directory.dialect import among, hold, hold_all
+from service.directory.dialect import among, hold, hold_all, insert
 from service.directory.inbox import Ending, Problem
 from service.directory.leavers import Verdict
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
+from service.organizations import Connection, Organization
 from service.people import User, identifier_of, is_wanted
 
 Store = Callable[[Mapping[str, Any]], User]
@@ -150,6 +153,8 @@ def _settle(
     if not claim.opened:
         revision = accounts.touch(transaction, claim.account_id, leaver=not wanted, now=now)
     wait(transaction, event_id, claim.account_id, user.id, revision)
+    if not wanted:
+        lock_out(transaction, user.id, (event_id,), now)
     return store({**changes, "state": "pending", "detail": None})
 
 
@@ -167,20 +172,25 @@ def _account_of(
         account = accounts.hold(transaction, user.account_id)
         assert account is not None
     kept = account.id if account is not None and account.closed_at is None else None
-    awaited = registered.organization.model == "enterprise"
-    if identifier is None or not (wanted or awaited):
+    if identifier is None or (kept is not None and not wanted):
         return _Claim(account_id=kept)
-    if not wanted:
-        if kept is not None:
-            return _Claim(account_id=kept)
-        # Nothing keeps them from a first login: they are looked for, and blocked when they appear.
-        claim = _claim(transaction, user, identifier, registered, now)
-        return _Claim() if claim.problem is not None else claim
+    organization = registered.organization
     if account is None or kept is None:
-        return _claim(transaction, user, identifier, registered, now)
+        connection = connection_of(transaction, user, organization)
+        if wanted:
+            return _claim(transaction, user, identifier, registered, connection, now)
+        if connection.is_database:
+            return _Claim()
+        # Nothing keeps them from a first login: they are looked for, and blocked when they appear.
+        claim = _claim(transaction, user, identifier, registered, connection, now)
+        return _Claim() if claim.problem is not None else claim
     if identifier == account.identifier:
         return _Claim(account_id=kept)
-    follows = registered.organization.model in ("isolated", "enterprise")
+    # Who moves by the rules has the new address in the new account: lanes see to it.
+    follows = is_followed(organization, account) and not (
+        organization.policies.moves == "follow"
+        and connection_of(transaction, user, organization).name != account.connection
+    )
     problem = _held_by_another(transaction, user, identifier, account.tenant)
     if problem is None and follows:
         known = accounts.find_open(transaction, account.tenant, account.connection, identifier)
@@ -190,24 +200,83 @@ def _account_of(
     return _Claim(account_id=kept, problem=problem)
 
 
+def is_followed(organization: Organization, account: Account) -> bool:
+    """Whether the account is its person's alone, and has the address that the person has."""
+    connection = organization.connection(account.connection)
+    return organization.model_in(connection) in ("isolated", "enterprise")
+
+
+def move(
+    transaction: Transaction,
+    user: User,
+    registered: Registered,
+    connection: Connection,
+    now: datetime,
+) -> Problem | None:
+    """Has a user, who is held and in, live in another connection. What waits for the account waits
+    for the new one, too; the former one stays open to the person until that is there.
+
+    Nothing is written where the address is somebody else's there: the problem says so.
+    """
+    assert user.identifier is not None, "whoever has an account has an address"
+    assert user.account_id is not None, "only who lives somewhere moves"
+    claim = _claim(transaction, user, user.identifier, registered, connection, now)
+    if claim.account_id is None:
+        return claim.problem
+    waiting = accounts.waiting_events(transaction, user.account_id)
+    moves.depart(transaction, user.id, user.account_id, now)
+    revision = 1
+    if not claim.opened:
+        revision = accounts.touch(transaction, claim.account_id, leaver=False, now=now)
+    for each in waiting:
+        if each.user_id == user.id:
+            _wait_as_well(transaction, each.event_id, claim.account_id, user.id, revision)
+    people.store(transaction, user.id, account_id=claim.account_id, state="pending", detail=None)
+    return None
+
+
+def lock_out(
+    transaction: Transaction, user_id: str, event_ids: Collection[str], now: datetime
+) -> None:
+    """Has the former accounts locked that a user needed still, and lets events wait for it."""
+    for account_id in moves.needed(transaction, user_id):
+        revision = moves.lock_out(transaction, user_id, account_id, now)
+        for event_id in event_ids:
+            _wait_as_well(transaction, event_id, account_id, user_id, revision)
+
+
 def _claim(
-    transaction: Transaction, user: User, identifier: str, registered: Registered, now: datetime
+    transaction: Transaction,
+    user: User,
+    identifier: str,
+    registered: Registered,
+    connection: Connection,
+    now: datetime,
 ) -> _Claim:
-    """The account for an address: joined in the shared model, opened where nobody has it."""
+    """The account for an address: the one that the person had there, joined in the shared model,
+    opened where nobody has it.
+    """
     organization = registered.organization
     problem = _held_by_another(transaction, user, identifier, organization.tenant)
     if problem is not None:
         return _Claim(problem=problem)
-    connection = organization.connection_for(identifier).name
-    where = (transaction, organization.tenant, connection, identifier)
+    model = organization.model_in(connection)
+    where = (transaction, organization.tenant, connection.name, identifier)
+    mine = moves.had(transaction, user.id, organization.tenant, connection.name)
+    if mine is not None:
+        known = accounts.find_open(*where)
+        if known == mine.id or (known is None and model != "shared"):
+            moves.forget(transaction, user.id, mine.id)
+            accounts.store(transaction, mine.id, now, identifier=identifier)
+            return _Claim(account_id=mine.id)
     opened = accounts.open_account(*where, now)
     if opened is not None:
         return _Claim(account_id=opened, opened=True)
     account_id = accounts.find_open(*where)
     if account_id is None:  # closed since: then the address is free
-        return _claim(transaction, user, identifier, registered, now)
+        return _claim(transaction, user, identifier, registered, connection, now)
     problem = _why_held(transaction, user, account_id)
-    if problem is not None or organization.model == "isolated":
+    if problem is not None or model == "isolated":
         return _Claim(problem=problem or _IN_USE)
     return _Claim(account_id=account_id)
 
@@ -292,6 +361,8 @@ def await_account(
     """Marks the account due and lets the event wait for the revision that this asks for."""
     revision = accounts.touch(transaction, account_id, leaver=leaver, now=now)
     wait(transaction, event_id, account_id, user_id, revision)
+    if leaver:
+        lock_out(transaction, user_id, (event_id,), now)
     people.store(transaction, user_id, state="pending", detail=None)
 
 
@@ -311,6 +382,18 @@ def wait(
 
 
 _WAIT: Final = Prepared(t.waits.insert())
+
+
+def _wait_as_well(
+    transaction: Transaction, event_id: str, account_id: str, user_id: str, revision: int
+) -> None:
+    """As ``wait``, where the event may wait for the account already."""
+    keys = {"event_id": event_id, "account_id": account_id, "user_id": user_id}
+    transaction.execute(
+        insert(transaction, t.waits)
+        .values(**keys, revision=revision)
+        .on_conflict_do_update(index_elements=list(keys), set_={"revision": revision})
+    )
 
 
 def touch_users(
@@ -363,6 +446,8 @@ def _residents(transaction: Transaction, user_ids: Sequence[str]) -> dict[str, l
     for row in lived:
         if row.account_id is not None:
             residents.setdefault(row.account_id, []).append(row.id)
+    for former in moves.of_users(transaction, user_ids):
+        residents.setdefault(former.account_id, []).append(former.user_id)
     return residents
 
 

@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from service.directory import audit, fanouts, inbox, intent, organizations, people, windingup
+from service.directory import (
+    accounts,
+    audit,
+    fanouts,
+    inbox,
+    intent,
+    organizations,
+    people,
+    windingup,
+)
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.inbox import Received
@@ -90,9 +99,17 @@ def release(transaction: Transaction, user_id: str, *, actor: str, now: datetime
         raise Refused(f"{user.id} is not deleted: only a former user can be released.")
     if user.employment in ("active", "on_leave"):
         raise Refused(f"HR still has {user.id}: it must say first that the person has left.")
-    if registered.organization.model != "isolated":
+    if not _is_its_own(transaction, user, registered):
         raise Refused("Only an account of an isolated organization is its own to delete.")
     return decide(transaction, RELEASE, user, registered, {"released_at": now}, actor, now)
+
+
+def _is_its_own(transaction: Transaction, user: User, registered: Registered) -> bool:
+    account = accounts.get(transaction, user.account_id) if user.account_id is not None else None
+    organization = registered.organization
+    if account is None:
+        return organization.model == "isolated"
+    return organization.model_in(organization.connection(account.connection)) == "isolated"
 
 
 def decommission(
@@ -119,7 +136,7 @@ def decommission(
     )
     event_id = _admit(transaction, DECOMMISSION, name, now)
     ended = windingup.wind_up(transaction, name, now)
-    accounts = touch_organization(transaction, name, event_id=event_id, now=now)
+    touched = touch_organization(transaction, name, event_id=event_id, now=now)
     audit.record(
         transaction,
         actor=actor,
@@ -129,12 +146,12 @@ def decommission(
         subject=name,
         detail={
             "event": event_id,
-            "accounts": accounts,
+            "accounts": touched,
             "tokens": revoked.rowcount,
             "ended": ended,
         },
     )
-    return Decommissioned(event_id=event_id, accounts=accounts, tokens=revoked.rowcount)
+    return Decommissioned(event_id=event_id, accounts=touched, tokens=revoked.rowcount)
 
 
 def touch_organization(transaction: Transaction, name: str, *, event_id: str, now: datetime) -> int:

@@ -19,8 +19,14 @@ def require_own(transaction: Transaction, registered: Registered) -> None:
             what = f"the Organization {mine.auth0_name}"
         else:
             theirs = {connection.name for connection in other.connections}
-            shared = sorted(theirs & {connection.name for connection in mine.connections})
-            if not shared or "isolated" not in (mine.model, other.model):
+            shared = sorted(
+                connection.name
+                for connection in mine.connections
+                if connection.name in theirs
+                and "isolated"
+                in (mine.model_in(connection), other.model_in(other.connection(connection.name)))
+            )
+            if not shared:
                 continue
             what = f"the connection {shared[0]}"
         raise Refused(

@@ -30,6 +30,8 @@ def resend(transaction: Transaction, user_id: str, *, actor: str, now: datetime)
         raise Refused(f"{user.id} is out ({', '.join(sorted(why))}): nobody who is out is invited.")
     way = _way(organization)
     account = _account_of(transaction, user)
+    if not organization.connection(account.connection).is_database and way != "invitation":
+        raise Refused(f"Users in {account.connection} have no password in Auth0 to choose.")
     _require_use(account, way)
     if any(
         each.state in ("wanted", "intended")
@@ -55,8 +57,6 @@ def _way(organization: Organization) -> Way:
     invite = organization.policies.invite
     if invite == "none":
         raise Refused(f"{organization.name} invites nobody: its policies.invite is none.")
-    if organization.model == "enterprise" and invite != "invitation":
-        raise Refused(f"Users of {organization.name} have no password in Auth0 to choose.")
     return invite
 
 

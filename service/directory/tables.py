@@ -487,6 +487,17 @@ events = Table(
     ),
 )
 
+# Accounts that somebody lived in before they moved to another connection.
+former_accounts = Table(
+    "former_accounts",
+    metadata,
+    Column("user_id", String(36), primary_key=True),
+    Column("account_id", String(36), primary_key=True),
+    Column("moved_at", Instant, nullable=False),
+    Column("left_at", Instant),  # NULL while the person needs it: the new one is not there yet
+    Index(None, "account_id"),
+)
+
 waits = Table(
     "waits",
     metadata,

@@ -35,10 +35,7 @@ def places_of(transaction: Transaction, tenant: str) -> Places:
     found: dict[str, list[str]] = {}
     for each in organizations.of_tenant(transaction, tenant):
         organization = each.organization
-        by_themselves = (
-            organization.model == "enterprise" or organization.policies.invite == "invitation"
-        )
-        if by_themselves:
+        if organization.has_enterprise or organization.policies.invite == "invitation":
             for connection in organization.connections:
                 found.setdefault(connection.name, []).append(organization.name)
     return found

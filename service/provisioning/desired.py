@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.directory.inbox import Problem
 from service.directory.ledger import Sent
 from service.organizations import Connection, Model, Organization
 from service.people import Profile, User, identifier_of, is_wanted, profile_of, spellings_of
@@ -28,10 +29,20 @@ class Resident:
     roles: frozenset[str] = frozenset()
     post: Post = field(default_factory=Post)
     """What went out for the account, to whichever resident."""
+    former: bool = False
+    """Whether the user lives in another account by now, after a move between connections."""
+    left_at: datetime | None = None
+    """Since when a former resident is out here: their new account is there."""
+    moving: bool = False
+    """Whether the user has a former account that is still needed."""
+    stuck: Problem | None = None
+    """Why the user cannot move where the rules say."""
 
     @property
     def wanted(self) -> bool:
-        return is_wanted(self.user, self.organization, decommissioned=self.decommissioned)
+        return self.left_at is None and is_wanted(
+            self.user, self.organization, decommissioned=self.decommissioned
+        )
 
     @property
     def subject(self) -> Subject:
@@ -112,18 +123,15 @@ def desire(
     staying = [resident for resident in residents if resident.wanted]
     writer = max(staying or residents, key=lambda resident: resident.user.modified_at)
     organization = writer.organization
-    connection = next(
-        (known for known in organization.connections if known.name == connection_name),
-        Connection(name=connection_name),
-    )
-    delete_at = _delete_at(residents) if connection.is_database and not staying else None
+    connection = organization.connection(connection_name)
+    delete_at = _delete_at(residents, connection) if not staying else None
     post = residents[0].post
     candidates = [
         Candidate(subject=each.subject, organization=each.organization, roles=each.roles)
         for each in staying
     ]
     return Desired(
-        model=organization.model,
+        model=organization.model_in(connection),
         principal=principal.subject,
         connection=connection,
         email=identifier,
@@ -199,7 +207,7 @@ def _may_adopt(resident: Resident, identifier: str) -> bool:
     )
 
 
-def _delete_at(residents: Sequence[Resident]) -> datetime | None:
+def _delete_at(residents: Sequence[Resident], connection: Connection) -> datetime | None:
     """The end of the hold, or when an operator released the user; None where a resident's policy
     keeps, or HR still has the person.
 
@@ -210,9 +218,12 @@ def _delete_at(residents: Sequence[Resident]) -> datetime | None:
         policies, user = resident.organization.policies, resident.user
         kept = policies.deletion != "delete" and user.released_at is None
         known_to_hr = user.employment in ("active", "on_leave")
-        shared = resident.organization.model != "isolated"
+        shared = resident.organization.model_in(connection) != "isolated"
         if resident.deleting_at is not None and policies.deletion == "delete" and not shared:
             ends.append(resident.deleting_at)  # whatever HR still says: its customer has gone
+            continue
+        if resident.left_at is not None and policies.deletion == "delete" and not shared:
+            ends.append(resident.left_at + policies.deletion_hold)
             continue
         if user.deleted_at is None or kept or known_to_hr or shared:
             return None

@@ -17,7 +17,7 @@ from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.drift import Finding
 from service.directory.organizations import Registered
-from service.organizations import Organization
+from service.organizations import Model, Organization
 from service.provisioning.comparing import FIELDS, differences, is_idle, of_user
 from service.provisioning.drift_run import PAGE, CheckFailed, Run, why
 from service.provisioning.observed import Observed
@@ -43,7 +43,7 @@ async def compare_users(
     with spooling() as spool:
         await _export(run, name, connection, spool)
         await _walk(run, name, theirs, spool)
-        if run.check.organization is None or theirs[0].model != "shared":
+        if run.check.organization is None or _model(theirs, name) != "shared":
             await _unknown(run, name, theirs, spool)
 
 
@@ -94,7 +94,7 @@ async def _walk(
     spool: Spool,
 ) -> None:
     """Every account of the connection against its line; whoever differs is read before a word."""
-    after, done, total, model = "", 0, len(spool), owners[0].model
+    after, done, total, model = "", 0, len(spool), _model(owners, connection)
     while not run.tenure.ended.is_set():
         page = await run.database.read(
             lambda tx, after=after: drift.accounts_after(tx, run.tenant, connection, after, PAGE)
@@ -136,10 +136,10 @@ async def _confirmed(
     """What differs by a read of the user itself, which does not lag; None where nobody knows."""
     answer = await run.again(lambda: run.client.get_user(account.user_id))
     if answer.verdict == "not-found":
-        return differences(account, observed, None, owners[0].model)
+        return differences(account, observed, None, _model(owners, account.connection))
     if answer.verdict != "ok":
         return None
-    return differences(account, observed, of_user(answer.data), owners[0].model)
+    return differences(account, observed, of_user(answer.data), _model(owners, account.connection))
 
 
 async def _unknown(
@@ -190,3 +190,8 @@ async def _is_back(run: Run, user_id: str) -> bool:
     """Whether somebody whom we deleted is there, and not only in an export from before."""
     answer = await run.again(lambda: run.client.get_user(user_id))
     return answer.verdict == "ok"
+
+
+def _model(owners: Sequence[Organization], connection: str) -> Model:
+    """How the accounts of a connection are treated by those who use it."""
+    return owners[0].model_in(owners[0].connection(connection))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.directory import ledger, organizations, people, roles
+from service.directory import ledger, moves, organizations, people, roles
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.people import is_wanted
@@ -11,15 +11,24 @@ from service.provisioning.inviting import Post
 
 
 def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
-    """Everyone who lives in an account, with what decides on their being in."""
+    """Everyone who lives in an account, or did before they moved, with what decides on their being
+    in."""
     post = Post(key=account.user_id, sent=ledger.of_account(transaction, account.id))
+    around = moves.around(transaction, account.id)
+    left = {each.user_id: each for each in around if each.account_id == account.id}
+    former = (people.get(transaction, user_id) for user_id in sorted(left))
+    everyone = [*people.of_account(transaction, account.id), *(u for u in former if u is not None)]
     found: list[Resident] = []
-    for user in people.of_account(transaction, account.id):
+    for user in everyone:
         registered = organizations.find(transaction, user.organization)
         if registered is None:
             continue
         organization = registered.organization
-        wanted = is_wanted(user, organization, decommissioned=registered.decommissioned)
+        gone = left.get(user.id)
+        left_at = gone.left_at if gone is not None else None
+        wanted = left_at is None and is_wanted(
+            user, organization, decommissioned=registered.decommissioned
+        )
         found.append(
             Resident(
                 user=user,
@@ -29,6 +38,12 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
                 generation=registered.generation,
                 roles=roles.of_user(transaction, user, organization) if wanted else frozenset(),
                 post=post,
+                former=gone is not None,
+                left_at=left_at,
+                moving=any(
+                    each.user_id == user.id and each.account_id != account.id and not each.left_at
+                    for each in around
+                ),
             )
         )
     return found

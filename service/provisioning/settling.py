@@ -16,6 +16,7 @@ from service.people import State, User, withheld_of
 from service.provisioning import listing
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, recorded
+from service.provisioning.moving import arrive
 from service.provisioning.observed import Observed
 from service.provisioning.residents import residents_of
 
@@ -84,10 +85,13 @@ def settle(
     failed = {
         resident.user.id: problem
         for resident in residents
-        if (problem := _problem_of(resident.organization, observed)) is not None
+        if (problem := resident.stuck or _problem_of(resident.organization, observed)) is not None
     }
+    arrive(transaction, account, observed, desired, residents, now)
+    # Of those who moved on, their new account says how far they are.
+    waiting_elsewhere = any(each.former and each.user.state == "waiting" for each in residents)
     result: Literal["applied", "waiting", "held"] = (
-        "waiting" if waiting else "held" if held else "applied"
+        "waiting" if waiting or waiting_elsewhere else "held" if held else "applied"
     )
     waits = {each.user.id for each in residents if each.organization.auth0_name in full}
     _finish(transaction, account, failed, result, now, but=waits)
@@ -97,6 +101,8 @@ def settle(
             message = full[resident.organization.auth0_name]["message"]
             people.store(transaction, resident.user.id, state="pending", detail=message)
             continue
+        if problem is None and resident.former:
+            continue  # the account that they live in by now says how far they are
         if problem is None and resident.user.state == "failed":
             continue  # the door refused the user's own wish, such as an address that is in use
         detail = _awaited(desired, now) if waiting and desired is not None else None
@@ -137,7 +143,8 @@ def close(transaction: Transaction, account: Account, observed: Observed, now: d
     settle(transaction, account, observed, residents, now)
     accounts.store(transaction, account.id, now, closed_at=now, due_at=None)
     for resident in residents:
-        people.store(transaction, resident.user.id, account_id=None)
+        if not resident.former:
+            people.store(transaction, resident.user.id, account_id=None)
 
 
 def never_was(desired: Desired, observed: Observed) -> bool:

@@ -59,7 +59,6 @@ def desire(
 ) -> DesiredSetUp:
     """``others``: those of the tenant that go on; what they live in stays."""
     used_by_others = {connection.name for each in others for connection in each.connections}
-    isolated = organization.model == "isolated"
     administrator = organization.administrator
     roles = {*organization.roles.values()}
     if administrator is not None and administrator.role:
@@ -72,8 +71,9 @@ def desire(
             WantedConnection(
                 name=each.name,
                 strategy=each.strategy,
-                create=each.is_database and (isolated if each.create is None else each.create),
-                own=isolated and each.is_database and each.name not in used_by_others,
+                create=each.is_database
+                and (organization.model != "shared" if each.create is None else each.create),
+                own=organization.model_in(each) == "isolated" and each.name not in used_by_others,
                 assign_membership_on_login=each.assign_membership_on_login,
                 show_as_button=each.show_as_button,
             )

@@ -1,4 +1,4 @@
-"""People who come from another system with their password hashes; Organizations that were replaced."""
+"""People who come with their password hashes or move between connections; replaced Organizations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _INSTANT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    _moves()
     _migrants()
     _set_ups()
 
@@ -39,3 +40,14 @@ def _set_ups() -> None:
         "organizations",
         sa.Column("generation", sa.Integer(), nullable=False, server_default=sa.text("0")),
     )
+
+
+def _moves() -> None:
+    op.create_table(
+        "former_accounts",
+        sa.Column("user_id", sa.String(36), primary_key=True),
+        sa.Column("account_id", sa.String(36), primary_key=True),
+        sa.Column("moved_at", _INSTANT, nullable=False),
+        sa.Column("left_at", _INSTANT),
+    )
+    op.create_index("ix_former_accounts_account_id", "former_accounts", ["account_id"])
