@@ -224,8 +224,8 @@ def _check_attributes(organization: Organization) -> None:
 
 def _check_just_in_time(organization: Organization) -> None:
     """In the shared model people of others live in the connection, and leavers who are elsewhere."""
-    for connection in organization.connections if organization.model == "shared" else ():
-        if connection.assign_membership_on_login:
+    for connection in organization.connections:
+        if organization.model_in(connection) == "shared" and connection.assign_membership_on_login:
             raise ConfigurationError(
                 f"organizations[{organization.name}].connections[{connection.name}]"
                 ".assign_membership_on_login: everybody who has an account in a shared connection"

@@ -18,6 +18,7 @@ from service.directory import (
     enrichments,
     fanouts,
     inbox,
+    moves,
     organizations,
     outbox,
     overview,
@@ -80,6 +81,14 @@ class Aspect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormerAccount:
+    """``left_at``: since when the person is out there, None while it is needed still."""
+
+    account: Account
+    left_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownUser:
     """One user: status, what is wanted and seen, what would be done next, and what has happened."""
 
@@ -88,6 +97,8 @@ class ShownUser:
     causes: Sequence[Cause]
     account: Account | None
     neighbours: Sequence[User]
+    formers: Sequence[FormerAccount]
+    """Where they lived before they moved to another connection."""
     aspects: Sequence[Aspect]
     plan: Sequence[str]
     timeline: Sequence[Moment]
@@ -118,7 +129,9 @@ def user(transaction: Transaction, found: User, now: datetime) -> ShownUser:
     wanted, observed, neighbours = None, None, []
     if account is not None:
         residents = residents_of(transaction, account)
-        neighbours = [each.user for each in residents if each.user.id != found.id]
+        neighbours = [
+            each.user for each in residents if each.user.id != found.id and not each.former
+        ]
         observed = Observed.from_document(account.observed)
         wanted = desire(
             residents,
@@ -134,6 +147,11 @@ def user(transaction: Transaction, found: User, now: datetime) -> ShownUser:
         ),
         account=account,
         neighbours=neighbours,
+        formers=[
+            FormerAccount(account=former, left_at=each.left_at)
+            for each in moves.of_users(transaction, [found.id])
+            if (former := accounts.get(transaction, each.account_id)) is not None
+        ],
         aspects=list(_aspects(wanted, observed)) if wanted and observed else [],
         plan=[str(step) for step in plan(wanted, observed)] if wanted and observed else [],
         timeline=_timeline(transaction, found, account),

@@ -13,7 +13,7 @@ from operators.commands.running import Actor, AsJson, DataDir, acting, now, open
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from operators.showing import ShownUser
+    from operators.showing import FormerAccount, ShownUser
     from service.directory.database import Transaction
     from service.directory.locks import Locked
 
@@ -49,6 +49,7 @@ async def _show(organization: str, key: str, data_dir: Path | None, as_json: boo
                 "user": document(shown.user),
                 "causes": shown.causes,
                 "account": document(shown.account) if shown.account else None,
+                "former_accounts": [document(each) for each in shown.formers],
                 "shared_with": [each.organization for each in shown.neighbours],
                 "aspects": [document(each) for each in shown.aspects],
                 "plan": shown.plan,
@@ -57,6 +58,13 @@ async def _show(organization: str, key: str, data_dir: Path | None, as_json: boo
         )
     else:
         _print(shown)
+
+
+def _former(former: FormerAccount) -> str:
+    since = (
+        f"out since {moment(former.left_at)}" if former.left_at else "until the new one is there"
+    )
+    return f"{former.account.user_id} in {former.account.connection}, {since}"
 
 
 def _print(shown: ShownUser) -> None:
@@ -75,6 +83,7 @@ def _print(shown: ShownUser) -> None:
         ("deleted", moment(user.deleted_at)),
         ("last applied", moment(user.last_applied_at)),
         ("account", account and f"{account.user_id} in {account.connection} of {account.tenant}"),
+        *(("lived in", _former(each)) for each in shown.formers),
         ("shared with", ", ".join(each.organization for each in shown.neighbours)),
     ]
     for name, value in pairs:

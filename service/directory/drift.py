@@ -146,12 +146,18 @@ def residents_after(
 def accounts_of(
     transaction: Transaction, organization: str, account_ids: Sequence[str]
 ) -> set[str]:
-    """Which of these accounts somebody of the organization lives in."""
-    of = t.users.c
-    query = select(of.account_id).where(
+    """Which of these accounts somebody of the organization lives in, or lived in."""
+    of, former = t.users.c, t.former_accounts.c
+    here = select(of.account_id).where(
         of.organization == organization, among(transaction, of.account_id, account_ids)
     )
-    return {account_id for account_id in transaction.execute(query).scalars() if account_id}
+    before = (
+        select(former.account_id)
+        .join(t.users, of.id == former.user_id)
+        .where(of.organization == organization, among(transaction, former.account_id, account_ids))
+    )
+    found = (transaction.execute(query).scalars() for query in (here, before))
+    return {account_id for each in found for account_id in each if account_id}
 
 
 def known_users(transaction: Transaction, tenant: str, user_ids: Sequence[str]) -> dict[str, bool]:

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from sqlalchemy import ARRAY, BindParameter, Integer, Table, Text, bindparam, column, text
 
+from service.choosing import choose
 from service.directory import inbox, intent, people
 from service.directory import tables as t
 from service.directory import user_rows as rows
-from service.directory.belonging import connection_of
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
@@ -72,7 +72,7 @@ def joining(registered: Registered, user: User, received: Received) -> Joining |
     account = {
         "id": account_id,
         "tenant": tenant,
-        "connection": connection_of(transaction, user, registered.organization).name,
+        "connection": choose(registered.organization, user, ()).name,
         "user_id": f"auth0|{account_key()}",
         "identifier": identifier,
         "revision": 1,

@@ -135,7 +135,7 @@ def test_a_webhook_of_several_organizations_asks_for_workers_of_the_one_that_sen
         ),
         (
             DECLARED.replace('"initech-users" }', '"initech-users", strategy = "waad" }'),
-            'organizations[initech]: model = "isolated" needs database connections',
+            'organizations[initech]: model = "isolated" needs a database connection',
         ),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from operators import showing
 from service.directory import decommissions, groups
 from service.directory.groups import MemberChange
 from service.organizations import Organization
@@ -77,6 +78,16 @@ async def test_who_changes_moves_and_is_locked_out_where_they_were(either: World
     assert await accounts(either, ADA) == {STAFF: "blocked", EXTERN: "open member"}
     assert ada.state == "applied"
     assert (await either.endings())[-1] == ("succeeded", "applied", None)
+
+
+async def test_operators_see_where_somebody_lived(either: World) -> None:
+    ada = await moved(either)
+    now = either.clock.now()
+    shown = await either.database.read(lambda tx: showing.user(tx, ada, now))
+    assert [(each.account.connection, each.left_at is None) for each in shown.formers] == [
+        (STAFF, False)
+    ]
+    assert shown.neighbours == []
 
 
 async def test_the_new_account_is_there_before_the_former_one_is_locked(either: World) -> None:
