@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.auth0.pacing import Pacer
 from service.directory import overview
 from service.directory.inbox import Filter
 from tests.provisioning.world import World
@@ -33,7 +34,7 @@ async def test_many_joiners_of_a_full_organization_cost_a_few_calls_and_are_seen
 ) -> None:
     await world.fault("status", "POST", MEMBERS, status=403, body=FULL)
     joiners = [await world.join("hoekstra", f"x{n}@hoekstra.example") for n in range(30)]
-    world.work()
+    world.work(world.lanes(pacer=Pacer("enterprise", world.clock)))  # calls are counted
 
     await until_waiting(world, 29)
     states = [(await world.user(each)).state for each in joiners]
