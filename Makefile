@@ -45,7 +45,7 @@ schemas: $(VENV)/.dev ## write docs/outcomes from the code; ARGS=--release makes
 kill: $(VENV)/.dev ## only the slow tests: processes killed over and over, laws on all their examples
 	TEST_EXAMPLES=all $(BIN)/python -m pytest -m "kill or examples" $(PARALLEL) $(ARGS)
 
-bench: $(VENV)/.dev ## benchmarks, peers side by side; ARGS=--quick for about 3 minutes of them
+bench: $(VENV)/.dev ## benchmarks, peers side by side; ARGS=--quick for a short form of them
 	@$(BIN)/python -m bench $(ARGS)
 
 fuzz: $(VENV)/.dev ## a hundred thousand random SCIM requests, every answer looked at

@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         help="one benchmark of them",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="0 and 10,000 users, 2 s each: about 3 minutes"
+        "--quick",
+        action="store_true",
+        help="fewer users, shorter: about a quarter of an hour in all",
     )
     parser.add_argument("--stored", metavar="N,…", help="sizes, instead of 0, 10000 and 1000000")
     parser.add_argument("--servers", metavar="NAME,…", help="only those whose names begin so")

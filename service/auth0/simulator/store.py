@@ -70,6 +70,8 @@ CREATE TABLE IF NOT EXISTS member_index (
 CREATE INDEX IF NOT EXISTS member_index_by_member
     ON member_index (tenant, organization_id, user_id, due, seq);
 CREATE INDEX IF NOT EXISTS member_index_by_user ON member_index (tenant, user_id);
+CREATE INDEX IF NOT EXISTS member_index_by_time
+    ON member_index (tenant, organization_id, added_at, user_id);
 CREATE TABLE IF NOT EXISTS member_roles (
     tenant TEXT, organization_id TEXT, user_id TEXT, role_id TEXT,
     PRIMARY KEY (tenant, organization_id, user_id, role_id)
