@@ -16,6 +16,7 @@ import orjson
 from operators.migration_rows import Coming
 from service.auth0.jobs import MOST_ACTIVE, MOST_BYTES
 from service.auth0.rates import GLOBAL, PLANS, Plan
+from service.choosing import choose
 from service.directory import accounts, audit, imports, migrants, people, users
 from service.directory import tables as t
 from service.directory.database import Database, Transaction
@@ -82,13 +83,21 @@ def require_importable(registered: Registered) -> None:
         )
 
 
-def unfit(registered: Registered, person: Coming) -> str | None:
+def unfit(registered: Registered, person: Coming, now: datetime) -> str | None:
     """Why this person cannot be imported into the connection that takes them."""
-    connection = registered.organization.connection_for(person.email)
+    organization = registered.organization
+    user = User(
+        id="",
+        organization=organization.name,
+        resource=person.resource,
+        created_at=now,
+        modified_at=now,
+    )
+    connection = choose(organization, user, ())
     if connection.is_database:
         return None
     return (
-        f"the address belongs to {connection.name}, which is an identity provider's: leave it out"
+        f"this person belongs to {connection.name}, which is an identity provider's: leave it out"
     )
 
 

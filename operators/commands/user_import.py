@@ -142,7 +142,7 @@ def _fit(
     from operators import migrating
     from operators.migration_rows import Mistake
 
-    reasons = {each.line: migrating.unfit(registered, each) for each in coming}
+    reasons = {each.line: migrating.unfit(registered, each, now()) for each in coming}
     unfit = [
         Mistake(line=each.line, email=each.email, reason=reason)
         for each in coming
