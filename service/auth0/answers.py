@@ -69,6 +69,11 @@ class Answer:
         )
 
     @property
+    def problem_code(self) -> str | None:
+        """``code`` as our problems write it: Auth0's own, or ``Bad Request`` as ``bad_request``."""
+        return self.code.lower().replace(" ", "_") if self.code else None
+
+    @property
     def is_full(self) -> bool:
         """Whether no more of what was to be made fits in, by the code that Auth0 has for entities, or
         by its words."""

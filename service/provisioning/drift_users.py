@@ -64,7 +64,9 @@ async def _export(
         status = job.data.get("status") if job.verdict == "ok" else None
         if status == "completed":
             break
-        if job.verdict != "ok" or status == "failed" or run.clock.monotonic() > deadline:
+        if status == "failed":
+            raise CheckFailed(f"the export of {name} failed in Auth0: check again later")
+        if job.verdict != "ok" or run.clock.monotonic() > deadline:
             raise CheckFailed(why(f"the export of {name}", job))
         await pause(run.tenure.ended, run.look)
     else:

@@ -148,7 +148,10 @@ def interpret(operation: Operation, answer: Answer, setting: Setting) -> Effect:
         case "conflict":
             return _conflict(operation, answer, setting)
         case "refused":
-            return _refused(operation, answer, answer.code or "bad_request")
+            # No 409 here, unlike where a user is created.
+            taken = isinstance(operation, op.ChangeEmail) and answer.code == "auth0_idp_error"
+            code = "identifier_in_use" if taken else answer.problem_code or "bad_request"
+            return _refused(operation, answer, code)
 
 
 def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect:
@@ -546,7 +549,7 @@ def _forbidden(operation: Operation, answer: Answer, setting: Setting) -> Effect
     if answer.lacks_scope:
         # One scope is missing, and other calls need others: leavers must not wait for this one.
         return _refused(operation, answer, "insufficient_scope", kind="tenant")
-    alone = _refused(operation, answer, (answer.code or "forbidden").lower())
+    alone = _refused(operation, answer, answer.problem_code or "forbidden")
     if answer.is_full:  # that is about what was to be made
         return alone
     return TenantRefused(
@@ -601,7 +604,7 @@ def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
         )
     if isinstance(operation, op.ChangeEmail):
         return _refused(operation, answer, "identifier_in_use")
-    return _refused(operation, answer, answer.code or "conflict")
+    return _refused(operation, answer, answer.problem_code or "conflict")
 
 
 _OF_ORGANIZATION = (

@@ -167,13 +167,15 @@ class Performer:
         if isinstance(named, Answer):
             return named
         answer = await self._ask(operation, named, user_id, leaver=leaver)
+        if answer.verdict == "refused":
+            self._names.doubt(named)
         if answer.verdict != "not-found" or answer.code == "inexistent_user":
             return answer
         # What was made anew under its name has another id; its members and roles are still there.
         self._names.forget(named)
         again = await self._ids(operation, leaver=leaver)
         if isinstance(again, Answer):
-            return answer if again.verdict == "not-found" else again
+            return again
         return (
             answer if again == named else await self._ask(operation, again, user_id, leaver=leaver)
         )

@@ -31,6 +31,8 @@ _RECORDED_BUT_UNDECLARED = {
     # An unknown Organization is recorded as 404 of its other operations.
     ("DELETE", "/organizations/{id}/members", 404): "204",
     ("POST", "/organizations/{id}/members", 404): "204",
+    # So is an unknown role.
+    ("POST", "/organizations/{id}/members/{user_id}/roles", 404): "204",
 }
 
 JSON = dict[str, Any]

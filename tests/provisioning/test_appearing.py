@@ -10,6 +10,7 @@ from sqlalchemy import update
 from service.directory import appearances, groups
 from service.directory import tables as t
 from service.people import User
+from tests.faults import proves
 from tests.provisioning import auth0
 from tests.provisioning.logins import (
     blocked,
@@ -111,6 +112,7 @@ async def test_what_happened_while_nobody_listened_is_caught_up_with(world: Worl
     await blocked(world, "eve@metahexa.example")
 
 
+@proves("feed: place too old")
 async def test_a_place_that_auth0_has_forgotten_is_not_the_end(world: World) -> None:
     await follow(world)
     await world.join("metahexa", "eve@metahexa.example", active=False)
@@ -125,6 +127,7 @@ async def test_a_place_that_auth0_has_forgotten_is_not_the_end(world: World) -> 
     await blocked(world, "eve@metahexa.example")
 
 
+@proves("feed: not in the plan")
 async def test_without_a_feed_who_is_new_is_found_by_looking(world: World) -> None:
     await world.fault("status", "GET", "/events", status=404)
     world.work(world.lanes(feed=True, sweep=0.2))
@@ -250,6 +253,7 @@ async def _linked(world: World) -> tuple[User, str]:
     return ada, primary
 
 
+@proves("identity linked to another user")
 async def test_a_leaver_whose_identity_was_linked_is_blocked_on_the_primary(world: World) -> None:
     ada, primary = await _linked(world)
     await world.change(ada, active=False)
@@ -261,6 +265,7 @@ async def test_a_leaver_whose_identity_was_linked_is_blocked_on_the_primary(worl
     assert set(users) == {primary}
 
 
+@proves("identity linked to another user")
 async def test_who_comes_back_to_a_linked_identity_is_let_in_by_the_primary(world: World) -> None:
     ada, primary = await _linked(world)
     await world.change(ada, active=False)

@@ -11,6 +11,7 @@ from service.directory import accounts
 from service.mail import Mail, SmtpMailer
 from service.organizations import Policies
 from service.provisioning.lanes import LaneSettings, backoff
+from tests.faults import proves
 from tests.infrastructure.processes import free_ports
 from tests.provisioning.auth0 import call
 from tests.provisioning.smtp import mail_server
@@ -20,6 +21,7 @@ ADA = "ada@hoekstra.example"
 LOST = ["drop-after-commit", "drop-before", "html-502"]
 
 
+@proves("connection lost after the write", "connection lost before the write", "gateway page")
 @pytest.mark.parametrize("kind", LOST)
 async def test_a_create_whose_answer_is_lost_is_read_before_it_is_repeated(
     world: World, kind: str
@@ -42,6 +44,7 @@ async def test_a_create_whose_answer_is_lost_is_read_before_it_is_repeated(
     assert len(world.mails()) == 1
 
 
+@proves("connection lost after the write", "connection lost before the write", "gateway page")
 @pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize(
     ("method", "path"),
@@ -73,6 +76,7 @@ async def test_a_leaver_is_out_whichever_answer_is_lost(
     assert not person["blocked"]
 
 
+@proves("connection lost after the write", "connection lost before the write")
 @pytest.mark.parametrize("kind", LOST)
 async def test_a_membership_whose_answer_is_lost_is_there_once(world: World, kind: str) -> None:
     await world.fault(kind, "POST", "/organizations/*/members", times=1)
@@ -83,6 +87,7 @@ async def test_a_membership_whose_answer_is_lost_is_there_once(world: World, kin
     assert (await world.told(user)).count("membership.added") == 1
 
 
+@proves("connection lost after the write", "connection lost before the write")
 @pytest.mark.parametrize("kind", LOST)
 async def test_a_lost_deletion_is_not_followed_by_a_new_account(world: World, kind: str) -> None:
     now = Policies(deletion="delete", deletion_hold=timedelta(0))
@@ -98,6 +103,7 @@ async def test_a_lost_deletion_is_not_followed_by_a_new_account(world: World, ki
     assert (await world.user(user)).account_id is None
 
 
+@proves("connection lost after the write")
 async def test_a_ticket_that_nobody_mailed_may_be_made_again(world: World) -> None:
     await world.fault("drop-after-commit", "POST", "/tickets/password-change", times=1)
     world.work()
@@ -117,6 +123,7 @@ class _BrokenMailer:
         raise ConnectionResetError
 
 
+@proves("mail lost after it was sent")
 async def test_a_doubtful_mail_is_flagged_and_never_repeated(world: World) -> None:
     mailer = _BrokenMailer()
     world.work(world.lanes(mailer=mailer))
@@ -129,6 +136,7 @@ async def test_a_doubtful_mail_is_flagged_and_never_repeated(world: World) -> No
     assert [o.data["delivery"] for o in invitations] == ["doubtful"]
 
 
+@proves("mail server not reached")
 async def test_a_mail_goes_out_once_the_mail_server_is_back(world: World) -> None:
     port = free_ports(1)[0]
     world.work(world.lanes(mailer=SmtpMailer(host="127.0.0.1", port=port, starttls=False)))
@@ -145,6 +153,7 @@ async def test_a_mail_goes_out_once_the_mail_server_is_back(world: World) -> Non
     assert [o.data["delivery"] for o in invitations] == ["sent"]
 
 
+@proves("recipient refused")
 async def test_a_recipient_who_is_refused_for_good_is_dead_lettered(world: World) -> None:
     port = free_ports(1)[0]
     world.work(world.lanes(mailer=SmtpMailer(host="127.0.0.1", port=port, starttls=False)))
@@ -155,6 +164,7 @@ async def test_a_recipient_who_is_refused_for_good_is_dead_lettered(world: World
     assert await world.endings() == [("deadlettered", None, "mail_refused")]
 
 
+@proves("mail lost after it was sent")
 async def test_a_mail_whose_last_answer_is_lost_is_flagged(world: World) -> None:
     port = free_ports(1)[0]
     world.work(world.lanes(mailer=SmtpMailer(host="127.0.0.1", port=port, starttls=False)))
@@ -166,6 +176,7 @@ async def test_a_mail_whose_last_answer_is_lost_is_flagged(world: World) -> None
     assert [o.data["delivery"] for o in invitations] == ["doubtful"]
 
 
+@proves("user deleted by somebody")
 async def test_a_user_whom_somebody_deleted_in_auth0_is_made_anew_where_still_wanted(
     world: World,
 ) -> None:
@@ -184,6 +195,7 @@ async def test_a_user_whom_somebody_deleted_in_auth0_is_made_anew_where_still_wa
     assert await world.members() == {("hoekstra", ADA)}
 
 
+@proves("rate limit")
 async def test_a_rate_limit_costs_no_attempt_and_dead_letters_nobody(world: World) -> None:
     await world.fault("status", "POST", "/users", status=429, times=3)
     world.work()
@@ -192,6 +204,7 @@ async def test_a_rate_limit_costs_no_attempt_and_dead_letters_nobody(world: Worl
     assert await world.endings() == [("succeeded", "applied", None)]
 
 
+@proves("rate limit without headers")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -255,6 +268,7 @@ async def test_a_newer_wish_goes_where_an_older_one_was_refused(world: World) ->
     assert [state for state, _, _ in await world.endings()] == ["deadlettered", "succeeded"]
 
 
+@proves("unavailable")
 async def test_auth0_out_of_reach_dead_letters_nobody(world: World) -> None:
     await world.fault("status", "*", "*", status=503)
     world.work(world.lanes(settings=LaneSettings(poll=0.02)))

@@ -22,6 +22,7 @@ from service.organizations import Policies
 from service.people import User
 from service.provisioning.drift import DriftChecks, DriftSettings
 from service.provisioning.tenancy import Tenancy
+from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up
 from tests.provisioning.world import World, tenant_of
 
@@ -265,6 +266,7 @@ async def test_a_list_that_lags_is_no_drift(world: World, people: tuple[User, Us
     assert await drifts(world, people[0]) == []
 
 
+@proves("export failed")
 @pytest.mark.parametrize("path", ["/jobs/*", "/jobs/users-exports"])
 async def test_a_check_that_cannot_go_on_says_why(
     world: World, people: tuple[User, User], path: str
@@ -274,6 +276,21 @@ async def test_a_check_that_cannot_go_on_says_why(
     await check(world, ok=False)
     await world.mend()
     await check(world)
+
+
+@proves("export failed")
+async def test_an_export_that_fails_ends_the_check_and_changes_nothing(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    await change(world, ADA, given_name="Eve")
+    before = await world.auth0_user(ADA)
+    failed = {"id": "job_1", "type": "users_export", "status": "failed"}
+    await world.fault("status", "GET", "/jobs/*", status=200, body=failed, times=1)
+    await check(world, correct=True, ok=False)
+    assert await world.auth0_user(ADA) == before
+    await check(world, correct=True)
+    assert await world.auth0_user(ADA) != before
 
 
 async def test_a_tenant_is_compared_once_a_night(world: World, people: tuple[User, User]) -> None:

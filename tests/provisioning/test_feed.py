@@ -16,6 +16,7 @@ from service.auth0.calls import http_client
 from service.auth0.pacing import Pacer
 from service.directory import appearances, drift
 from service.directory import tables as t
+from tests.faults import proves
 from tests.provisioning.logins import blocked, follow, followed, log_in
 from tests.provisioning.test_leavers_at_identity_providers import set_account
 from tests.provisioning.world import World
@@ -86,6 +87,7 @@ async def _looks(world: World) -> list[int]:
     return [row.looked for row in looked]
 
 
+@proves("feed: rate limit", "feed: place too old")
 @pytest.mark.parametrize(
     "answer",
     [

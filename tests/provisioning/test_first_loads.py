@@ -24,6 +24,7 @@ from service.provisioning.lanes import Lanes, LaneSettings
 from service.provisioning.perform import Performer
 from service.provisioning.tenancy import Tenancy, TenancySettings
 from service.sealing import Sealer
+from tests.faults import proves
 from tests.provisioning import auth0
 from tests.provisioning.world import World, tenant_of
 
@@ -204,6 +205,7 @@ async def test_somebody_elses_user_in_the_way_is_named_as_after_any_creation(
     assert "app_metadata" not in taken or not taken["app_metadata"]
 
 
+@proves("import failed, lost or endless")
 @pytest.mark.parametrize("kind", ["drop-after-commit", "drop-before", "html-502", "status"])
 async def test_an_upload_without_an_answer_is_looked_for_before_it_is_made_again(
     quiet: World, kind: str
@@ -227,6 +229,7 @@ async def test_an_upload_without_an_answer_is_looked_for_before_it_is_made_again
     assert await creates(quiet) == 0
 
 
+@proves("import refused", "import failed, lost or endless")
 @pytest.mark.parametrize(
     ("method", "path", "fault"),
     [
@@ -261,6 +264,7 @@ async def test_a_job_that_is_refused_fails_or_vanishes_loses_nobody(
     await require_each_is_there_once(quiet, people)
 
 
+@proves("import failed, lost or endless")
 async def test_a_job_that_never_ends_is_given_up(quiet: World) -> None:
     people = await load(quiet)
     await quiet.fault("job-hangs", "POST", IMPORT, times=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.auth0.pacing import Pacer
 from service.directory import overview
 from service.directory.inbox import Filter
+from tests.faults import proves
 from tests.provisioning.world import World
 
 MEMBERS = "/organizations/*/members"
@@ -29,12 +30,15 @@ async def until_waiting(world: World, number: int) -> None:
     await world.until(holds)
 
 
+@proves("Organization full")
 async def test_many_joiners_of_a_full_organization_cost_a_few_calls_and_are_seen_to_wait(
     world: World,
 ) -> None:
     await world.fault("status", "POST", MEMBERS, status=403, body=FULL)
     joiners = [await world.join("hoekstra", f"x{n}@hoekstra.example") for n in range(30)]
-    world.work(world.lanes(pacer=Pacer("enterprise", world.clock)))  # calls are counted
+    # Calls are counted: at the tenant's own pace.
+    pacer = Pacer("enterprise", world.clock)
+    world.work(world.lanes(pacer=pacer, full_again=60.0))
 
     await until_waiting(world, 29)
     states = [(await world.user(each)).state for each in joiners]
@@ -44,9 +48,10 @@ async def test_many_joiners_of_a_full_organization_cost_a_few_calls_and_are_seen
     waiting = joiners[states.index("pending")]
     assert "organization_full" in str((await world.user(waiting)).detail)
     asked = len(await world.writes("POST", "/members"))
-    assert asked <= 8, asked
+    assert asked <= 15, f"{asked}, where each by itself would be 33"
 
 
+@proves("Organization full")
 async def test_who_waits_goes_on_by_themselves_once_there_is_room(world: World) -> None:
     await world.fault("status", "POST", MEMBERS, status=403, body=FULL)
     joiners = [await world.join("hoekstra", f"x{n}@hoekstra.example") for n in range(12)]

@@ -14,6 +14,7 @@ from service.directory.database import Transaction
 from service.directory.groups import Group, MemberChange
 from service.errors import Refused
 from service.people import User
+from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up
 from tests.provisioning.links import (
     accept,
@@ -209,6 +210,7 @@ async def test_whoever_accepts_while_they_are_leaving_is_blocked(inviting: World
     assert (await inviting.state())["sessions"] == []
 
 
+@proves("invitation without an answer")
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after-commit", "html-502", "hang"])
 async def test_an_invitation_whose_answer_was_lost_is_flagged_and_never_repeated(
     inviting: World, kind: str
@@ -447,6 +449,7 @@ async def test_in_the_shared_model_only_somebody_without_an_account_is_invited(
     assert there["blocked"] is True
 
 
+@proves("scope missing")
 async def test_a_scope_that_is_missing_for_invitations_keeps_no_leaver_in(world: World) -> None:
     await invites_by(world, "hoekstra", "invitation")
     world.work()

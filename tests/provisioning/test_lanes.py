@@ -18,6 +18,7 @@ from service.provisioning.effects import Later
 from service.provisioning.lanes import LaneSettings
 from service.provisioning.tenancy import TenancySettings
 from service.provisioning.turn import Owner
+from tests.faults import proves
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
@@ -159,6 +160,7 @@ async def test_leavers_go_before_joiners(world: World) -> None:
     assert block < 6
 
 
+@proves("account that crashes its worker")
 async def test_one_account_that_crashes_its_worker_stops_nobody(world: World) -> None:
     lanes = world.lanes(settings=LaneSettings(poll=0.02, most_crashes=1))
     ada = await world.join("hoekstra", ADA)
@@ -178,6 +180,7 @@ async def test_one_account_that_crashes_its_worker_stops_nobody(world: World) ->
     await world.until(both)
     assert (await world.user(ada)).state == "failed"
     assert (await world.user(bob)).state == "applied"
+    assert ("deadlettered", None, "internal_error") in await world.endings()
 
 
 class _Slow(httpx.AsyncBaseTransport):
@@ -223,6 +226,7 @@ async def test_stopping_finishes_the_call_under_way_and_leaves_no_doubt(world: W
     assert len(await world.writes("POST", "/users")) == 1
 
 
+@proves("no answer in 15 s")
 async def test_a_call_that_hangs_is_given_up_at_the_end_and_read_by_the_next_owner(
     world: World,
 ) -> None:

@@ -11,6 +11,7 @@ from service.clock import SystemClock
 from service.organizations import Tenant
 from service.provisioning.names import Names
 from tests.auth0.test_client import Wire, always, client
+from tests.faults import proves
 from tests.provisioning.auth0 import call
 from tests.provisioning.world import World
 
@@ -26,6 +27,7 @@ async def made_anew(world: World, *members: str) -> None:
         await call(world, "POST", f"/organizations/{again}/members", {"members": list(members)})
 
 
+@proves("Organization made anew")
 async def test_whoever_left_is_no_member_of_an_organization_that_was_made_anew(
     world: World,
 ) -> None:
@@ -41,6 +43,7 @@ async def test_whoever_left_is_no_member_of_an_organization_that_was_made_anew(
     assert "membership.removed" in await world.told(ada)
 
 
+@proves("Organization made anew")
 async def test_whoever_joins_is_a_member_of_the_organization_that_was_made_anew(
     world: World,
 ) -> None:
@@ -54,6 +57,7 @@ async def test_whoever_joins_is_a_member_of_the_organization_that_was_made_anew(
     assert await world.members() == {("hoekstra", "bob@hoekstra.example")}
 
 
+@proves("Organization deleted during work")
 async def test_whoever_left_an_organization_that_is_gone_is_done(world: World) -> None:
     world.work()
     ada = await world.join("hoekstra", ADA)

@@ -434,7 +434,7 @@ async def test_an_event_that_touches_many_accounts_ends_with_the_last_of_them(
         if (number == 0) == first_fails:
             await world.fault("status", "POST", "/organizations/**", status=400, times=1)
         await lane.finish(await lane.record(step, await lane.call(step)))
-        ended = ("deadlettered", None, "Bad Request")
+        ended = ("deadlettered", None, "bad_request")
         assert (await world.endings())[-1] == (ended if number else ("accepted", None, ANY))
     failed = [(await world.user(user)).state for user in (ada, bob)]
     assert sorted(failed) == ["applied", "failed"]

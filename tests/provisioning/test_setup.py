@@ -11,6 +11,7 @@ from operators import declaring
 from service.directory import organizations, setups
 from service.directory.setups import SetUpState
 from service.organizations import Installation
+from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up
 from tests.provisioning.world import World
 
@@ -414,6 +415,7 @@ async def test_users_who_were_refused_meanwhile_are_tried_again_when_it_is_made(
     assert ("acme", "ada@acme.example") in await world.members()
 
 
+@proves("unknown Organization", "Organization deleted during work")
 async def test_an_organization_that_was_deleted_behind_our_back_comes_back_by_declaring_alone(
     world: World,
 ) -> None:
@@ -474,6 +476,7 @@ async def test_a_missing_scope_is_named(world: World) -> None:
     assert "create:organizations" in (state.error or {})["problems"][0]["advice"]
 
 
+@proves("Organizations full")
 async def test_a_set_up_that_is_forbidden_for_another_reason_pauses_nobody(world: World) -> None:
     body = {"statusCode": 403, "error": "Forbidden", "errorCode": "too_many_entities"}
     await world.fault("status", "POST", "/organizations", status=403, body=body)
@@ -482,6 +485,7 @@ async def test_a_set_up_that_is_forbidden_for_another_reason_pauses_nobody(world
     assert "tenant.paused" not in await world.told()
 
 
+@proves("client revoked")
 async def test_a_revoked_client_pauses_the_tenant_and_loses_nothing(world: World) -> None:
     await declare(world)
     world.work(world.lanes(secret="wrong"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.organizations import Policies
 from service.people import User
+from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up
 from tests.provisioning.world import World
 
@@ -89,6 +90,7 @@ async def test_no_organization_may_change_the_profile(world: World) -> None:
     assert [c for c in await world.calls(before) if c["method"] == "PATCH"] == []
 
 
+@proves("address taken by a stranger")
 async def test_a_stranger_who_signed_up_first_is_not_adopted(world: World) -> None:
     await world.declare(**{"clinic-a": {"policies": Policies()}})
     await sign_up(world, "clinics-users", DOCTOR, verified=True)

@@ -10,11 +10,13 @@ from service.errors import ConfigurationError
 from service.organizations import Tenant
 from service.provisioning.fleet import Fleet
 from service.provisioning.tenancy import Tenancy
+from tests.faults import proves
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
 
 
+@proves("client revoked")
 async def test_wrong_credentials_pause_that_tenant_only(world: World) -> None:
     world.work(world.lanes("main", secret="wrong"))
     world.work(world.lanes("conglomerate"))
@@ -34,6 +36,7 @@ async def test_wrong_credentials_pause_that_tenant_only(world: World) -> None:
     assert (await world.told()).count("tenant.paused") == 1
 
 
+@proves("client revoked", "token refused")
 async def test_a_tenant_that_accepts_us_again_goes_on_and_loses_nothing(world: World) -> None:
     await world.fault("status", "*", "*", status=401)
     world.work()
@@ -51,6 +54,7 @@ async def test_a_tenant_that_accepts_us_again_goes_on_and_loses_nothing(world: W
     assert await world.endings() == [("succeeded", "applied", None)]
 
 
+@proves("token refused")
 async def test_a_token_that_was_rotated_away_is_renewed_unseen(world: World) -> None:
     world.work()
     await world.join("hoekstra", ADA)
@@ -62,6 +66,7 @@ async def test_a_token_that_was_rotated_away_is_renewed_unseen(world: World) -> 
     assert await world.auth0_user("bob@hoekstra.example") is not None
 
 
+@proves("scope missing")
 async def test_a_missing_scope_fails_what_needs_it_and_stops_nobody_else(world: World) -> None:
     world.work()
     ada = await world.join("hoekstra", ADA)
@@ -83,6 +88,7 @@ async def test_a_missing_scope_fails_what_needs_it_and_stops_nobody_else(world: 
     assert (await world.endings())[1] == ("deadlettered", None, "insufficient_scope")
 
 
+@proves("one call forbidden")
 @pytest.mark.parametrize(
     "body",
     [
@@ -111,6 +117,7 @@ async def test_what_is_forbidden_for_one_account_stops_nobody_else(
     assert person["blocked"] is True
 
 
+@proves("everything forbidden")
 async def test_a_tenant_that_forbids_everything_is_paused(world: World) -> None:
     await world.fault("status", "*", "/api/v2/*", status=403)
     world.work()

@@ -10,12 +10,14 @@ import pytest
 from service.auth0.calls import http_client
 from service.organizations import Policies
 from service.provisioning.perform import unknowable_password
+from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up
 from tests.provisioning.world import World
 
 ADA = "ada@hoekstra.example"
 
 
+@proves("sessions not in the plan")
 async def test_a_block_in_a_plan_without_session_endpoints_is_no_failure(world: World) -> None:
     world.work()
     user = await world.join("hoekstra", ADA)
@@ -35,6 +37,7 @@ async def test_a_block_in_a_plan_without_session_endpoints_is_no_failure(world: 
     assert revoked.data["reason"] == "insufficient_entitlement"
 
 
+@proves("custom domains in conflict")
 async def test_a_custom_domain_conflict_is_not_taken_for_an_existing_user(world: World) -> None:
     await world.fault(
         "status",
@@ -68,6 +71,7 @@ async def test_of_several_custom_domains_the_declared_one_is_named(world: World)
     assert ticket["ticket"].startswith("https://login.hoekstra.example/")
 
 
+@proves("user there and not to be found")
 async def test_a_user_who_is_there_and_cannot_be_found_is_dead_lettered(world: World) -> None:
     await world.fault(
         "status",

@@ -102,6 +102,7 @@ class World:
         feed: bool = False,
         sweep: float = 1000.0,
         sweep_beside: float = 1000.0,
+        full_again: float = 0.3,
     ) -> Tenancy:
         """``feed``: whether to follow what the tenant tells; ``sweep``: seconds between two looks at
         who is new where there is no feed, ``sweep_beside`` the same where there is one.
@@ -121,7 +122,7 @@ class World:
                 client,
                 mailer=mailer or FolderMailer(self.folder / "mail"),
                 sender="no-reply@example.com",
-                full_again=0.3,
+                full_again=full_again,
             ),
             clock=self.clock,
             settings=settings or LaneSettings(poll=0.02),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from service.mail import NotTaken, SmtpMailer
+from tests.faults import proves
 from tests.infrastructure.processes import free_ports
 from tests.provisioning.smtp import mail_server
 from tests.service.test_mail_webhook import MAIL
@@ -90,6 +91,7 @@ async def test_an_address_that_the_server_cannot_write_to_is_refused_for_good() 
     assert taken == []
 
 
+@proves("mail server that drips")
 @pytest.mark.parametrize("after", ["", "MAIL", "DATA"])
 async def test_a_server_that_drips_its_answers_is_cut_off_in_time(after: str) -> None:
     """Each byte comes within the time for one answer; the answer never ends."""

@@ -154,6 +154,18 @@ async def test_roles_end_with_the_membership(auth0: Auth0, path: str) -> None:
     assert await auth0.get(f"{path}/{ids[0]}/roles") == []
 
 
+async def test_a_role_that_is_deleted_is_nobodys(auth0: Auth0, path: str) -> None:
+    ids = await users(auth0, 1)
+    await auth0.post(path, {"members": ids})
+    role = await auth0.role("admin")
+    await auth0.post(f"{path}/{ids[0]}/roles", {"roles": [role]})
+    assert (await auth0.send("DELETE", f"/roles/{role}")).status_code == 200
+    assert await auth0.get(f"{path}/{ids[0]}/roles") == []
+    assert (await auth0.send("DELETE", f"/roles/{role}")).status_code == 404
+    answer = await auth0.send("POST", f"{path}/{ids[0]}/roles", {"roles": [role]})
+    assert answer.status_code == 404
+
+
 async def test_roles_need_a_member_and_a_role(auth0: Auth0, path: str) -> None:
     ids = await users(auth0, 1)
     own = f"{path}/{ids[0]}/roles"

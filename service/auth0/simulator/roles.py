@@ -70,8 +70,17 @@ def _get(call: Call) -> Answer:
     return Answer(body=_shown(required(call.world, call.params["id"])))
 
 
+def _delete(call: Call) -> Answer:
+    """Whoever holds it holds it no more."""
+    role_id = required(call.world, call.params["id"])["id"]
+    call.world.run("DELETE FROM member_roles WHERE tenant = ? AND role_id = ?", role_id)
+    call.world.run("DELETE FROM roles WHERE tenant = ? AND id = ?", role_id)
+    return Answer(empty=True)
+
+
 OPERATIONS = (
     Operation("GET", "/roles", "roles_read", ("read:roles",), _list),
     Operation("POST", "/roles", "roles_write", ("create:roles",), _create),
     Operation("GET", "/roles/{id}", "roles_read", ("read:roles",), _get),
+    Operation("DELETE", "/roles/{id}", "roles_write", ("delete:roles",), _delete),
 )

@@ -99,7 +99,7 @@ def _forbidden(what: str, answer: Answer) -> Effect:
     return TenantRefused(
         reason=answer.message or "Auth0 forbids this call: check the scopes",
         status=answer.status,
-        alone=_refused(what, replace(answer, code=(answer.code or "forbidden").lower())),
+        alone=_refused(what, replace(answer, code=answer.problem_code or "forbidden")),
     )
 
 
@@ -115,7 +115,10 @@ def _refused(what: str, answer: Answer) -> Refused:
         advice = "Look for it in Auth0, or choose another name; then apply again."
         return _problem("name_taken", what, answer, advice)
     return _problem(
-        answer.code or "bad_request", what, answer, "Correct what Auth0 names, then apply again."
+        answer.problem_code or "bad_request",
+        what,
+        answer,
+        "Correct what Auth0 names, then apply again.",
     )
 
 
