@@ -63,11 +63,6 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"] = servers.enter_context(kafka_broker())
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Half again as many as cores: tests wait for servers, processes and clocks a third of the time."""
-    return (os.cpu_count() or 1) * 3 // 2
-
-
 def _write_exchanges_down(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="exchanges-")
     config.add_cleanup(folder.cleanup)

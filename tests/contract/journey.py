@@ -172,6 +172,7 @@ async def roles(wire: Wire) -> None:
     assert (await wire.sdk.roles.get(created.id)).name == "auditor"
     listed = [row.name async for row in await wire.sdk.roles.list(name_filter="aud")]
     assert listed == ["auditor"]
+    await wire.sdk.roles.delete(created.id)
 
 
 async def connections(wire: Wire) -> None:
