@@ -419,7 +419,8 @@ def test_map_shows_canonical_events_and_names_bad_lines(tmp_path: Path) -> None:
     assert "line 5: malformed_json" in ended.err
 
 
-def test_unknown_mapping_is_named(tmp_path: Path) -> None:
+def test_unknown_mapping_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no installation is
     ended = run("events", "map", "--mapping", "nothing", "--file", str(tmp_path / "x"))
 
     assert ended.status == 1
