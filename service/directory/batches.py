@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from service.directory import accounts, departing, inbox, intent, leavers, many, people, plans
+from service.directory import (
+    accounts,
+    departing,
+    inbox,
+    intent,
+    leavers,
+    many,
+    moves,
+    people,
+    plans,
+)
 from service.directory import tables as t
 from service.directory.accounts import Account, Opening, Touch
 from service.directory.belonging import connection_of
@@ -315,6 +325,16 @@ def _store(
         t.waits,
         [wait for course in (*joining, *known) for wait in _waits(course)],
     )
+    _lock_out(transaction, going)
+
+
+def _lock_out(transaction: Transaction, going: Sequence[_Course]) -> None:
+    """Who leaves in the middle of a move leaves the account before it, too; few ever do."""
+    courses = {course.user.id: course for course in going}
+    moving = {former.user_id for former in moves.of_users(transaction, sorted(courses))}
+    for user_id in sorted(moving):
+        course = courses[user_id]
+        intent.lock_out(transaction, user_id, (course.heard[0].event_id,), course.now)
 
 
 def _stage(transaction: Transaction, waiting: Sequence[_Course]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Row, select
 
 from service.choosing import choose
 from service.directory import tables as t
@@ -24,22 +27,29 @@ def groups_of(transaction: Transaction, user: User, organization: Organization) 
     unless the organization names the one that does.
     """
     only = organization.attributes_from.get("groups")
-    of_hr = worker_attribute(user, "groups") if only != "scim" else None
-    names = of_hr if isinstance(of_hr, list) else []
-    found = {each.casefold() for each in names if isinstance(each, str)}
-    if only == "hr":
-        return frozenset(found)
+    found = names_from_hr(user) if only != "scim" else set[str]()
+    for row in rows_of(transaction, user) if only != "hr" else ():
+        found |= {row.id, row.display_name_key, row.external_id or row.id}
+    return frozenset(found)
+
+
+def names_from_hr(user: User) -> set[str]:
+    """The groups that HR names, in lower case."""
+    said = worker_attribute(user, "groups")
+    names: list[Any] = said if isinstance(said, list) else []
+    return {each.casefold() for each in names if isinstance(each, str)}
+
+
+def rows_of(transaction: Transaction, user: User) -> Iterable[Row[Any]]:
+    """``id``, ``external_id`` and ``display_name_key`` of the groups that SCIM has a user in; of one
+    who is deleted, and in until an operator decides, of those before that.
+    """
     groups = select(t.groups.c.id, t.groups.c.external_id, t.groups.c.display_name_key)
-    kept = withheld_of(user).groups  # deleted, and in until an operator decides
-    rows = transaction.execute(
-        groups.where(t.groups.c.id.in_(kept))
-        if kept
-        else groups.join(t.members, t.members.c.group_id == t.groups.c.id).where(
+    kept = withheld_of(user).groups
+    if kept:
+        return transaction.execute(groups.where(t.groups.c.id.in_(kept)))
+    return transaction.execute(
+        groups.join(t.members, t.members.c.group_id == t.groups.c.id).where(
             t.members.c.user_id == user.id
         )
     )
-    for row in rows:
-        found |= {row.id, row.display_name_key}
-        if row.external_id:
-            found.add(row.external_id)
-    return frozenset(found)

@@ -187,7 +187,7 @@ def _account_of(
     if identifier == account.identifier:
         return _Claim(account_id=kept)
     # Who moves by the rules has the new address in the new account: lanes see to it.
-    follows = is_followed(organization, account) and not (
+    follows = _is_followed(organization, account) and not (
         organization.policies.moves == "follow"
         and connection_of(transaction, user, organization).name != account.connection
     )
@@ -200,7 +200,7 @@ def _account_of(
     return _Claim(account_id=kept, problem=problem)
 
 
-def is_followed(organization: Organization, account: Account) -> bool:
+def _is_followed(organization: Organization, account: Account) -> bool:
     """Whether the account is its person's alone, and has the address that the person has."""
     connection = organization.connection(account.connection)
     return organization.model_in(connection) in ("isolated", "enterprise")

@@ -65,6 +65,8 @@ def around(transaction: Transaction, account_id: str) -> list[Former]:
 
 def of_users(transaction: Transaction, user_ids: Sequence[str]) -> list[Former]:
     """The former accounts of some users, in order."""
+    if not user_ids:
+        return []
     of = t.former_accounts.c
     rows = transaction.execute(
         select(*_TOLD).where(among(transaction, of.user_id, user_ids)).order_by(of.account_id)

@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 
 from service.directory import setups
 from service.directory import tables as t
+from service.directory.belonging import names_from_hr, rows_of
 from service.directory.database import Transaction
 from service.organizations import Organization
-from service.people import User, withheld_of, worker_attribute
+from service.people import User
 
 
 def of_user(transaction: Transaction, user: User, organization: Organization) -> frozenset[str]:
@@ -39,17 +40,7 @@ def _from_groups(
     granted: set[str] = set()
     by_name = {name.casefold(): role for name, role in mapping.items()}
     named: set[str] = set()
-    groups = select(t.groups.c.id, t.groups.c.external_id, t.groups.c.display_name_key)
-    kept = withheld_of(user).groups
-    if kept:  # deleted, and in until an operator decides
-        rows = transaction.execute(groups.where(t.groups.c.id.in_(kept)))
-    else:
-        rows = transaction.execute(
-            groups.join(t.members, t.members.c.group_id == t.groups.c.id).where(
-                t.members.c.user_id == user.id
-            )
-        )
-    for row in rows:
+    for row in rows_of(transaction, user):
         role = mapping.get(row.id) or mapping.get(row.external_id or "")
         if role is not None:
             granted.add(role)
@@ -62,9 +53,7 @@ def _from_groups(
 
 def _from_hr(user: User, mapping: Mapping[str, str]) -> frozenset[str]:
     by_name = {name.casefold(): role for name, role in mapping.items()}
-    said = worker_attribute(user, "groups")
-    names: list[str] = said if isinstance(said, list) else []
-    return frozenset(by_name[name.casefold()] for name in names if name.casefold() in by_name)
+    return frozenset(by_name[name] for name in names_from_hr(user) if name in by_name)
 
 
 def _ambiguous(transaction: Transaction, organization: str, names: set[str]) -> set[str]:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from operators import showing
-from service.directory import decommissions, groups
+from service.directory import decommissions, groups, workers
 from service.directory.groups import MemberChange
+from service.directory.workers import Delivery
 from service.organizations import Organization
 from service.people import User
+from service.workers import WorkerEvent
 from tests.provisioning.auth0 import sign_up
 from tests.provisioning.world import World
 
@@ -152,6 +154,39 @@ async def test_who_leaves_in_the_middle_of_a_move_is_out_of_both(either: World) 
     await either.settled()
     assert set((await accounts(either, ADA)).values()) == {"blocked"}
     assert [each[0] for each in (await either.endings())[-2:]] == ["superseded", "succeeded"]
+
+
+async def test_who_leaves_in_the_middle_by_a_batch_of_events_is_out_of_both(
+    either: World,
+) -> None:
+    """As Kafka's intake takes them in."""
+    external = {"attributes": {"hr.employment_type": ["external"]}}
+    await rules(either, {"name": EXTERN, "rules": [external]}, mass_leavers={"enabled": False})
+    await either.worker("hoekstra", "hired", "w1", attributes={"email": ADA})
+    await either.worker("hoekstra", "hired", "w2", attributes={"email": "bob@hoekstra.example"})
+    either.work()
+    await either.settled()
+    await either.fault("status", "POST", "/users", status=503, times=1000)
+    before = (await either.hired("w1")).account_id
+    await either.worker("hoekstra", "changed", "w1", attributes={"employment_type": "external"})
+
+    async def has_moved() -> bool:
+        return (await either.hired("w1")).account_id != before
+
+    await either.until(has_moved)
+    registered = await either.registered("hoekstra")
+    left = [
+        Delivery(
+            registered=registered,
+            event=WorkerEvent(type="worker.terminated", worker_id=worker_id),
+            received=either.received("terminated"),
+        )
+        for worker_id in ("w1", "w2")
+    ]
+    await either.database.transact(lambda tx: workers.accept_many(tx, left))
+    await either.mend()
+    await either.settled()
+    assert set((await accounts(either, ADA)).values()) == {"blocked"}
 
 
 async def test_where_the_new_address_is_taken_the_person_stays_and_it_is_told(
