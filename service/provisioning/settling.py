@@ -87,25 +87,26 @@ def settle(
         for resident in residents
         if (problem := resident.stuck or _problem_of(resident.organization, observed)) is not None
     }
-    arrive(transaction, account, observed, desired, residents, now)
+    waits = {each.user.id for each in residents if each.organization.auth0_name in full}
+    there = [each for each in residents if each.user.id not in waits]
+    arrive(transaction, account, observed, desired, there, now)
     # Of those who moved on, their new account says how far they are.
     waiting_elsewhere = any(each.former and each.user.state == "waiting" for each in residents)
     result: Literal["applied", "waiting", "held"] = (
         "waiting" if waiting or waiting_elsewhere else "held" if held else "applied"
     )
-    waits = {each.user.id for each in residents if each.organization.auth0_name in full}
     _finish(transaction, account, failed, result, now, but=waits)
     for resident in residents:
-        problem = failed.get(resident.user.id)
         if resident.user.id in waits:
             message = full[resident.organization.auth0_name]["message"]
             people.store(transaction, resident.user.id, state="pending", detail=message)
-            continue
+    detail = _awaited(desired, now) if waiting and desired is not None else None
+    for resident in there:
+        problem = failed.get(resident.user.id)
         if problem is None and resident.former:
             continue  # the account that they live in by now says how far they are
         if problem is None and resident.user.state == "failed":
             continue  # the door refused the user's own wish, such as an address that is in use
-        detail = _awaited(desired, now) if waiting and desired is not None else None
         shared = desired is not None and desired.model == "shared"
         kept = shared and resident.user.identifier not in (None, account.identifier)
         _status(transaction, resident.user, problem, observed, now, awaited=detail, kept=kept)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from operators import showing
-from service.directory import decommissions, groups, workers
+from service.directory import decommissions, groups, moves, workers
 from service.directory.groups import MemberChange
 from service.directory.workers import Delivery
 from service.organizations import Organization
 from service.people import User
 from service.workers import WorkerEvent
 from tests.provisioning.auth0 import sign_up
+from tests.provisioning.test_full_organizations import FULL, retrying
 from tests.provisioning.world import World
 
 STAFF, EXTERN = "hoekstra-users", "clinics-users"
@@ -187,6 +188,31 @@ async def test_who_leaves_in_the_middle_by_a_batch_of_events_is_out_of_both(
     await either.mend()
     await either.settled()
     assert set((await accounts(either, ADA)).values()) == {"blocked"}
+
+
+async def test_while_there_is_no_room_for_the_new_member_the_former_account_is_needed(
+    either: World,
+) -> None:
+    await rules(either, OUTSIDE)
+    ada = await either.join("hoekstra", ADA)
+    either.work(either.lanes(full_again=0.5))
+    await either.settled()
+    members = "/organizations/*/members"
+    await either.fault("status", "POST", members, status=403, body=FULL, times=1000)
+    # The first one who is refused is told so, whoever comes next waits.
+    await either.join("hoekstra", "first@hoekstra.example")
+    await either.settled()
+    await either.change(ada, userType="Contractor")
+
+    async def waits() -> bool:
+        return ada.id in await retrying(either)
+
+    await either.until(waits)
+    assert await either.database.read(lambda tx: moves.needed(tx, ada.id)) == [ada.account_id]
+    assert (await accounts(either, ADA))[STAFF] == "open member"
+    await either.mend()
+    await either.settled()
+    assert await accounts(either, ADA) == {STAFF: "blocked", EXTERN: "open member"}
 
 
 async def test_where_the_new_address_is_taken_the_person_stays_and_it_is_told(
