@@ -73,17 +73,7 @@ class Ended:
                 wanted=max(1.0, sum(self.cost.calls.values()) / 1000),
                 measured=self.cost.limited,
             ),
-            Budget(what="MB of memory beyond", wanted=64, measured=round(self.cost.grown, 1)),
-            Budget(
-                what="ms that the event loop stood still",
-                wanted=100,
-                measured=round(self.cost.stood_still * 1000, 1),
-            ),
-            Budget(
-                what="ms of the longest transaction",
-                wanted=100,
-                measured=round(self.cost.longest * 1000, 1),
-            ),
+            *self.cost.budgets(),
         ]
         if not back:
             found.append(

@@ -86,17 +86,7 @@ class Compared:
             ),
             Budget(what="calls to Auth0", wanted=round(pages + apart), measured=made),
             Budget(what="429s", wanted=round(made / 1000, 1), measured=self.cost.limited),
-            Budget(what="MB of memory beyond", wanted=64, measured=round(self.cost.grown, 1)),
-            Budget(
-                what="ms that the event loop stood still",
-                wanted=100,
-                measured=round(self.cost.stood_still * 1000, 1),
-            ),
-            Budget(
-                what="ms of the longest transaction",
-                wanted=100,
-                measured=round(self.cost.longest * 1000, 1),
-            ),
+            *self.cost.budgets(),
             Budget(
                 what="s until a leaver is blocked meanwhile, p99",
                 wanted=2.0,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.budgets import Budget
 from bench.usage import peak_megabytes, queued_seconds
 from service.directory.database import Alike, Database, T, Transaction, Work
 from tests.provisioning.world import World
@@ -38,6 +39,22 @@ class Watched:
     grown: float = 0.0
     limited: int = 0
     calls: dict[str, int] = field(default_factory=dict[str, int])
+
+    def budgets(self) -> list[Budget]:
+        """What any work in the background is to keep to, however much there is of it."""
+        return [
+            Budget(what="MB of memory beyond", wanted=64, measured=round(self.grown, 1)),
+            Budget(
+                what="ms that the event loop stood still",
+                wanted=100,
+                measured=round(self.stood_still * 1000, 1),
+            ),
+            Budget(
+                what="ms of the longest transaction",
+                wanted=100,
+                measured=round(self.longest * 1000, 1),
+            ),
+        ]
 
 
 class TimedDatabase:
