@@ -23,7 +23,8 @@ from service.directory.database import Database, Transaction, is_unavailable
 from service.errors import LostLease
 from service.provisioning import turn
 from service.provisioning.candidates import Claims, candidates, claims
-from service.provisioning.effects import Effect, Later, TenantRefused, interpret
+from service.provisioning.effects import Effect, Later, TenantRefused
+from service.provisioning.interpreting import interpret
 from service.provisioning.perform import Performer
 from service.provisioning.tenancy import Tenure
 from service.provisioning.turn import Owner, Step

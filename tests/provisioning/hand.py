@@ -17,7 +17,8 @@ from service.directory.accounts import Account
 from service.mail import FolderMailer
 from service.people import User
 from service.provisioning import turn
-from service.provisioning.effects import Later, TenantRefused, interpret
+from service.provisioning.effects import Later, TenantRefused
+from service.provisioning.interpreting import interpret
 from service.provisioning.observed import Observed
 from service.provisioning.perform import Performer
 from service.provisioning.turn import Owner, Step

@@ -9,7 +9,8 @@ from service.directory import accounts
 from service.organizations import Connection
 from service.people import User
 from service.provisioning.desired import Desired
-from service.provisioning.effects import Done, Setting, interpret
+from service.provisioning.effects import Done, Setting
+from service.provisioning.interpreting import interpret
 from service.provisioning.observed import Observed, after
 from service.provisioning.operations import ReadMemberships, RemoveMember, Subject
 from tests.provisioning.auth0 import call, sign_up
