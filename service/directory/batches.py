@@ -334,7 +334,7 @@ def _lock_out(transaction: Transaction, going: Sequence[_Course]) -> None:
     moving = {former.user_id for former in moves.of_users(transaction, sorted(courses))}
     for user_id in sorted(moving):
         course = courses[user_id]
-        intent.lock_out(transaction, user_id, (course.heard[0].event_id,), course.now)
+        intent.leave(transaction, user_id, (course.heard[0].event_id,), course.now)
 
 
 def _stage(transaction: Transaction, waiting: Sequence[_Course]) -> None:

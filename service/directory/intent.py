@@ -154,7 +154,7 @@ def _settle(
         revision = accounts.touch(transaction, claim.account_id, leaver=not wanted, now=now)
     wait(transaction, event_id, claim.account_id, user.id, revision)
     if not wanted:
-        lock_out(transaction, user.id, (event_id,), now)
+        leave(transaction, user.id, (event_id,), now)
     return store({**changes, "state": "pending", "detail": None})
 
 
@@ -200,6 +200,26 @@ def _account_of(
     return _Claim(account_id=kept, problem=problem)
 
 
+def catch_up_address(
+    transaction: Transaction,
+    user: User,
+    organization: Organization,
+    account: Account,
+    now: datetime,
+) -> str:
+    """The address of an account that is held, once it is that of the user who lives in it and was to
+    take another one elsewhere; as it is where that is not to be had."""
+    address = user.identifier
+    if address is None or address == account.identifier or not _is_followed(organization, account):
+        return account.identifier
+    if _held_by_another(transaction, user, address, account.tenant) is not None:
+        return account.identifier
+    if accounts.find_open(transaction, account.tenant, account.connection, address) is not None:
+        return account.identifier
+    accounts.store(transaction, account.id, now, identifier=address)
+    return address
+
+
 def _is_followed(organization: Organization, account: Account) -> bool:
     """Whether the account is its person's alone, and has the address that the person has."""
     connection = organization.connection(account.connection)
@@ -239,7 +259,26 @@ def lock_out(
     transaction: Transaction, user_id: str, event_ids: Collection[str], now: datetime
 ) -> None:
     """Has the former accounts locked that a user needed still, and lets events wait for it."""
-    for account_id in moves.needed(transaction, user_id):
+    needed = moves.needed(transaction, user_id)
+    _lock(transaction, user_id, needed, event_ids, now)
+
+
+def leave(
+    transaction: Transaction, user_id: str, event_ids: Collection[str], now: datetime
+) -> None:
+    """As ``lock_out``, of whoever is out: in every former account, since one may not be locked yet,
+    or have been refused to be."""
+    _lock(transaction, user_id, moves.every(transaction, user_id), event_ids, now)
+
+
+def _lock(
+    transaction: Transaction,
+    user_id: str,
+    account_ids: Sequence[str],
+    event_ids: Collection[str],
+    now: datetime,
+) -> None:
+    for account_id in account_ids:
         revision = moves.lock_out(transaction, user_id, account_id, now)
         for event_id in event_ids:
             _wait_as_well(transaction, event_id, account_id, user_id, revision)
@@ -318,7 +357,9 @@ _HOLDERS: Final = LookUp(
 def _why_held(transaction: Transaction, user: User, account_id: str) -> Problem | None:
     """Who of the organization has this account, whatever their own address is by now."""
     known = {"organization": user.organization, "account": account_id, "own": user.id}
-    return _problem_of(_HOLDER_OF_ACCOUNT.first(transaction, known))
+    holder = _HOLDER_OF_ACCOUNT.first(transaction, known)
+    # Who has moved out knows the password, or is the profile at the identity provider.
+    return _problem_of(holder or _FORMER_HOLDER.first(transaction, known))
 
 
 _OTHERS: Final = select(t.users.c.deleted_at).where(
@@ -330,6 +371,15 @@ _HOLDER_OF_ADDRESS: Final = Prepared(
     )
 )
 _HOLDER_OF_ACCOUNT: Final = Prepared(_OTHERS.where(t.users.c.account_id == bindparam("account")))
+_FORMER_HOLDER: Final = Prepared(
+    _OTHERS.where(
+        t.users.c.id.in_(
+            select(t.former_accounts.c.user_id).where(
+                t.former_accounts.c.account_id == bindparam("account")
+            )
+        )
+    )
+)
 
 
 def _problem_of(holder: Mapping[str, Any] | None) -> Problem | None:
@@ -362,7 +412,7 @@ def await_account(
     revision = accounts.touch(transaction, account_id, leaver=leaver, now=now)
     wait(transaction, event_id, account_id, user_id, revision)
     if leaver:
-        lock_out(transaction, user_id, (event_id,), now)
+        leave(transaction, user_id, (event_id,), now)
     people.store(transaction, user_id, state="pending", detail=None)
 
 

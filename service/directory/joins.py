@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, select
 
-from service.directory import accounts, inbox, intent, leavers, people
+from service.directory import accounts, inbox, intent, leavers, moves, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import hold_in_order
@@ -79,6 +79,7 @@ def succeed(transaction: Transaction, earlier: User, user: User, *, by: str, now
     taken = _hr_and_lock(earlier) | {"withheld": leavers.hand_over(transaction, earlier, user)}
     people.store(transaction, earlier.id, account_id=None, worker_id=None, withheld=None)
     inbox.hand_over(transaction, earlier.id, user.id)
+    moves.hand_over(transaction, earlier.id, user.id)
     return people.change(transaction, user.id, account_id=earlier.account_id, **taken)
 
 
@@ -126,6 +127,7 @@ def join_worker(
         withheld=None,
     )
     inbox.hand_over(transaction, worker.id, user.id)
+    moves.hand_over(transaction, worker.id, user.id)
     if left is not None:
         intent.await_account(transaction, left, worker.id, by, leaver=True, now=now)
     return people.change(transaction, user.id, account_id=kept, **taken)

@@ -76,19 +76,39 @@ def of_users(transaction: Transaction, user_ids: Sequence[str]) -> list[Former]:
 
 def needed(transaction: Transaction, user_id: str) -> list[str]:
     """The former accounts that a user needs still."""
-    rows = _NEEDED.all(transaction, {"of": user_id})
-    return [row["account_id"] for row in rows]
+    return [
+        each["account_id"] for each in _OPEN.all(transaction, {"of": user_id}) if each["needed"]
+    ]
 
 
-def lock_out(transaction: Transaction, user_id: str, account_id: str, now: datetime) -> int:
-    """Has a former account locked; the revision of it that this asks for."""
+def every(transaction: Transaction, user_id: str) -> list[str]:
+    """The former accounts of a user that are open: needed still, locked, or refused to be."""
+    return [each["account_id"] for each in _OPEN.all(transaction, {"of": user_id})]
+
+
+def leave(transaction: Transaction, user_id: str, account_id: str, now: datetime) -> None:
+    """Notes that a user does not need a former account any more."""
     of = t.former_accounts.c
     transaction.execute(
         update(t.former_accounts)
         .where(of.user_id == user_id, of.account_id == account_id, of.left_at.is_(None))
         .values(left_at=now)
     )
+
+
+def lock_out(transaction: Transaction, user_id: str, account_id: str, now: datetime) -> int:
+    """Has a former account locked; the revision of it that this asks for."""
+    leave(transaction, user_id, account_id, now)
     return accounts.touch(transaction, account_id, leaver=True, now=now)
+
+
+def hand_over(transaction: Transaction, user_id: str, to_user_id: str) -> None:
+    """Gives the former accounts of one user to another, who is the same person."""
+    of = t.former_accounts.c
+    known = select(of.account_id).where(of.user_id == to_user_id)
+    theirs = of.user_id == user_id
+    transaction.execute(delete(t.former_accounts).where(theirs, of.account_id.in_(known)))
+    transaction.execute(update(t.former_accounts).where(theirs).values(user_id=to_user_id))
 
 
 _TOLD: Final = (
@@ -106,9 +126,10 @@ _AROUND: Final = Prepared(
         )
     )
 )
-_NEEDED: Final = Prepared(
-    select(t.former_accounts.c.account_id)
-    .where(t.former_accounts.c.user_id == bindparam("of"), t.former_accounts.c.left_at.is_(None))
+_OPEN: Final = Prepared(
+    select(t.former_accounts.c.account_id, t.former_accounts.c.left_at.is_(None).label("needed"))
+    .join(t.accounts, t.accounts.c.id == t.former_accounts.c.account_id)
+    .where(t.former_accounts.c.user_id == bindparam("of"), t.accounts.c.closed_at.is_(None))
     .order_by(t.former_accounts.c.account_id)
 )
 _HAD: Final = Prepared(

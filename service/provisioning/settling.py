@@ -20,6 +20,7 @@ from service.provisioning.moving import arrive
 from service.provisioning.observed import Observed
 from service.provisioning.residents import residents_of
 
+Result = Literal["applied", "waiting", "held"]
 _ADDRESS_KEPT: Final = (
     "The address in Auth0 is another one and stays: others use the account, too, and no organization"
     " changes its profile."
@@ -52,7 +53,7 @@ def settle(
         is_open = any(each.open_until > now for each in desired.invitations)
         # Into a database nobody comes by themselves.
         awaited = waiting and (is_open or not desired.connection.is_database)
-    full = _full(observed)
+    refused, full = observed.refused, _full(observed)
     # What others have just taken away shows seconds later: once more, then they are believed.
     unsure = _is_left_to_others(desired, observed) and not observed.foreign_stay
     observed = replace(
@@ -89,13 +90,11 @@ def settle(
     }
     waits = {each.user.id for each in residents if each.organization.auth0_name in full}
     there = [each for each in residents if each.user.id not in waits]
-    arrive(transaction, account, observed, desired, there, now)
+    arrive(transaction, account, replace(observed, refused=refused), desired, residents, now)
     # Of those who moved on, their new account says how far they are.
-    waiting_elsewhere = any(each.former and each.user.state == "waiting" for each in residents)
-    result: Literal["applied", "waiting", "held"] = (
-        "waiting" if waiting or waiting_elsewhere else "held" if held else "applied"
-    )
-    _finish(transaction, account, failed, result, now, but=waits)
+    elsewhere = {each.user.id for each in residents if each.former and each.user.state == "waiting"}
+    result: Result = "waiting" if waiting else "held" if held else "applied"
+    _finish(transaction, account, failed, result, now, but=waits, elsewhere=elsewhere)
     for resident in residents:
         if resident.user.id in waits:
             message = full[resident.organization.auth0_name]["message"]
@@ -211,12 +210,13 @@ def _finish(
     transaction: Transaction,
     account: Account,
     failed: dict[str, Problem],
-    result: Literal["applied", "waiting", "held"],
+    result: Result,
     now: datetime,
     *,
     but: Collection[str],
+    elsewhere: Collection[str],
 ) -> None:
-    """``but``: users whose events go on waiting."""
+    """``but``: users whose events go on waiting. ``elsewhere``: those who wait in another account."""
     waiting = {
         row.event_id: row.user_id for row in accounts.waiting_events(transaction, account.id)
     }
@@ -225,7 +225,8 @@ def _finish(
             accounts.note_failure(transaction, event_id, problem.as_document())
     for each in accounts.stop_waiting(transaction, account.id, account.revision, but=but):
         tries = Tries(count=each.failures + 1, first_failed_at=each.failed_at)
-        inbox.conclude(transaction, each.event_id, now=now, result=result, tries=tries)
+        came = "waiting" if waiting.get(each.event_id) in elsewhere else result
+        inbox.conclude(transaction, each.event_id, now=now, result=came, tries=tries)
     if but:
         accounts.note_failed_try(transaction, account.id, now)
 

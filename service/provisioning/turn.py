@@ -18,7 +18,7 @@ from service.ids import account_key
 from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
-from service.provisioning.moving import follow_rules
+from service.provisioning.moving import follow_rules, is_to_be_read, with_address
 from service.provisioning.observed import Observed, anew, of_generations, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
@@ -310,7 +310,10 @@ def _next(
         observed = unsure(observed, doubts)
         account = replace(account, doubt=recorded(doubts))
     residents = residents_of(transaction, account)
+    if is_to_be_read(transaction, account, observed, residents):
+        observed = replace(observed, presence="unknown")
     residents = follow_rules(transaction, account, observed, residents, now)
+    account = with_address(transaction, account, residents, now)
     if not residents:
         known = {"observed": observed.as_document(), "doubt": recorded(doubts)}
         accounts.store(transaction, account.id, now, due_at=None, **known)
