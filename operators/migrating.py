@@ -228,7 +228,8 @@ def _store_some(
 ) -> list[Row]:
     told: list[Row] = []
     # Looked up again: another door, or another of these commands, may have been here since.
-    for person, user, known in _known(transaction, registered.organization.name, coming):
+    name = registered.organization.name
+    for person, user, known in _known(transaction, name, coming):
         if known is not None and known.run == run:
             told.append(_row(person, known))
             continue
@@ -239,7 +240,11 @@ def _store_some(
                     _store_one(transaction, registered, person, user, run, sealer, now, row)
                 )
         except UniquenessConflict as problem:
-            told.append(replace(row, status="refused", reason=str(problem)))
+            ((_, _, known),) = _known(transaction, name, [person])
+            if known is not None and known.run == run:  # by another command, at the same moment
+                told.append(_row(person, known))
+            else:
+                told.append(replace(row, status="refused", reason=str(problem)))
     return told
 
 
@@ -262,13 +267,14 @@ def _store_one(
     )
     if user is None:
         user = users.create(transaction, registered, person.resource, received)
-    elif not _can_still_come(transaction, user):
-        return replace(
-            row, user_id=user.id, status="already_there", reason="known to the directory"
-        )
+    elif (reason := _why_without(transaction, user, person)) is not None:
+        return replace(row, user_id=user.id, status="already_there", reason=reason)
     else:
         held = users.lock(transaction, user.organization, user.id)
-        user = users.replace(transaction, registered, held, held.resource or {}, received)
+        resource = dict(held.resource or {})
+        if person.external_id and not resource.get("externalId"):
+            resource["externalId"] = person.external_id
+        user = users.replace(transaction, registered, held, resource, received)
     row = replace(row, user_id=user.id)
     if person.blocked:
         said = "blocked: known to the directory, not made in Auth0, and the password is not kept"
@@ -276,7 +282,7 @@ def _store_one(
     if user.state == "failed":
         return replace(row, status="refused", reason=user.detail)
     account = accounts.hold(transaction, user.account_id) if user.account_id else None
-    if account is None or not _is_unborn(account):
+    if account is None or not _is_unborn(account) or _is_shared(transaction, account):
         said = "somebody else's user already: a membership is added, the password stays as it is"
         return replace(row, status="already_there", reason=said)
     sealed = sealer.seal(orjson.dumps(dict(person.brought)), owner=account.id)
@@ -293,6 +299,26 @@ def _store_one(
     room = imports.waiting_room(transaction, account.tenant, account.connection, now)
     imports.take(transaction, account, room, None, now)
     return row
+
+
+def _why_without(transaction: Transaction, user: User, person: Coming) -> str | None:
+    """Why a known user does not get the password of a row; None where they do.
+
+    Only of who is surely the same: an address may be somebody else's by now, and a number another's.
+    """
+    known = "known to the directory"
+    if person.blocked or not _can_still_come(transaction, user):
+        return known
+    if user.identifier != person.email:
+        return f"{known} with another address: the password is not kept"
+    if user.external_id and person.external_id and user.external_id != person.external_id:
+        return f"{known} with another externalId: the password is not kept"
+    return None
+
+
+def _is_shared(transaction: Transaction, account: accounts.Account) -> bool:
+    """Whether another organization waits for it: it is not for this one's file to say how."""
+    return len(people.of_account(transaction, account.id)) > 1
 
 
 def _can_still_come(transaction: Transaction, user: User) -> bool:

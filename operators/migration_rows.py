@@ -18,6 +18,7 @@ from service.people import is_address
 
 MOST_ROW_BYTES: Final = 50_000
 _BETWEEN: Final = re.compile(r"[\s,]*")
+_REST_UNREAD: Final = "not JSON from here on: nothing after it was read"
 _TEXTS: Final = {
     "given_name": 150,
     "family_name": 150,
@@ -66,16 +67,22 @@ def rows_of(content: bytes) -> Iterator[tuple[int, Any | Mistake]]:
         text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
         if not text.strip():
             continue
-        try:
-            yield number, orjson.loads(text)
-        except orjson.JSONDecodeError:
-            yield number, Mistake(line=number, email=None, reason="not JSON in UTF-8")
+        yield number, _row(number, text)
+
+
+def _row(line: int, text: str | bytes) -> Any | Mistake:
+    """What a row says: by the stricter reader, so that it can be written again as it is."""
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return Mistake(line=line, email=None, reason="not JSON in UTF-8")
 
 
 def _of_array(content: bytes) -> Iterator[tuple[int, Any | Mistake]]:
+    line = 1
     try:
         text = content.decode("utf-8-sig")
-        decoder, at, line = json.JSONDecoder(), text.index("[") + 1, 1
+        decoder, at = json.JSONDecoder(), text.index("[") + 1
         line += text.count("\n", 0, at)
         while True:
             gap = _BETWEEN.match(text, at)
@@ -83,12 +90,13 @@ def _of_array(content: bytes) -> Iterator[tuple[int, Any | Mistake]]:
             line, at = line + text.count("\n", at, start), start
             if text[at : at + 1] == "]":
                 return
-            row, end = decoder.raw_decode(text, at)
-            yield line, row
+            _, end = decoder.raw_decode(text, at)
+            yield line, _row(line, text[at:end])
             line, at = line + text.count("\n", at, end), end
     except json.JSONDecodeError as error:
-        said = "not JSON from here on: nothing after it was read"
-        yield error.lineno, Mistake(line=error.lineno, email=None, reason=said)
+        yield error.lineno, Mistake(line=error.lineno, email=None, reason=_REST_UNREAD)
+    except RecursionError:
+        yield line, Mistake(line=line, email=None, reason=_REST_UNREAD)
     except UnicodeDecodeError:
         yield 1, Mistake(line=1, email=None, reason="not UTF-8")
 
@@ -117,6 +125,8 @@ def _problem(row: Mapping[str, Any]) -> str | None:
     for name, most in _TEXTS.items():
         if name in row and not (isinstance(row[name], str) and 0 < len(row[name]) <= most):
             return f"{name} is a text of 1 to {most} characters"
+        if "\x00" in row.get(name, ""):
+            return f"{name} holds a NUL character: take it out"
     for name in ("email_verified", "blocked"):
         if not isinstance(row.get(name, False), bool):
             return f"{name} is true or false"
@@ -173,7 +183,11 @@ def _coming(line: int, email: str, row: Mapping[str, Any]) -> Coming:
         blocked=bool(row.get("blocked", False)),
         has_own_id="user_id" in row,
         resource={key: value for key, value in resource.items() if value not in (None, {})},
-        brought={**brought, "email_verified": bool(row.get("email_verified", False))},
+        brought={
+            **brought,
+            "email": email,  # what the file says to be verified
+            "email_verified": bool(row.get("email_verified", False)),
+        },
     )
 
 

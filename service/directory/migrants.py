@@ -153,6 +153,12 @@ def end(
         )
 
 
+def whose(transaction: Transaction, account_id: str) -> str | None:
+    """The organization whose file brought the account, last."""
+    query = select(t.migrants.c.organization).where(t.migrants.c.account_id == account_id)
+    return transaction.execute(query).scalar_one_or_none()
+
+
 def count_try(transaction: Transaction, account_id: str) -> None:
     """A file with this hash did not bring the account, nor say why."""
     transaction.execute(

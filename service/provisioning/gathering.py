@@ -157,6 +157,15 @@ def _recorded(desired: Desired) -> dict[str, Any]:
     }
 
 
+def _scope(transaction: Transaction, account: Account) -> str:
+    """Under which name what its file could not bring is refused: all of it, or the membership."""
+    whose = migrants.whose(transaction, account.id)
+    wanted = [each for each in residents_of(transaction, account) if each.wanted]
+    theirs = [each for each in wanted if each.user.organization == whose]
+    is_shared = len(theirs) < len(wanted)
+    return theirs[0].organization.auth0_name if theirs and is_shared else ""
+
+
 def refuse(
     transaction: Transaction,
     account: Account,
@@ -166,9 +175,13 @@ def refuse(
     *,
     due_at: datetime,
 ) -> None:
-    """The account's wish is refused as a whole: a lane tells those who wait for it."""
+    """The wish of the organization whose file it was is refused: a lane tells those who wait for it.
+
+    Where others want the account as well, it is made for them.
+    """
     problem = Problem(kind="permanent", code=code, message=message).as_document()
-    observed = Observed(refused={"": problem | {"revision": account.revision}})
+    refused = {_scope(transaction, account): problem | {"revision": account.revision}}
+    observed = Observed(refused=refused)
     accounts.store(
         transaction,
         account.id,

@@ -40,6 +40,8 @@ def row_with_hash(held: Held, sealer: Sealer) -> dict[str, Any] | None:
     except SealBroken:
         return None
     row = row_of(held)
+    if brought.pop("email", row["email"]) != row["email"]:
+        brought["email_verified"] = False  # of an address that has changed since nobody has said so
     metadata = {**brought.pop("app_metadata", {}), **row["app_metadata"]}
     return row | brought | {"app_metadata": metadata}
 
