@@ -17,6 +17,7 @@ from typing import Final
 from bench.budgets import Budget
 from bench.usage import peak_megabytes, queued_seconds
 from service.directory.database import Alike, Database, T, Transaction, Work
+from service.memory import look_for_garbage_seldom
 from tests.provisioning.world import World
 
 _TICK: Final = 0.005
@@ -25,7 +26,7 @@ _TICK: Final = 0.005
 @dataclass(slots=True, kw_only=True)
 class Watched:
     """Times in seconds, memory in megabytes. ``database``: within transactions and reads, together;
-    ``longest``: of them; ``stood_still``: the longest that the event loop
+    ``longest``: of them, and ``longest_is`` the function that it was; ``stood_still``: the longest that the event loop
     did, beside waits for a core; ``grown``: the
     peak of memory meanwhile, beyond what there was. ``calls``: by endpoint group; ``limited``: of them, 429s.
     """
@@ -34,6 +35,7 @@ class Watched:
     cpu: float = 0.0
     database: float = 0.0
     longest: float = 0.0
+    longest_is: str = ""
     transactions: int = 0
     stood_still: float = 0.0
     grown: float = 0.0
@@ -86,7 +88,9 @@ class TimedDatabase:
             finally:
                 took = time.perf_counter() - began
                 self.seen.database += took
-                self.seen.longest = max(self.seen.longest, took)
+                if took > self.seen.longest:
+                    self.seen.longest = took
+                    self.seen.longest_is = getattr(work, "__qualname__", repr(work))
                 self.seen.transactions += 1
 
         return timed
@@ -99,6 +103,7 @@ async def watching(world: World) -> AsyncGenerator[Watched]:
     seen, plain = timed.seen, world.database
     world.database = timed
     first = await _last_call(world)
+    look_for_garbage_seldom()  # as serve does: what was made so far is the bench's own
     _forget_peak()
     before, began, cpu = _memory(), time.monotonic(), time.process_time()
     ticking = asyncio.create_task(_tick(seen))

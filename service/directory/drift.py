@@ -132,11 +132,15 @@ def accounts_after(
 def residents_after(
     transaction: Transaction, organization: str, after: str, limit: int
 ) -> list[tuple[str, Account]]:
-    """Users of an organization, by id, each with the account."""
+    """Users of an organization, by id, each with the account: a stretch of an index made for it."""
     rows = transaction.execute(
         select(t.users.c.id.label("resident"), t.accounts)
         .join(t.accounts, t.accounts.c.id == t.users.c.account_id)
-        .where(t.users.c.organization == organization, t.users.c.id > after)
+        .where(
+            t.users.c.organization == organization,
+            t.users.c.id > after,
+            t.users.c.account_id.is_not(None),
+        )
         .order_by(t.users.c.id)
         .limit(limit)
     )
@@ -147,17 +151,22 @@ def accounts_of(
     transaction: Transaction, organization: str, account_ids: Sequence[str]
 ) -> set[str]:
     """Which of these accounts somebody of the organization lives in, or lived in."""
-    of, former = t.users.c, t.former_accounts.c
-    here = select(of.account_id).where(
-        of.organization == organization, among(transaction, of.account_id, account_ids)
+    users, former = t.users.c, t.former_accounts.c
+    # By account alone: asked for the organization too, SQLite reads everybody in it.
+    here = select(users.account_id, users.organization).where(
+        among(transaction, users.account_id, account_ids)
     )
     before = (
-        select(former.account_id)
-        .join(t.users, of.id == former.user_id)
-        .where(of.organization == organization, among(transaction, former.account_id, account_ids))
+        select(former.account_id, users.organization)
+        .join(t.users, users.id == former.user_id)
+        .where(among(transaction, former.account_id, account_ids))
     )
-    found = (transaction.execute(query).scalars() for query in (here, before))
-    return {account_id for each in found for account_id in each if account_id}
+    return {
+        row.account_id
+        for query in (here, before)
+        for row in transaction.execute(query)
+        if row.organization == organization
+    }
 
 
 def known_users(transaction: Transaction, tenant: str, user_ids: Sequence[str]) -> dict[str, bool]:

@@ -24,10 +24,12 @@ from service.directory.database import Alike, Together, Work, dumps, is_unavaila
 T = TypeVar("T")
 
 
-def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0) -> Engine:
+def sqlite_engine(
+    path: Path, *, read_only: bool = False, patience: float = 10.0, cache: int = 16_384
+) -> Engine:
     """An engine whose connections begin no transaction by themselves and commit durably.
 
-    ``patience``: seconds to wait for a lock.
+    ``patience``: seconds to wait for a lock; ``cache``: KiB that a connection keeps of the file, at most.
     """
     engine = create_engine(
         f"sqlite:///{path}",
@@ -40,7 +42,7 @@ def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0
         "journal_mode=WAL",
         "synchronous=FULL",  # what we acknowledge survives a power cut
         "foreign_keys=ON",
-        "cache_size=-16384",  # KiB a connection; the system caches the file anyway
+        f"cache_size=-{cache}",  # the system caches the file anyway
     ]
     if read_only:
         pragmas.append("query_only=ON")
@@ -54,6 +56,11 @@ def sqlite_engine(path: Path, *, read_only: bool = False, patience: float = 10.0
 
     event.listen(engine, "connect", connected)
     return engine
+
+
+_READERS_CACHE: Final = 4_096
+"""KiB of each reader: a walk through everybody fills all of their caches, and another one's write voids
+them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writing = sqlite_engine(path)
-        self._reading = sqlite_engine(path, read_only=True)
+        self._reading = sqlite_engine(path, read_only=True, cache=_READERS_CACHE)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
         self._here = _Here(path)

@@ -247,6 +247,13 @@ users = Table(
         sqlite_where=text("deleted_at IS NULL AND user_name_key IS NOT NULL"),
         postgresql_where=text("deleted_at IS NULL AND user_name_key IS NOT NULL"),
     ),
+    Index(
+        "ix_users_housed",  # everybody who has an account, a page at a time
+        "organization",
+        "id",
+        sqlite_where=text("account_id IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL"),
+    ),
 )
 
 user_emails = Table(
@@ -398,6 +405,12 @@ drift_checks = Table(
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant),
     Index(None, "tenant", "created_at"),
+    Index(
+        "ix_drift_checks_open",
+        "tenant",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 # What differs, each once, for as long as it does.
@@ -414,6 +427,12 @@ drift_findings = Table(
     Column("check_id", String(36), nullable=False),  # that saw it last
     Column("correcting", Boolean, nullable=False, server_default=text("false")),
     Column("found_at", Instant, nullable=False),
+    Index(
+        "ix_drift_findings_correcting",
+        "tenant",
+        sqlite_where=text("correcting"),
+        postgresql_where=text("correcting"),
+    ),
 )
 
 # How far we have followed what a tenant tells of its users.

@@ -35,6 +35,7 @@ async def _read_members(run: Run, organization: Organization, spool: Spool) -> b
     if answer.verdict != "ok":
         raise CheckFailed(why(f"the Organization {organization.auth0_name}", answer))
     cursor: str | None = None
+    read = 0
     while not run.tenure.ended.is_set():
         page = await run.again(lambda cursor=cursor: run.jobs.members(answer.data["id"], cursor))
         if page.verdict != "ok":
@@ -47,7 +48,8 @@ async def _read_members(run: Run, organization: Organization, spool: Spool) -> b
             for each in members
         )
         cursor = page.data.get("next")
-        await run.say(f"members of {organization.auth0_name}", len(spool), len(spool))
+        read += len(members)
+        await run.say(f"members of {organization.auth0_name}", read, read)
         if not members or not cursor:
             break
     return not run.tenure.ended.is_set()

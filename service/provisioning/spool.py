@@ -14,30 +14,36 @@ import orjson
 
 
 class Spool:
-    """Rows by Auth0's user id; those that were taken are marked as seen."""
+    """Rows by Auth0's user id, until they are taken: what is left then, nobody has asked for."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        database.execute("CREATE TABLE rows (id TEXT PRIMARY KEY, seen INTEGER, said BLOB)")
+        self._taken = 0
+        database.execute("CREATE TABLE rows (id TEXT PRIMARY KEY, said BLOB)")
 
     def put(self, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         self._database.executemany(
-            "INSERT OR REPLACE INTO rows VALUES (?, 0, ?)",
+            "INSERT OR REPLACE INTO rows VALUES (?, ?)",
             ((user_id, orjson.dumps(said)) for user_id, said in rows),
         )
 
     def take(self, user_id: str) -> Mapping[str, Any] | None:
         found = self._database.execute(
-            "UPDATE rows SET seen = 1 WHERE id = ? RETURNING said", (user_id,)
+            "DELETE FROM rows WHERE id = ? RETURNING said", (user_id,)
         ).fetchone()
-        return orjson.loads(found[0]) if found is not None else None
+        if found is None:
+            return None
+        self._taken += 1
+        return orjson.loads(found[0])
 
     def __len__(self) -> int:
-        return self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
+        """How many there were, taken ones among them."""
+        left: int = self._database.execute("SELECT count(*) FROM rows").fetchone()[0]
+        return self._taken + left
 
     def unseen(self, after: str, limit: int) -> Sequence[str]:
         """Ids that nobody has taken, in order."""
-        query = "SELECT id FROM rows WHERE seen = 0 AND id > ? ORDER BY id LIMIT ?"
+        query = "SELECT id FROM rows WHERE id > ? ORDER BY id LIMIT ?"
         return [row[0] for row in self._database.execute(query, (after, limit))]
 
 
