@@ -79,7 +79,7 @@ class Enricher:
     async def _look(self, http: httpx.AsyncClient) -> None:
         """Starts with each source that has something due and is left alone by nobody."""
         try:
-            waiting = await self._database.read(self._waiting)
+            waiting = await self._database.look_up(self._waiting)
         except Exception as error:
             _tell(error)
             return

@@ -54,6 +54,7 @@ from service.provisioning.first_load_settings import FirstLoadSettings
 from service.provisioning.first_loads import FirstLoads
 from service.provisioning.fleet import Calendar, FanOuts, Fleet, Snapshots
 from service.provisioning.lanes import Lanes
+from service.provisioning.outlook import Outlook
 from service.provisioning.perform import Performer
 from service.provisioning.rounds import Rounds
 from service.provisioning.setup.work import SetUps
@@ -67,6 +68,13 @@ log = structlog.get_logger(__name__)
 
 ROLES: Final = frozenset({"scim", "intake", "lanes", "publisher", "console"})
 Worker = Callable[[asyncio.Event], Awaitable[None]]
+_BESIDE: Final = {
+    "calendar": Calendar,
+    "fan-outs": FanOuts,
+    "decommissions": Decommissions,
+    "snapshots": Snapshots,
+}
+"""What runs beside the tenants, whichever process comes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +117,17 @@ def assemble(
             ).set(share),
         )
 
-        def tenancy_of(tenant: Tenant) -> Tenancy:
-            return _tenancy(settings, tenant, database, clock, mailer, owner, metrics, pacers)
+        outlook = Outlook(database=database, clock=clock)
 
+        def tenancy_of(tenant: Tenant) -> Tenancy:
+            return _tenancy(
+                settings, tenant, database, clock, mailer, owner, metrics, pacers, outlook
+            )
+
+        workers["outlook"] = outlook.run
         workers["lanes"] = Fleet(database=database, tenancy_of=tenancy_of).run
-        workers["calendar"] = Calendar(database=database, clock=clock).run
-        workers["fan-outs"] = FanOuts(database=database, clock=clock).run
-        workers["decommissions"] = Decommissions(database=database, clock=clock).run
-        workers["snapshots"] = Snapshots(database=database, clock=clock).run
+        for name, kind in _BESIDE.items():
+            workers[name] = kind(database=database, clock=clock, outlook=outlook).run
     if "publisher" in roles and settings.kafka_bootstrap_servers:
         workers["publisher"] = _publisher(settings, database, clock).run
     keys = security_events.signing_keys(settings)
@@ -345,6 +356,7 @@ def _tenancy(
     owner: str,
     metrics: Metrics,
     pacers: Pacers,
+    outlook: Outlook,
 ) -> Tenancy:
     client = Auth0Client(
         tenant,
@@ -394,6 +406,7 @@ def _tenancy(
         clock=clock,
         owner=owner,
         settings=TenancySettings(lease=settings.lease_seconds),
+        outlook=outlook,
     )
 
 

@@ -6,6 +6,7 @@ Knows no Auth0 and no accounts. The clocks of owners may differ by much less tha
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +16,7 @@ from sqlalchemy import ColumnElement, case, or_, select, update
 from service.directory import outbox
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import among
 from service.errors import LostLease
 from service.outcomes.data import Error, TenantPaused, TenantResumed
 
@@ -70,6 +72,36 @@ def renew(
         ).scalar_one_or_none()
         is not None
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """A lease that is to be lengthened until ``until``."""
+
+    tenant: str
+    owner: str
+    fence: int
+    until: datetime
+
+
+def renew_together(transaction: Transaction, renewals: Sequence[Renewal]) -> list[bool]:
+    """Lengthens leases that fall due at the same moment; of each, whether it is still the owner's."""
+    kept: dict[tuple[str, str], int] = {}
+    for owner in sorted({each.owner for each in renewals}):
+        theirs = [each for each in renewals if each.owner == owner]
+        rows = transaction.execute(
+            update(t.tenants)
+            .where(
+                t.tenants.c.owner == owner,
+                among(transaction, t.tenants.c.name, sorted(each.tenant for each in theirs)),
+                # Another fence is that of a lease which the same owner has claimed anew.
+                t.tenants.c.fence >= min(each.fence for each in theirs),
+            )
+            .values(lease_until=max(each.until for each in theirs))
+            .returning(t.tenants.c.name, t.tenants.c.fence)
+        )
+        kept |= {(row.name, owner): row.fence for row in rows}
+    return [kept.get((each.tenant, each.owner)) == each.fence for each in renewals]
 
 
 def release(transaction: Transaction, tenant: str, owner: str, fence: int) -> None:

@@ -9,6 +9,7 @@ import structlog
 from service.clock import Clock, pause
 from service.directory import decommissions
 from service.directory.database import Database, is_unavailable
+from service.provisioning.outlook import Outlook, rest
 
 log = structlog.get_logger(__name__)
 
@@ -16,10 +17,18 @@ log = structlog.get_logger(__name__)
 class Decommissions:
     """Looks at each once a second: a stage is over when the directory says so."""
 
-    def __init__(self, *, database: Database, clock: Clock, look: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        look: float = 1.0,
+        outlook: Outlook | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._look = look
+        self._outlook = outlook
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -31,6 +40,7 @@ class Decommissions:
                 if not is_unavailable(error):
                     log.exception("decommissions.failed", organization=name)
             await pause(stop, self._look)
+            await rest(self._outlook, "decommissions", "", stop, poll=0.0)
 
     async def _advance(self, name: str) -> None:
         """Through all the stages that are over by now."""

@@ -30,6 +30,8 @@ from service.provisioning.tenancy import Tenure
 log = structlog.get_logger(__name__)
 
 _MOST_TOLD: Final = 5
+_NIGHT_WATCH: Final = 60.0
+"""Seconds between two looks at the clock."""
 NIGHTLY: Final = "nightly"
 
 
@@ -68,19 +70,24 @@ class DriftChecks:
 
     async def work(self, tenure: Tenure, *, stop: object) -> None:
         del stop
+        told = True
         while not tenure.ended.is_set():
-            if tenure.may_call() and not await tenure.paused():
+            if tenure.may_call() and (told or self._is_the_hour()) and not await tenure.paused():
                 await self._plan_nightly()
                 await tell_corrected(tenure)
                 check = await self._database.read(lambda tx: drift.next_open(tx, self._tenant))
                 if check is not None:
                     await self._carry_out(check, tenure)
             await pause(tenure.ended, self._settings.poll)
+            told = await tenure.rest("drift", 0.0, _NIGHT_WATCH)
+
+    def _is_the_hour(self) -> bool:
+        return self._clock.now().hour == self._settings.hour
 
     async def _plan_nightly(self) -> None:
-        now = self._clock.now()
-        if now.hour != self._settings.hour:
+        if not self._is_the_hour():
             return
+        now = self._clock.now()
         since = now - timedelta(hours=20)
 
         def plan(tx: Transaction) -> None:

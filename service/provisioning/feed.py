@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final
 
 import httpx
@@ -59,6 +59,8 @@ class FeedSettings:
     """After the plan or a scope has refused the feed."""
     longest: float = 60.0
     """Between two tries to reach the tenant."""
+    note: timedelta = timedelta(minutes=1)
+    """After which a place is stored, where nothing but signs of life came since the last one was."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,7 @@ class Feed:
         self._listening = listening
         self._settings = settings or FeedSettings()
         self._failures = 0
+        self._noted: datetime | None = None
 
     async def work(self, tenure: Tenure, *, stop: asyncio.Event) -> None:
         try:
@@ -166,7 +169,10 @@ class Feed:
             values |= {"cursor": None}
         elif offsets:
             values |= {"cursor": offsets[-1]}
-        await self._store(tenure, values)
+        silent = not events and lost is None
+        if not silent or self._noted is None or now - self._noted >= self._settings.note:
+            await self._store(tenure, values)
+            self._noted = now
         return values
 
     async def _store(self, tenure: Tenure, values: dict[str, object]) -> None:

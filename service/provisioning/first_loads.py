@@ -13,7 +13,7 @@ import structlog
 
 from service.auth0.client import Auth0Client
 from service.auth0.jobs import MOST_ACTIVE
-from service.clock import Clock, pause
+from service.clock import Clock
 from service.directory import imports
 from service.directory.database import Database
 from service.directory.imports import Import
@@ -82,7 +82,7 @@ class FirstLoads:
         while not tenure.ended.is_set():
             if tenure.may_call() and not await tenure.paused():
                 await self._look(tenure)
-            await pause(tenure.ended, self._settings.poll)
+            await tenure.rest("imports", self._settings.poll)
 
     async def _look(self, tenure: Tenure) -> None:
         known = await self._database.read(lambda tx: imports.open_ones(tx, self._tenant))

@@ -16,6 +16,7 @@ from service.clock import Clock, pause
 from service.directory import absences, fanouts, leavers, organizations, snapshots, workers
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
+from service.provisioning.outlook import Outlook, rest
 from service.provisioning.tenancy import Tenancy
 
 log = structlog.get_logger(__name__)
@@ -86,9 +87,10 @@ class Fleet:
 class Calendar:
     """Applies scheduled worker events when their time has come, whichever process sees it first."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, clock: Clock, outlook: Outlook | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._outlook = outlook
 
     async def run(self, stop: asyncio.Event) -> None:
         purged: float | None = None
@@ -106,7 +108,8 @@ class Calendar:
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("calendar.failed")
-            await pause(stop, 1.0)
+                await pause(stop, 1.0)
+            await rest(self._outlook, "calendar", "", stop, poll=1.0, at_most=_PURGE_EVERY)
 
 
 class FanOuts:
@@ -117,16 +120,17 @@ class FanOuts:
     is in the background gets a few users even where its tenant is never idle.
     """
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, clock: Clock, outlook: Outlook | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._outlook = outlook
         self._carried: dict[str, float] = {}
         """When an event had a portion last, of those whose tenant had no room since."""
 
     async def run(self, stop: asyncio.Event) -> None:
         last = ""
         while not stop.is_set():
-            rest = 0.2
+            for_a_while = 0.2
             try:
                 began = self._clock.monotonic()
                 turn = await self._database.read(lambda tx, it=last: fanouts.next_event(tx, it))
@@ -134,11 +138,13 @@ class FanOuts:
                 if turn is not None:
                     touched = await self._carry_on(turn)
                     if touched:
-                        rest = self._clock.monotonic() - began
+                        for_a_while = self._clock.monotonic() - began
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("fan_outs.failed", event_id=last)
-            await pause(stop, rest)
+            await pause(stop, for_a_while)
+            if not last:
+                await rest(self._outlook, "fan-outs", "", stop, poll=0.0)
 
     async def _carry_on(self, event_id: str) -> int:
         now, at = self._clock.now(), self._clock.monotonic()
@@ -156,14 +162,15 @@ class FanOuts:
 class Snapshots:
     """Compares HR's full exports with whom we know, a step of each in turn, resting as FanOuts do."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, clock: Clock, outlook: Outlook | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._outlook = outlook
 
     async def run(self, stop: asyncio.Event) -> None:
         last = ("", "")
         while not stop.is_set():
-            rest = 1.0
+            for_a_while = 1.0
             try:
                 began, now = self._clock.monotonic(), self._clock.now()
                 turn = await self._database.read(
@@ -173,8 +180,10 @@ class Snapshots:
                 if turn is not None and await self._database.transact(
                     lambda tx, it=turn, now=now: absences.carry_on(tx, *it, now)
                 ):
-                    rest = self._clock.monotonic() - began
+                    for_a_while = self._clock.monotonic() - began
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("snapshots.failed", organization=last[0], snapshot=last[1])
-            await pause(stop, rest)
+            await pause(stop, for_a_while)
+            if not last[0]:
+                await rest(self._outlook, "snapshots", "", stop, poll=0.0)

@@ -121,7 +121,10 @@ class Lanes:
         try:
             while not tenure.ended.is_set():
                 await self._start_due(tenure)
-                await pause(tenure.ended, self._settings.poll)
+                if self._busy:
+                    await pause(tenure.ended, self._settings.poll)
+                else:
+                    await tenure.rest("accounts", self._settings.poll)
         finally:
             self._stopping = True
             self._performer.crowd(False, at_work=0)

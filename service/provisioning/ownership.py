@@ -11,7 +11,8 @@ import structlog
 
 from service.clock import Clock
 from service.directory import leases
-from service.directory.database import Database, is_unavailable
+from service.directory.database import Alike, Database, is_unavailable
+from service.directory.leases import Renewal
 from service.provisioning.turn import Owner
 
 log = structlog.get_logger(__name__)
@@ -51,8 +52,10 @@ class Ownership:
 
     async def keep(self, lease: Lease) -> None:
         """Renews until cancelled, or until the lease is another's; then sets ``lease.lost``."""
+        every = self._seconds / 5
         while not lease.lost.is_set():
-            await self._clock.sleep(self._seconds / 5)
+            # At the same moments for all tenants of a process: their renewals are one transaction.
+            await self._clock.sleep(every - self._clock.monotonic() % every)
             started = self._clock.monotonic()
             try:
                 kept = await self._renew(lease.owner.fence)
@@ -67,8 +70,13 @@ class Ownership:
 
     async def _renew(self, fence: int) -> bool:
         now, length = self._clock.now(), timedelta(seconds=self._seconds)
+        renewal = Renewal(tenant=self._tenant, owner=self._owner, fence=fence, until=now + length)
         return await self._database.transact(
-            lambda tx: leases.renew(tx, self._tenant, self._owner, fence, now, length)
+            Alike(
+                lambda tx: leases.renew(tx, self._tenant, self._owner, fence, now, length),
+                renewal,
+                leases.renew_together,
+            )
         )
 
     async def release(self, lease: Lease) -> None:

@@ -81,17 +81,26 @@ class Rounds:
     async def work(self, tenure: Tenure, *, stop: asyncio.Event) -> None:
         settings = self._settings
         owed, swept = 1.0, tenure.clock.monotonic()
+        looked = swept
         while not tenure.ended.is_set():
             await pause(tenure.ended, settings.look)
-            if tenure.ended.is_set() or not tenure.may_call() or await tenure.paused():
+            left = swept + self._sweeps_every() - tenure.clock.monotonic()
+            told = left <= 0 or await tenure.rest("looks", 0.0, min(left, settings.sweep))
+            now = tenure.clock.monotonic()
+            owed = min(owed + self._rate * (now - looked), max(1.0, self._rate * 10))
+            looked = now
+            if tenure.ended.is_set() or not told or not tenure.may_call() or await tenure.paused():
                 continue
-            owed = min(owed + self._rate * settings.look, max(1.0, self._rate * 10))
             if owed >= 1.0:
                 owed -= await self._look(tenure, int(owed))
-            every = settings.sweep_beside if self._listening.open else settings.sweep
-            if tenure.clock.monotonic() - swept >= every:
+            if tenure.clock.monotonic() - swept >= self._sweeps_every():
                 await self._sweep(tenure)
                 swept = tenure.clock.monotonic()
+
+    def _sweeps_every(self) -> float:
+        """Seconds; the feed may come and go meanwhile."""
+        settings = self._settings
+        return settings.sweep_beside if self._listening.open else settings.sweep
 
     async def _look(self, tenure: Tenure, most: int) -> int:
         now = tenure.clock.now()

@@ -17,7 +17,9 @@ from service.auth0.client import Auth0Client
 from service.clock import Clock, pause
 from service.directory import leases
 from service.directory.database import Database, Transaction, is_unavailable
+from service.directory.prospects import Aspect
 from service.errors import LostLease
+from service.provisioning.outlook import Outlook, rest
 from service.provisioning.ownership import Lease, Ownership
 from service.provisioning.turn import Owner
 
@@ -44,6 +46,7 @@ class Tenure:
     clock: Clock
     lease: Lease
     probe: float
+    outlook: Outlook | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process stops or the lease was lost: start nothing new, come to an end."""
 
@@ -61,6 +64,12 @@ class Tenure:
         """Somebody else owns the tenant: a transaction said so."""
         self.lease.lost.set()
         self.ended.set()
+
+    async def rest(self, aspect: Aspect, poll: float, at_most: float | None = None) -> bool:
+        """Until there may be work of this kind in the tenant, or our time is over: as the outlook
+        tells, ``poll`` seconds without one. False where nothing was told within ``at_most``.
+        """
+        return await rest(self.outlook, aspect, self.tenant, self.ended, poll=poll, at_most=at_most)
 
     async def paused(self) -> bool:
         """Whether nothing is to be sent to the tenant, as its credentials are refused."""
@@ -109,13 +118,16 @@ class Tenancy:
         clock: Clock,
         owner: str,
         settings: TenancySettings | None = None,
+        outlook: Outlook | None = None,
     ) -> None:
+        """``outlook``: tells when there is work; without one, every work looks for itself."""
         self._tenant = tenant
         self._database = database
         self._client = client
         self._works = works
         self._clock = clock
         self._settings = settings or TenancySettings()
+        self._outlook = outlook
         self._ownership = Ownership(
             tenant, database=database, clock=clock, owner=owner, seconds=self._settings.lease
         )
@@ -127,7 +139,7 @@ class Tenancy:
                 try:
                     lease = await self._ownership.claim()
                     if lease is None:
-                        await pause(stop, 1.0)
+                        await rest(self._outlook, "free", self._tenant, stop, poll=1.0)
                         continue
                     log.info("tenancy.owned", tenant=self._tenant, fence=lease.owner.fence)
                     await self._own(lease, stop)
@@ -147,6 +159,7 @@ class Tenancy:
             clock=self._clock,
             lease=lease,
             probe=self._settings.probe,
+            outlook=self._outlook,
         )
         self._client.only_while(tenure.may_call)
         beside = [
@@ -196,7 +209,7 @@ class Tenancy:
             except Exception as error:
                 if not is_unavailable(error):
                     log.exception("tenancy.probe_failed", tenant=self._tenant)
-            await pause(tenure.ended, self._settings.look)
+            await tenure.rest("paused", self._settings.look)
 
     async def _probe(self, tenure: Tenure) -> None:
         """Tries a paused tenant again; resumes it where it accepts us."""

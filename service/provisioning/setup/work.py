@@ -71,7 +71,7 @@ class SetUps:
             due = await self._due(tenure)
             await asyncio.gather(*(self._turn(name, tenure) for name in due))
             if not due:
-                await pause(tenure.ended, self._poll)
+                await tenure.rest("set-ups", self._poll)
 
     async def _due(self, tenure: Tenure) -> list[str]:
         if not tenure.may_call() or await tenure.paused():
