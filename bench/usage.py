@@ -47,9 +47,18 @@ def queued_seconds() -> float | None:
 
 def peak_megabytes(pid: int) -> float | None:
     """The most physical memory that the process has held since it started."""
+    return _status_megabytes(pid, "VmHWM:")
+
+
+def megabytes(pid: int) -> float | None:
+    """The physical memory that the process holds."""
+    return _status_megabytes(pid, "VmRSS:")
+
+
+def _status_megabytes(pid: int, name: str) -> float | None:
     with contextlib.suppress(OSError):
         for line in (_PROC / str(pid) / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(name):
                 return int(line.split()[1]) / 1024
     return None
 
