@@ -108,7 +108,7 @@ class Desired:
     watch_until: datetime | None = None
     """Until when a link that went out may let a former user back in."""
     changed_at: datetime | None = None
-    """When a resident changed last."""
+    """When a resident changed last, or was out here by a move."""
     delete: bool = False
     delete_at: datetime | None = None
     """When a held deletion is due, where policy deletes."""
@@ -172,7 +172,7 @@ def desire(
             post, frozenset(each.user.id for each in staying), identifier
         ),
         watch_until=None if staying else inviting.watch_until(post, now),
-        changed_at=max(resident.user.modified_at for resident in residents),
+        changed_at=max(each.left_at or each.user.modified_at for each in residents),
         delete=delete_at is not None and delete_at <= now,
         delete_at=delete_at,
     )

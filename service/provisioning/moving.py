@@ -24,8 +24,7 @@ _BLOCKED: Final = Problem(
     code="blocked_by_another",
     message=(
         "The rules send this person to another connection, and somebody else has blocked the account"
-        " in Auth0: a move would lift that. Lift the block, then replay this event; or lock the"
-        " person by 'provisioner user block', then lift it."
+        " in Auth0: a move would undo that. Lift the block there, then replay this event."
     ),
 )
 

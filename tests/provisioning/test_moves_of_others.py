@@ -4,9 +4,14 @@ has blocked it, or knows the person by another record. Nobody keeps a way in tha
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import update
+
+from service.directory import accounts as directory_accounts
 from service.directory import groups, locks, moves
+from service.directory import tables as t
 from service.directory.groups import MemberChange
 from service.organizations import Organization
 from tests.faults import proves
@@ -305,3 +310,29 @@ async def test_a_new_address_comes_although_the_move_was_called_off(either: Worl
     either.work()
     await either.settled()
     assert await accounts(either, later) == {STAFF: "open member"}
+
+
+async def test_a_link_that_may_open_a_former_account_is_looked_for_soon_after_the_move(
+    either: World,
+) -> None:
+    """However long ago the person changed last: here the rules have."""
+    await rules(either, OUTSIDE, invite="ticket", invite_lifetime="P7D")
+    ada = await either.join("hoekstra", ADA)
+    either.work()
+    await either.settled()
+    long_ago = either.clock.now() - timedelta(days=3)
+    back_dated = update(t.users).values(modified_at=long_ago)
+    await either.database.transact(lambda tx: tx.execute(back_dated))
+    everybody = {"name": EXTERN, "domains": ["hoekstra.example"]}
+    await rules(either, everybody, invite="ticket", invite_lifetime="P7D")
+    before = either.clock.now()
+
+    def touch(tx: Any) -> None:
+        directory_accounts.touch(tx, ada.account_id or "", leaver=False, now=before)
+
+    await either.database.transact(touch)
+    await either.settled()
+    former = await either.database.read(lambda tx: directory_accounts.get(tx, ada.account_id or ""))
+    assert former is not None
+    assert former.due_at is not None
+    assert former.due_at <= either.clock.now() + timedelta(minutes=1)
