@@ -318,7 +318,8 @@ def _why_without(transaction: Transaction, user: User, person: Coming) -> str | 
 
 def _is_shared(transaction: Transaction, account: accounts.Account) -> bool:
     """Whether another organization waits for it: it is not for this one's file to say how."""
-    return len(people.of_account(transaction, account.id)) > 1
+    living = people.of_account(transaction, account.id)
+    return sum(each.deleted_at is None for each in living) > 1
 
 
 def _can_still_come(transaction: Transaction, user: User) -> bool:

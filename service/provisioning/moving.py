@@ -27,6 +27,15 @@ _BLOCKED: Final = Problem(
         " in Auth0: a move would undo that. Lift the block there, then replay this event."
     ),
 )
+_LINKED: Final = Problem(
+    kind="conflict",
+    code="identity_linked",
+    message=(
+        "The rules send this person to another connection, and their identity is a part of another"
+        " user in Auth0: to lock it would be to lock all of that user. Unlink it there, then replay"
+        " this event."
+    ),
+)
 
 
 def is_to_be_read(
@@ -50,9 +59,9 @@ def follow_rules(
 ) -> Sequence[Resident]:
     """The residents once those have moved whom the rules send elsewhere. Who cannot is ``stuck``.
 
-    Nobody moves out of an account that is to be read first.
+    Nobody moves out of an account that is to be read first, or whose user is looked for.
     """
-    if observed.presence == "unknown":
+    if observed.presence in ("unknown", "missing"):
         return residents
     moved = False
     found: list[Resident] = []
@@ -80,6 +89,8 @@ def _move(
     resident: Resident,
     now: datetime,
 ) -> Problem | None:
+    if observed.presence == "present" and observed.linked:
+        return _LINKED
     if observed.presence == "present" and observed.blocked and not observed.blocked_by_us:
         return _BLOCKED
     user = people.lock(transaction, resident.user.id)

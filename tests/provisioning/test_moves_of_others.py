@@ -16,6 +16,7 @@ from service.directory.groups import MemberChange
 from service.organizations import Organization
 from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up
+from tests.provisioning.logins import log_in
 from tests.provisioning.test_moves import ADA, EXTERN, OUTSIDE, STAFF, accounts, either, rules
 from tests.provisioning.world import World
 
@@ -336,3 +337,35 @@ async def test_a_link_that_may_open_a_former_account_is_looked_for_soon_after_th
     assert former is not None
     assert former.due_at is not None
     assert former.due_at <= either.clock.now() + timedelta(minutes=1)
+
+
+@proves("mover linked to another user")
+async def test_who_has_become_a_part_of_another_user_does_not_move(either: World) -> None:
+    """To lock the former account would be to lock all of that user, the new identity with it."""
+    staff = {
+        "name": "metahexa-ad",
+        "strategy": "waad",
+        "rules": [{"attributes": {"userType": ["Employee"]}}],
+    }
+    await rules(either, staff)
+    ada = await either.join("hoekstra", ADA, userType="Contractor")
+    either.work()
+    await either.settled()
+    ours = await lives_in(either, STAFF, ADA)
+    assert ours is not None
+    await log_in(either, ADA)
+    profile = await lives_in(either, "metahexa-ad", ADA)
+    assert profile is not None
+    path = f"/users/{profile['user_id'].replace('|', '%7C')}/identities"
+    body = {"provider": "auth0", "user_id": ours["user_id"].partition("|")[2]}
+    await call(either, "POST", path, body)
+    await either.change(ada, userType="Employee")
+    await either.settled()
+    (user,) = (await either.state())["users"]
+    assert user["user_id"] == profile["user_id"]
+    assert user["blocked"] is False
+    assert (await either.endings())[-1] == ("deadlettered", None, "identity_linked")
+    await either.change(ada, active=False)
+    await either.settled()
+    (user,) = (await either.state())["users"]
+    assert user["blocked"] is True
