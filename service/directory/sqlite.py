@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from service.directory.database import Alike, Together, Work, dumps, is_unavailable, plain_errors
+from service.directory.turnstile import Turnstile
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writing = sqlite_engine(path)
+        self._turnstile = Turnstile(path, patience=10.0)
         self._reading = sqlite_engine(path, read_only=True, cache=_READERS_CACHE)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
@@ -121,6 +123,7 @@ class SqliteDatabase:
         self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
+        self._turnstile.close()
         self._readers.shutdown()
         self._here.close()
         self._writing.dispose()
@@ -170,7 +173,7 @@ class SqliteDatabase:
 
     def _run(self, batch: list[_Job]) -> list[_Verdict]:
         """A batch as one transaction, each job in a savepoint: what each returned or raised."""
-        with self._writing.connect() as connection:
+        with self._writing.connect() as connection, self._turnstile.turn():
             try:
                 # IMMEDIATE: another process on the same file waits here, not in the middle.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
