@@ -18,7 +18,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import decommission, drift, first_load, intake, leavers, onboarding, scim
+from bench import (
+    decommission,
+    drift,
+    first_load,
+    intake,
+    leavers,
+    onboarding,
+    rest,
+    scim,
+    user_import,
+)
 from bench.intake import Taken
 from bench.scim import Plan, Results, Row
 from bench.targets import Verdict, intake_verdicts, verdicts
@@ -81,6 +91,22 @@ _AUTH0: Final = (
         main=decommission.main,
         takes="about 45 min",
         quickly="about 3 min",
+        quick=("--quick",),
+    ),
+    _Bench(
+        name="rest",
+        says="An installation at rest",
+        main=rest.main,
+        takes="about 10 min",
+        quickly="about 1 min",
+        quick=("--quick",),
+    ),
+    _Bench(
+        name="user_import",
+        says="People with their passwords",
+        main=user_import.main,
+        takes="about 15 min",
+        quickly="about 1 min",
         quick=("--quick",),
     ),
 )

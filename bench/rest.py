@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -30,7 +29,8 @@ from sqlalchemy.engine import make_url
 
 from bench import usage
 from bench.budgets import Budget, report
-from operators.sample.organizations import CLIENT_ID, CLIENT_SECRET
+from bench.world import environment
+from operators.sample.organizations import CLIENT_ID
 from service.clock import SystemClock
 from service.directory import migrate, organizations
 from service.directory import tables as t
@@ -180,7 +180,7 @@ def run(case: Case, server: str | None, seconds: float, tell: Callable[[str], No
             [*_COUNTED, "serve", "--host", "127.0.0.1", "--port", str(port)],
             name="resting",
             directory=folder,
-            environment=_environment(url),
+            environment=environment(url),
         )
         ends.callback(process.stop)
         with httpx.Client(base_url=auth0, timeout=60) as http:
@@ -252,19 +252,6 @@ async def _backend(url: str) -> int | None:
         return usage.postmaster_of(await connection.fetchval("SELECT pg_backend_pid()"))
     finally:
         await connection.close()
-
-
-def _environment(url: str) -> dict[str, str]:
-    outside = {
-        name: value for name, value in os.environ.items() if not name.startswith("PROVISIONER_")
-    }
-    return {
-        **outside,
-        "PROVISIONER_DATABASE_URL": url,
-        "PROVISIONER_TOKEN_PEPPER": "a pepper for benchmarks, of 32 bytes",
-        "PROVISIONER_AUTH0_CLIENT_SECRET": CLIENT_SECRET,
-        "PROVISIONER_LOG_LEVEL": "warning",
-    }
 
 
 async def _fill(case: Case, url: str, auth0: str) -> None:

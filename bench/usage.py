@@ -37,11 +37,11 @@ def machine_seconds() -> float | None:
 
 
 def queued_seconds() -> float | None:
-    """How long this process's first thread has been ready to run and had no core; see
+    """How long the calling thread has been ready to run and had no core; see
     ``Documentation/scheduler/sched-stats.rst`` of Linux.
     """
     with contextlib.suppress(OSError, IndexError, ValueError):
-        return int((_PROC / "self" / "schedstat").read_text().split()[1]) / 1e9
+        return int((_PROC / "thread-self" / "schedstat").read_text().split()[1]) / 1e9
     return None
 
 

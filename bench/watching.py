@@ -25,10 +25,11 @@ _TICK: Final = 0.005
 
 @dataclass(slots=True, kw_only=True)
 class Watched:
-    """Times in seconds, memory in megabytes. ``database``: within transactions and reads, together;
-    ``longest``: of them, and ``longest_is`` the function that it was; ``stood_still``: the longest that the event loop
-    did, beside waits for a core; ``grown``: the
-    peak of memory meanwhile, beyond what there was. ``calls``: by endpoint group; ``limited``: of them, 429s.
+    """Times in seconds, waits for a core aside; memory in megabytes.
+
+    ``database``: within transactions and reads, together; ``longest``: of them, and ``longest_is`` the
+    function that it was; ``stood_still``: the longest that the event loop did; ``grown``: the peak of memory
+    meanwhile, beyond what there was. ``calls``: by endpoint group; ``limited``: of them, 429s.
     """
 
     seconds: float = 0.0
@@ -82,11 +83,11 @@ class TimedDatabase:
 
     def _timed(self, work: Work[T]) -> Callable[[Transaction], T]:
         def timed(transaction: Transaction) -> T:
-            began = time.perf_counter()
+            began, queued = time.perf_counter(), queued_seconds() or 0.0
             try:
                 return work(transaction)
             finally:
-                took = time.perf_counter() - began
+                took = time.perf_counter() - began - ((queued_seconds() or 0.0) - queued)
                 self.seen.database += took
                 if took > self.seen.longest:
                     self.seen.longest = took

@@ -5,6 +5,7 @@ SQLite beside it. Knows nothing of what is measured.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,10 +13,30 @@ from pathlib import Path
 
 import httpx
 
+from operators.sample.organizations import CLIENT_SECRET
 from service.directory import migrate
 from service.directory.database import open_database
 from tests.infrastructure.processes import provisioner, start
 from tests.provisioning.world import World
+
+
+def environment(url: str) -> dict[str, str]:
+    """Of a process of the program on the database at ``url``, whose Auth0 is the simulator."""
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith("PROVISIONER_")
+    }
+    return {
+        **outside,
+        "PROVISIONER_DATABASE_URL": url,
+        "PROVISIONER_TOKEN_PEPPER": "a pepper for benchmarks, of 32 bytes",
+        "PROVISIONER_AUTH0_CLIENT_SECRET": CLIENT_SECRET,
+        "PROVISIONER_LOG_LEVEL": "warning",
+    }
+
+
+def address_of(world: World) -> str:
+    """The URL of its directory."""
+    return f"sqlite:///{world.folder}/directory.db"
 
 
 @asynccontextmanager
