@@ -271,6 +271,13 @@ def leave(
     _lock(transaction, user_id, moves.every(transaction, user_id), event_ids, now)
 
 
+def lock_again(transaction: Transaction, user_id: str, event_id: str, now: datetime) -> None:
+    """Has the former accounts looked at that a user has left: one may have been refused its lock."""
+    needed = moves.needed(transaction, user_id)
+    left = [each for each in moves.every(transaction, user_id) if each not in needed]
+    _lock(transaction, user_id, left, (event_id,), now)
+
+
 def _lock(
     transaction: Transaction,
     user_id: str,

@@ -361,7 +361,7 @@ def _reconcile(transaction: Transaction, user_id: str, received: Received) -> st
     event_id = inbox.admit(transaction, received, user.organization).event_id
     inbox.attribute(transaction, event_id, user.id)
     wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
-    intent.settle(
+    settled = intent.settle(
         transaction,
         user.id,
         registered=registered,
@@ -369,6 +369,8 @@ def _reconcile(transaction: Transaction, user_id: str, received: Received) -> st
         was_wanted=wanted,
         now=received.at,
     )
+    if settled.state == "pending":
+        intent.lock_again(transaction, user.id, event_id, received.at)
     return event_id
 
 

@@ -45,6 +45,13 @@ class Resident:
         )
 
     @property
+    def moved_on(self) -> bool:
+        """Whether they are out here because they are in elsewhere."""
+        return self.left_at is not None and is_wanted(
+            self.user, self.organization, decommissioned=self.decommissioned
+        )
+
+    @property
     def subject(self) -> Subject:
         return Subject(organization=self.user.organization, user_id=self.user.id)
 
@@ -78,6 +85,9 @@ class Desired:
     profile: Profile = field(default_factory=Profile)
     email_verified: bool = False
     wanted: bool = False
+    moved_on: bool = False
+    """Whether everybody who is out here is in elsewhere: what became a part of another user is theirs
+    there."""
     memberships: Mapping[str, Wish] = field(default_factory=dict[str, Wish])
     leavers: Mapping[str, Subject] = field(default_factory=dict[str, Subject])
     """Organizations that someone has left, for telling whose membership went."""
@@ -139,6 +149,7 @@ def desire(
         profile=profile_of(writer.user, organization),
         email_verified=organization.policies.email_verified,
         wanted=bool(staying),
+        moved_on=all(each.moved_on for each in residents),
         memberships={
             resident.organization.auth0_name: Wish(subject=resident.subject, roles=resident.roles)
             for resident in staying

@@ -48,6 +48,8 @@ def plan(
         case "present":
             if desired.wanted:
                 return tuple(_stay(desired, observed))
+            if desired.moved_on and observed.linked:
+                return ()
             return (*_leave(desired, observed), *_others(desired, observed, appeared))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import update
 
 from service.directory import accounts as directory_accounts
-from service.directory import groups, locks, moves
+from service.directory import groups, locks, moves, replays
 from service.directory import tables as t
 from service.directory.groups import MemberChange
 from service.organizations import Organization
@@ -29,6 +29,10 @@ TEMPORARY: dict[str, Any] = {
     "name": "hoekstra-users",
     "rules": [{"attributes": {"userType": ["Temporary"]}}],
 }
+
+
+def unread(*_: object) -> replays.Reading:
+    raise AssertionError("whose person is known is not read again")
 
 
 async def clinic(world: World, name: str = "clinic-a", **policies: Any) -> None:
@@ -369,3 +373,71 @@ async def test_who_has_become_a_part_of_another_user_does_not_move(either: World
     await either.settled()
     (user,) = (await either.state())["users"]
     assert user["blocked"] is True
+
+
+async def test_a_replay_locks_a_former_account_whose_lock_was_refused(either: World) -> None:
+    await rules(either, OUTSIDE)
+    ada = await either.join("hoekstra", ADA)
+    either.work()
+    await either.settled()
+    there = await lives_in(either, STAFF, ADA)
+    assert there is not None
+    path = f"/users/{there['user_id']}"
+    await either.fault("status", "PATCH", path, status=400, times=1000)
+    await either.change(ada, userType="Contractor")
+    await either.settled()
+    assert await accounts(either, ADA) == {STAFF: "open member", EXTERN: "open member"}
+    await either.mend()
+    (dead,) = [each for each in await either.events() if each.state == "deadlettered"]
+    now = either.clock.now()
+    replayed = await either.database.transact(
+        lambda tx: replays.replay(tx, dead.id, read=unread, actor="kim", now=now)
+    )
+    assert replayed.verdict == "replayed"
+    await either.settled()
+    assert await accounts(either, ADA) == {STAFF: "blocked", EXTERN: "open member"}
+    assert (await either.endings())[-1] == ("succeeded", "applied", None)
+
+
+async def test_a_former_account_that_was_linked_to_the_new_one_locks_nobody_out(
+    either: World,
+) -> None:
+    """As Actions do that link identities with one address at the first login."""
+    staff = {
+        "name": "metahexa-ad",
+        "strategy": "waad",
+        "rules": [{"attributes": {"userType": ["Employee"]}}],
+    }
+    await rules(either, staff)
+    ada = await either.join("hoekstra", ADA, userType="Contractor")
+    either.work()
+    await either.settled()
+    former = ada.account_id or ""
+    ours = await lives_in(either, STAFF, ADA)
+    assert ours is not None
+    await either.change(ada, userType="Employee")
+    await either.settled()
+    await log_in(either, ADA)
+    await either.change(ada, title="Partner")
+    await either.settled()
+    profile = await lives_in(either, "metahexa-ad", ADA)
+    assert profile is not None
+    path = f"/users/{profile['user_id'].replace('|', '%7C')}/identities"
+    body = {"provider": "auth0", "user_id": ours["user_id"].partition("|")[2]}
+    await call(either, "POST", path, body)
+    await either.database.transact(
+        lambda tx: directory_accounts.look(tx, former, either.clock.now())
+    )
+    await either.settled()
+    (user,) = (await either.state())["users"]
+    assert user["blocked"] is False
+    assert user["user_id"] in {each["user_id"] for each in (await either.state())["members"]}
+    await either.change(ada, active=False)
+    await either.settled()
+    (user,) = (await either.state())["users"]
+    assert user["blocked"] is True
+    await either.change(ada, active=True)
+    await either.settled()
+    (user,) = (await either.state())["users"]
+    assert user["blocked"] is False
+    assert user["user_id"] in {each["user_id"] for each in (await either.state())["members"]}
