@@ -131,7 +131,7 @@ def _land_migrant(
             end("refused", now, reason=migrants.LEFT)
         case "absent" if tries + 1 < _MOST_TRIES:
             migrants.count_try(transaction, account.id)
-            _wait_again(transaction, account, now)
+            _wait_again(transaction, account, "no import job brought the user", now)
         case "absent" | "refused":
             code = "import_failed" if verdict == "absent" else "import_row_refused"
             said = "no import job brought the user" if verdict == "absent" else why or "refused"
@@ -141,9 +141,16 @@ def _land_migrant(
     return gone and not account.leaver
 
 
-def _wait_again(transaction: Transaction, account: Account, now: datetime) -> None:
+def _wait_again(transaction: Transaction, account: Account, why: str, now: datetime) -> None:
+    """Back to wait for another file, as one that was tried in vain."""
     room = imports.waiting_room(transaction, account.tenant, account.connection, now)
     imports.take(transaction, account, room, None, now)
+    accounts.store(transaction, account.id, now, error=_error(why))
+    accounts.note_failed_try(transaction, account.id, now)
+
+
+def _error(why: str) -> dict[str, str]:
+    return {"class": "transient", "code": "import_refused", "message": why}
 
 
 def _as_sent(transaction: Transaction, account: Account) -> CreateUser | None:
@@ -178,12 +185,11 @@ def give_back(
     ``why``: keeps them out of another import until they change.
     """
     leases.require(transaction, owner.tenant, owner.fence)
-    error = {"class": "transient", "code": "import_refused", "message": why}
     held = imports.of_accounts(transaction, import_id, account_ids)
     waiting = migrants.waiting_among(transaction, account_ids)
     for account in held:
         if account.id in waiting and not account.leaver:
-            _wait_again(transaction, account, now)
+            _wait_again(transaction, account, why, now)
             for user in people.of_account(transaction, account.id):
                 people.store(transaction, user.id, detail=f"Waits for an import: {why}.")
             continue
@@ -193,7 +199,7 @@ def give_back(
             now,
             import_id=None,
             doubt=None,
-            error=error,
+            error=_error(why),
             due_at=min(since, now),
         )
     if held:

@@ -13,7 +13,8 @@ import pytest
 from operators import migrating
 from operators.migrating import Row
 from operators.migration_rows import gathered
-from service.directory import people
+from service.directory import overview, people, struggles
+from service.directory.inbox import Filter
 from service.organizations import Policies
 from service.sealing import sealer_of_hashes
 from tests.provisioning.test_migrants import (
@@ -172,3 +173,31 @@ async def test_who_was_made_before_without_a_number_gets_it_with_the_password(
     user = await lonely.auth0_user("p0@hoekstra.example")
     assert user is not None
     assert user["blocked"] is True
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"kind": "status", "status": 403}, "Auth0 takes no import into this connection"),
+        ({"kind": "job-fails"}, "no import job brought the user"),
+    ],
+)
+async def test_who_waits_for_another_file_is_seen_to_be_tried_in_vain(
+    lonely: World, fault: dict[str, Any], reason: str
+) -> None:
+    await lonely.fault(method="POST", path="/jobs/users-imports", times=1, **fault)
+    await stored(lonely, [person(0)])
+    await lonely.fault("hang", "POST", "/jobs/users-imports", times=10)
+    at_work(lonely)
+
+    async def seen() -> str:
+        def read(tx: Any) -> str:
+            events = overview.latest_events(tx, Filter(), retrying=True)
+            found = struggles.of_events(tx, [each.id for each in events])
+            return " ".join(str(each) for each in found.values())
+
+        return await lonely.database.read(read)
+
+    await lonely.until(seen)
+    assert await seen() == f"1 try: {reason}"
+    await lonely.mend()
