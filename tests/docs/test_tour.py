@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,15 @@ from tests.conftest import StartProcess
 from tests.infrastructure.processes import PROJECT_ROOT, provisioner
 
 BIN = Path(sys.executable).parent
+PROGRAM = f"""#!/bin/sh
+PYTHONPATH={shlex.quote(str(PROJECT_ROOT))} exec {shlex.quote(sys.executable)} -P -m operators "$@"
+"""
+"""`provisioner` of this work tree, whichever one the interpreter's environment was set up from."""
+WAIT = """
+for attempt in $(seq 600); do
+    curl -s {users} -H "Authorization: Bearer $TOKEN" | grep -q '"state": *"applied"' && break
+    sleep 0.05
+done"""
 
 
 def tour(ready: dict[str, Any]) -> list[str]:
@@ -32,14 +42,13 @@ def test_every_command_of_the_tour_works_as_printed(
 ) -> None:
     arguments = provisioner("dev", "--port", "0", "--simulator-port", "0", "--no-sample")
     process = start_process([*arguments, "--data-dir", str(tmp_path / ".provisioner")], name="dev")
-    steps = tour(process.ready_line())
-    activate = tmp_path / ".venv" / "bin" / "activate"
-    activate.parent.mkdir(parents=True)
-    activate.write_text(f'PATH="{BIN}:$PATH"\n')
+    ready = process.ready_line()
+    steps = tour(ready)
+    lay_out_environment(tmp_path / ".venv" / "bin")
 
-    setup, joins, shown, leaves, outcomes, trouble, calls = run_steps(steps, tmp_path).split(
-        "=====\n"
-    )
+    setup, joins, shown, leaves, outcomes, trouble, calls = run_steps(
+        steps, tmp_path, ready["url"]
+    ).split("=====\n")
 
     assert setup == ""
     assert '"userName": "eva@hoekstra.example"' in joins
@@ -51,10 +60,21 @@ def test_every_command_of_the_tour_works_as_printed(
     assert '"method": "POST"' in calls
 
 
-def run_steps(steps: list[str], folder: Path) -> str:
-    parted = "\nsleep 1; echo =====\n".join(steps)
+def lay_out_environment(folder: Path) -> None:
+    """What `make setup` leaves for the tour: a program, and how a shell comes by it."""
+    folder.mkdir(parents=True)
+    (folder / "provisioner").write_text(PROGRAM)
+    (folder / "provisioner").chmod(0o755)
+    (folder / "activate").write_text(f"PATH={shlex.quote(f'{folder}:{BIN}')}:$PATH\n")
+
+
+def run_steps(steps: list[str], folder: Path, url: str) -> str:
+    """What each prints; every one but the first finds Auth0 as those before it want it."""
+    setup, *others = steps
+    wait = WAIT.format(users=f"{url}/scim/v2/hoekstra/Users")
+    parted = f"\n{wait}\necho =====\n".join(others)
     ended = subprocess.run(
-        ["bash", "-c", f"set -eu -o pipefail\n{parted}"],
+        ["bash", "-c", f"set -eu -o pipefail\n{setup}\necho =====\n{parted}"],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},
         capture_output=True,
