@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from consumers.byhand import UNREADABLE, read_by_hand
 from consumers.kafka import IntakeSettings, Progress
 from service.clock import Clock
+from service.kafka_start import started
 
 _log = structlog.stdlib.get_logger(__name__)
 _UNLIMITED: Final = -1
@@ -66,7 +67,7 @@ class Ageing:
         """Seconds by topic; None where records are kept for ever, or we may not know."""
         admin = AIOKafkaAdminClient(**self._settings.connection.arguments())
         try:
-            await admin.start()
+            await started(admin.start())
             asked = [ConfigResource(ConfigResourceType.TOPIC, each) for each in sorted(topics)]
             answers: list[Any] = await admin.describe_configs(asked)
         finally:

@@ -21,6 +21,7 @@ from cramjam import DecompressionError
 
 from consumers.records import Record
 from service.kafka import KafkaConnection
+from service.kafka_start import started
 
 UNREADABLE: Final = (
     *(UnicodeDecodeError, CorruptRecordException),
@@ -45,7 +46,7 @@ async def read_by_hand(
     """
     client = AIOKafkaClient(**connection.arguments())
     try:
-        await client.bootstrap()
+        await started(client.bootstrap())
         await client.set_topics([partition.topic])
         answer = await _fetch(client, partition, offset, enough)
     finally:

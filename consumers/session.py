@@ -11,11 +11,16 @@ from typing import Final
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
 
 from consumers.byhand import UNREADABLE, read_by_hand, why_unreadable
 from consumers.inhand import InHand
-from consumers.kafka import IntakeSettings, Progress, as_record, open_consumer
+from consumers.kafka import (
+    IntakeSettings,
+    Progress,
+    as_record,
+    open_consumer,
+    stop_consumer,
+)
 from consumers.lookout import Lookout, Reading
 from consumers.mappings.canonical import MAPPINGS, Mapper
 from consumers.offsets import Offsets
@@ -24,6 +29,7 @@ from consumers.records import Record
 from service.clock import Clock, pause
 from service.directory.database import Database
 from service.intake_metrics import IntakeMetrics
+from service.kafka_start import started
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -85,7 +91,8 @@ class Session(ConsumerRebalanceListener):
     async def run(self, stop: asyncio.Event) -> None:
         """Consumes until ``stop``. Raises KafkaError, TimeoutError or Stalled: then start another."""
         try:
-            await asyncio.wait_for(self._consumer.start(), self._settings.start_within)
+            starting = started(self._consumer.start())
+            await asyncio.wait_for(starting, self._settings.start_within)
             while not stop.is_set():
                 await self._turn(stop)
             await self._in_hand.all_ended()
@@ -264,7 +271,4 @@ class Session(ConsumerRebalanceListener):
         await asyncio.gather(*asked, return_exceptions=True)
         await self._in_hand.abandon()
         await self._offsets.commit(self._settings.last_commit_within)
-        try:
-            await asyncio.wait_for(self._consumer.stop(), self._settings.stop_within)
-        except (KafkaError, TimeoutError) as error:
-            _log.warning("intake.stop_unfinished", error=repr(error))
+        await stop_consumer(self._consumer, self._settings.stop_within)

@@ -41,6 +41,7 @@ from service.enrichment import Credential
 from service.errors import ConfigurationError
 from service.kafka import connection_of
 from service.kafka_reach import Refusal, why_refused
+from service.kafka_start import started
 from service.organizations import EventSource, Organization, Tenant
 
 _ISSUER_WITHIN = 10.0
@@ -369,7 +370,7 @@ async def _topics(settings: Settings) -> set[str]:
     async with asyncio.timeout(_KAFKA_WITHIN):
         client = AIOKafkaClient(**connection_of(settings).arguments())
         try:
-            await client.bootstrap()
+            await started(client.bootstrap())
             metadata = await client.fetch_all_metadata()
             return set(metadata.topics(exclude_internal_topics=False))
         finally:

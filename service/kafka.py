@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from service.configuration import Settings
 from service.errors import ConfigurationError
 from service.kafka_oauth import ClientCredentials, OauthClient
+from service.kafka_start import started
 from service.urls import is_trustworthy_url
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -132,7 +133,7 @@ async def create_missing_topics(
     async with asyncio.timeout(within):
         admin = AIOKafkaAdminClient(**connection.arguments())
         try:
-            await admin.start()
+            await started(admin.start())
             given = {"max.message.bytes": str(largest)}
             wanted = [
                 NewTopic(topic, partitions, replicas, topic_configs=given) for topic in topics

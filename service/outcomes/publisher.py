@@ -20,6 +20,7 @@ from service.directory import outbox, replays, shards
 from service.directory.database import Database
 from service.directory.outbox import Outcome
 from service.kafka import KafkaConnection, create_missing_topics
+from service.kafka_start import started
 from service.outcomes.cloudevents import SOURCE, to_record
 from service.outcomes.deadletter import TYPES, DeadLetter, dead_letter
 from service.outcomes.producer import LARGEST, missing_topics, open_producer, stop_producer
@@ -139,7 +140,7 @@ class Publisher:
         settings = self._settings
         producer = open_producer(settings.connection, request_within=settings.send_within)
         try:
-            starting = _unless(stop, producer.start())
+            starting = _unless(stop, started(producer.start()))
             if not await asyncio.wait_for(starting, settings.start_within):
                 return
             await self._require_topics(producer)

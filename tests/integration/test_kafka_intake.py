@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry
 
@@ -722,6 +724,26 @@ async def test_brokers_that_are_away_are_waited_for_and_the_end_is_prompt(
         assert not intake.is_ready
         began = loop.time()
     assert loop.time() - began < timedelta(seconds=5).total_seconds()
+
+
+def connected() -> set[AIOKafkaConnection]:
+    return {
+        each
+        for each in gc.get_objects()
+        if isinstance(each, AIOKafkaConnection) and each.connected()
+    }
+
+
+async def test_end_that_has_no_time_leaves_no_connection_open(
+    database: Database, hr: Hr, settings: IntakeSettings
+) -> None:
+    await declare(database, hr.topic)
+    await hr.send(event("e-1"))
+    before = connected()
+    async with running(intake_of(database, replace(settings, stop_within=0.001))):
+        await stored(database, 1)
+        assert connected() - before
+    assert connected() - before == set()
 
 
 @pytest.mark.kill
