@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 
 from bench.budgets import Budget, report
 from bench.crowd import copies
-from bench.leavers import ALL_AT_ONCE, lock_out
+from bench.leavers import ALL_AT_ONCE, lock_out, newest_call
 from bench.watching import Watched, watching
 from bench.world import simulated
 from service import logs
@@ -198,9 +198,11 @@ def _out(transaction: Transaction) -> int:
 
 async def _leave(world: World, some: Sequence[User]) -> list[float]:
     took: list[float] = []
+    seen = await newest_call(world)
     for user in some:
         await asyncio.sleep(2.0)
-        took += [blocked for blocked, _ in await lock_out(world, [user])]
+        seen = await newest_call(world, seen)
+        took += [blocked for blocked, _ in await lock_out(world, [user], after=seen)]
     return took
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from bench.budgets import Budget, report
 from bench.crowd import Person, copies, spoil, strangers
-from bench.leavers import ALL_AT_ONCE, lock_out
+from bench.leavers import ALL_AT_ONCE, lock_out, newest_call
 from bench.watching import Watched, watching
 from bench.world import simulated
 from operators.sample.organizations import CLIENT_SECRET
@@ -177,8 +177,11 @@ def _comparing(world: World) -> Tenancy:
 
 async def _leave(world: World, some: Sequence[Person]) -> list[float]:
     took: list[float] = []
+    seen = 0
     for person in some:
-        took += [blocked for blocked, _ in await lock_out(world, [await _user(world, person)])]
+        seen = await newest_call(world, seen)
+        user = await _user(world, person)
+        took += [blocked for blocked, _ in await lock_out(world, [user], after=seen)]
         await asyncio.sleep(1.0)
     return took
 

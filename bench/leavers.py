@@ -118,10 +118,22 @@ async def _pending(world: World, users: list[User]) -> int:
     return sum(state != "applied" for state in states)
 
 
-async def lock_out(world: World, users: Sequence[User]) -> list[tuple[float, float]]:
-    """Seconds from the commit of each leave until Auth0 has taken the block, and the revocation."""
+async def newest_call(world: World, after: int = 0) -> int:
+    """The number of the newest call. ``after``: of one before it: to read all of them takes a while."""
+    while page := await world.calls(after):
+        after = page[-1]["number"]
+    return after
+
+
+async def lock_out(
+    world: World, users: Sequence[User], *, after: int = 0
+) -> list[tuple[float, float]]:
+    """Seconds from the commit of each leave until Auth0 has taken the block, and the revocation.
+
+    ``after``: see ``newest_call``.
+    """
     auth0_ids = [await _auth0_id(world, user) for user in users]
-    seen = (await world.calls())[-1]["number"]
+    seen = await newest_call(world, after)
     accepted: dict[str, datetime] = {}
 
     async def leave(user: User, auth0_id: str) -> None:
