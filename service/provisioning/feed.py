@@ -139,6 +139,7 @@ class Feed:
                 appearances.look_soon(tx, self._tenant, now)
 
         await tenure.database.transact(begin)
+        self._noted = now
         if known.refused is not None or known.heard_at is None:
             log.info("feed.open", tenant=self._tenant)
 
