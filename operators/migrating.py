@@ -107,7 +107,7 @@ def plan(
     """What is to come of people and whom of them the directory has."""
     new = [each for each, user, known in found if _fresh(user, known, run)]
     moving = [each for each in new if not each.blocked]
-    size = sum(len(orjson.dumps(dict(each.brought))) + _ROW_BYTES for each in moving)
+    size = sum(len(each.packed_brought) + _ROW_BYTES for each in moving)
     most = FirstLoadSettings().most_accounts
     files = max(math.ceil(size / MOST_BYTES), math.ceil(len(moving) / most))
     resumed = sum(1 for _, _, known in found if known is not None and known.run == run)
