@@ -13,6 +13,9 @@ COMPILE := UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal -
 IMAGE ?= auth0-provisioner:dev
 # One Postgres and one Kafka serve all workers; PARALLEL= runs one test after the other.
 PARALLEL ?= -n auto
+# Half as many workers again as there are cores in the quick ring: its tests wait for one thing or
+# another a third of their time. The slow ring's load every core themselves.
+WORKERS = $$(( $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 3 / 2 ))
 BASE ?= python:3.11-slim-bookworm
 # The tests start the program a few hundred times: it is compiled for the first of them alone.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,7 +31,8 @@ run: setup ## everything in one process: SQLite, the Auth0 simulator, sample org
 	@exec $(BIN)/provisioner dev $(ARGS)
 
 test: $(VENV)/.dev ## all tests but the slow ones that kill processes over and over
-	@$(BIN)/python -m pytest -m "not kill" $(PARALLEL) $(ARGS)
+	@PYTEST_XDIST_AUTO_NUM_WORKERS=$${PYTEST_XDIST_AUTO_NUM_WORKERS:-$(WORKERS)} \
+		$(BIN)/python -m pytest -m "not kill" $(PARALLEL) $(ARGS)
 
 check: static test kill ## what CI runs
 

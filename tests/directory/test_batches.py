@@ -30,6 +30,7 @@ from service.organizations import (
 )
 from service.workers import WorkerEvent
 from tests.directory.customer import Customer, registered
+from tests.infrastructure.examples import tried_on
 
 ON_DATABASE = settings(
     max_examples=25,
@@ -312,7 +313,7 @@ def _named(value: Any, numbers: dict[int, str]) -> Any:
             return value
 
 
-@ON_DATABASE
+@tried_on(40, suppressed=ON_DATABASE.suppress_health_check)
 @given(story=stories, cuts=st.lists(st.integers(2, 12), min_size=1, max_size=3))
 async def test_a_batch_leaves_what_the_same_events_leave_one_by_one(
     database: Database, story: list[Step], cuts: list[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.directory import keys, locks, people, search, users, workers
@@ -17,6 +17,7 @@ from service.organizations import Connection, Organization
 from service.people import User
 from service.workers import WorkerEvent
 from tests.directory.customer import Customer, registered
+from tests.infrastructure.examples import tried_on
 
 NAMES = ["ada@a.example", "ADA@A.example", "bob@a.example", "Straße", "strasse", "no address", "é"]
 KEYS = ["1", "2", "Ä", "ä"]
@@ -55,13 +56,14 @@ TARGETS = [
 ]
 
 
+@pytest.mark.examples
 @pytest.mark.parametrize("model", ["isolated", "shared"])
 async def test_what_a_write_returns_is_what_is_stored(
     database: Database, model: Literal["isolated", "shared"]
 ) -> None:
     drawn: list[list[Any]] = []
 
-    @settings(max_examples=12, deadline=None)
+    @tried_on(24)
     @given(st.lists(steps, min_size=4, max_size=14))
     def draw(some: list[Any]) -> None:
         drawn.append(some)

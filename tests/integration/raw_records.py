@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from aiokafka.record.util import calc_crc32c
 _HEADER = 61
 """Bytes before the records of a batch; attributes and all that the checksum covers start at 21."""
 _SNAPPY = 2
+_NO_ERROR = 0
+_NOT_READY = (3, 6)
+"""UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER: a new topic is known before its leader knows."""
 
 
 class Named(str):
@@ -67,11 +71,16 @@ async def send_raw(bootstrap_servers: str, topic: str, partition: int, data: byt
         assert leader is not None
         assert await client.ready(leader)
         request = ProduceRequest(None, -1, 5000, [(topic, [(partition, data)])])
-        answer: Any = await client.send(leader, request)
+        answer, code, offset = None, _NOT_READY[0], -1
+        for _ in range(500):
+            answer = await client.send(leader, request)
+            _, ((_, code, offset, *_),) = answer.topics[0]
+            if code not in _NOT_READY:
+                break
+            await asyncio.sleep(0.02)
     finally:
         await client.close()
-    _, ((_, code, offset, *_),) = answer.topics[0]
-    assert code == 0, answer
+    assert code == _NO_ERROR, answer
     return offset
 
 

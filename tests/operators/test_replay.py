@@ -10,13 +10,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from service.directory.inbox import Problem
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 from service.people import User
 from service.workers import WorkerEvent
+from tests.infrastructure.examples import tried_on
 from tests.operators.house import House, acme, furnish, hired
 
 UNMAPPED = Problem(kind="input", code="unmapped_type", message="No mapping knows this type.")
@@ -265,7 +266,7 @@ def test_older_event_does_not_win_by_being_replayed(house: House) -> None:
 KINDS = st.sampled_from(["worker.hired", "worker.terminated", "worker.suspended"])
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@tried_on(24, suppressed=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(KINDS, st.booleans()), min_size=2, max_size=6), st.randoms())
 def test_replays_in_any_order_end_where_the_order_of_acceptance_does(
     story: list[tuple[str, bool]], random: Random

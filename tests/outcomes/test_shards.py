@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
@@ -11,6 +11,7 @@ from service.directory.database import Database
 from service.directory.outbox import SHARDS
 from tests.consumers.conftest import database, database_url
 from tests.consumers.support import START
+from tests.infrastructure.examples import tried_on
 
 __all__ = ["database", "database_url"]
 LEASE = timedelta(seconds=10)
@@ -66,7 +67,7 @@ _steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@tried_on(60, suppressed=[HealthCheck.too_slow])
 @given(_steps)
 def test_no_shard_ever_has_two_live_owners_and_fences_only_grow(
     steps: list[tuple[str, int, bool]],

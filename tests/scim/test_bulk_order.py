@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
@@ -103,7 +103,7 @@ def _patch(*changes: dict[str, Any]) -> dict[str, Any]:
 _runs = itertools.count()
 
 
-@settings(max_examples=40, deadline=None)
+@tried_on(40)
 @given(wanted=st.lists(operations, min_size=2, max_size=14), limit=st.none() | st.integers(1, 3))
 def test_a_bulk_does_what_its_operations_do_one_by_one(
     pair: tuple[Run, Scim, Scim], wanted: list[Any], limit: int | None

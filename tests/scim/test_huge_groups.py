@@ -14,6 +14,8 @@ from service.clock import SystemClock
 from tests.directory.crowd import enrol, settle_in
 from tests.scim.client import Scim, opened, organization
 
+pytestmark = pytest.mark.kill
+
 MEMBERS = 20_000
 ROLES = {"Small role": "editor", "Large role": "admin"}
 

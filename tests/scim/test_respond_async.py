@@ -425,6 +425,7 @@ async def test_of_a_circle_the_last_step_is_told(scim: Scim) -> None:
     ] == [("POST", "201", 'W/"2"'), ("POST", "201", 'W/"1"')]
 
 
+@pytest.mark.kill
 async def test_a_thousand_operations_have_ids_that_fit(scim: Scim) -> None:
     wrong = [operation("DELETE", f"/Users/{number}") for number in range(1000)]
     txn = await bulk(scim, *wrong)
