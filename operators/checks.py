@@ -150,12 +150,20 @@ def _mail(settings: Settings, declared: Sequence[Organization]) -> Iterable[Find
     inviting = [each.name for each in declared if each.policies.invite == "ticket"]
     if not inviting:
         return
-    if settings.mail_webhook_url and not settings.mail_folder:
-        yield _mail_webhook(settings)
+    try:
+        mailer_of(settings, SystemClock())
+    except ConfigurationError as error:
+        yield Finding(check="mail", verdict="failed", detail=str(error), advice="Set it.")
         return
-    if settings.mail_folder or settings.smtp_host:
-        through = settings.mail_folder or f"{settings.smtp_host}:{settings.smtp_port}"
-        yield Finding(check="mail", verdict="ok", detail=f"through {through}")
+    if settings.mail_folder:
+        yield Finding(check="mail", verdict="ok", detail=f"through {settings.mail_folder}")
+        return
+    if settings.mail_webhook_url:
+        host = urlsplit(settings.mail_webhook_url).hostname
+        yield Finding(check="mail", verdict="ok", detail=f"through the webhook at {host}")
+        return
+    if settings.smtp_host:
+        yield _mail_server(settings)
         return
     yield Finding(
         check="mail",
@@ -165,13 +173,25 @@ def _mail(settings: Settings, declared: Sequence[Organization]) -> Iterable[Find
     )
 
 
-def _mail_webhook(settings: Settings) -> Finding:
-    try:
-        mailer_of(settings, SystemClock())
-    except ConfigurationError as error:
-        return Finding(check="mail", verdict="failed", detail=str(error), advice="Set it.")
-    host = urlsplit(settings.mail_webhook_url).hostname
-    return Finding(check="mail", verdict="ok", detail=f"through the webhook at {host}")
+def _mail_server(settings: Settings) -> Finding:
+    through = f"through {settings.smtp_host}:{settings.smtp_port}"
+    if settings.smtp_starttls and settings.smtp_verify:
+        return Finding(check="mail", verdict="ok", detail=through)
+    if not settings.smtp_starttls:
+        return Finding(
+            check="mail",
+            verdict="warning",
+            detail=f"{through}, in clear: whoever is on the way reads the links to set passwords",
+            advice="Set PROVISIONER_SMTP_STARTTLS=true.",
+        )
+    return Finding(
+        check="mail",
+        verdict="warning",
+        detail=f"{through}, whose certificate is not checked: whoever poses as it reads the links"
+        " to set passwords",
+        advice="Set PROVISIONER_SMTP_VERIFY=true, and PROVISIONER_MAIL_CA_FILE where an authority of"
+        " your own signs.",
+    )
 
 
 async def _database(url: str) -> AsyncIterator[Finding]:

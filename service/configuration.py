@@ -81,9 +81,14 @@ class Settings(BaseSettings):
     smtp_user: str = ""
     smtp_password: SecretStr = SecretStr("")
     smtp_starttls: bool = True
+    smtp_verify: bool = True
+    """Whether the server's certificate is checked. False: whoever is on the way there reads the links."""
     mail_sender: str = "no-reply@auth0-provisioner.invalid"
     mail_folder: str = ""
     """A Maildir instead of SMTP, for development."""
+    mail_ca_file: str = ""
+    """Authorities, as PEM, that sign the certificate of the mail server or the mail webhook, instead of
+    the well-known ones."""
     mail_webhook_url: str = ""
     """A service of the installation's own that mails, instead of SMTP."""
     mail_webhook_credential: SecretStr = SecretStr("")

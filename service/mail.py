@@ -13,6 +13,7 @@ import os
 import re
 import smtplib
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,12 +111,13 @@ class _Conversation(smtplib.SMTP):
         # Of several addresses each is tried for so long, and none can be cut.
         held = socket.create_connection((host, port), min(timeout, _CONNECTING))
         held.settimeout(timeout)
+        self._host = host  # whose certificate is asked for; connect() does not keep it
         return held
 
-    def secure(self) -> None:
-        """STARTTLS."""
+    def secure(self, tls: ssl.SSLContext) -> None:
+        """STARTTLS. Raises SMTPNotSupportedError where the server offers none: nothing goes in clear."""
         cast("socket.socket", self.sock).settimeout(min(self.timeout, _CONNECTING))
-        self.starttls()
+        self.starttls(context=tls)
         cast("socket.socket", self.sock).settimeout(self.timeout)
 
     def data(self, msg: Any) -> tuple[int, bytes]:
@@ -152,6 +154,9 @@ class SmtpMailer:
     user: str = ""
     password: str = ""
     starttls: bool = True
+    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
+    """Whose certificates are believed: by default those that the system's authorities signed for the
+    host's name."""
     timeout: float = 7.0
     """Seconds for one answer."""
     conversation: float = 10.0
@@ -211,7 +216,7 @@ class SmtpMailer:
         try:
             server.connect(self.host, self.port)
             if self.starttls:
-                server.secure()
+                server.secure(self.tls)
             if self.user:
                 server.login(self.user, self.password)
         except (OSError, smtplib.SMTPException) as error:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -72,6 +73,8 @@ class WebhookMailer:
     idempotent: bool = False
     """Whether the receiver mails once for an ``Idempotency-Key``: then what may have been taken is
     sent again under the same key, rather than left to an operator."""
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """Whose certificates are believed; None: those that well-known authorities signed."""
     timeout: float = 7.0
     """Seconds for the whole exchange. A process that stops waits for it, and has 15 in all."""
 
@@ -89,7 +92,8 @@ class WebhookMailer:
         body = orjson.dumps(_document(mail))
         # A client of its own: mails are few, and a stale connection would leave doubt.
         timeout = httpx.Timeout(self.timeout, connect=3.0)
-        async with httpx.AsyncClient(trust_env=False, timeout=timeout) as http:
+        verify = True if self.tls is None else self.tls
+        async with httpx.AsyncClient(trust_env=False, timeout=timeout, verify=verify) as http:
             try:
                 async with asyncio.timeout(self.timeout):
                     status = await self._post(http, mail.id, body)

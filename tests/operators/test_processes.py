@@ -361,6 +361,12 @@ def test_doctor_misses_the_mail_server_that_invitations_need(
     found = mail()
     assert found is not None
     assert found["verdict"] == "ok"
+    for weaker in ("VERIFY", "STARTTLS"):
+        monkeypatch.setenv(f"PROVISIONER_SMTP_{weaker}", "false")
+        warned = mail()
+        assert warned is not None
+        assert warned["verdict"] == "warning"
+        assert f"PROVISIONER_SMTP_{weaker}=true" in warned["advice"]
 
 
 def test_doctor_knows_that_a_trial_of_ones_own_mails_into_its_directory(house: House) -> None:
