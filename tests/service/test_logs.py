@@ -4,12 +4,13 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import structlog
 
 from service.errors import ConfigurationError
-from service.logs import Formatter, locate, redact, told
+from service.logs import Formatter, configure, locate, redact, told
 
 SAID = "ada@hoekstra.example"
 
@@ -65,3 +66,36 @@ def test_errors_that_libraries_log_hold_no_message_either() -> None:
     assert written.startswith("uvicorn: it failed\n")
     assert SAID not in written
     assert "builtins.ValueError" in written
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_log_for_either_reader_shows_no_variable_of_a_frame(
+    form: Literal["json", "text"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, handlers = structlog.get_config(), list(logging.getLogger().handlers)
+    try:
+        configure(form, "info")
+        fail_with(structlog.get_logger(), SAID)
+        renderer = structlog.get_config()["processors"][-1]
+        bare = renderer(None, "error", {"event": "failed", "exc_info": failure_with(SAID)})
+    finally:
+        structlog.configure(**kept)
+        logging.getLogger().handlers[:] = handlers
+    written = capsys.readouterr().err
+    assert "builtins.ValueError" in written
+    assert SAID not in written
+    assert SAID not in str(bare), "nor where no processor took it out before"
+
+
+def fail_with(log: Any, said: str) -> None:
+    try:
+        raise ValueError(len(said))
+    except ValueError:
+        log.exception("failed")
+
+
+def failure_with(said: str) -> BaseException:
+    try:
+        raise ValueError(len(said))
+    except ValueError as error:
+        return error
