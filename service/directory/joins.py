@@ -128,6 +128,8 @@ def join_worker(
     )
     inbox.hand_over(transaction, worker.id, user.id)
     moves.hand_over(transaction, worker.id, user.id)
+    if kept is not None:
+        moves.forget(transaction, user.id, kept)
     if left is not None:
         intent.await_account(transaction, left, worker.id, by, leaver=True, now=now)
     return people.change(transaction, user.id, account_id=kept, **taken)
