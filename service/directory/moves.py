@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 
 from service.directory import accounts
 from service.directory import tables as t
@@ -137,7 +137,8 @@ _HAD: Final = Prepared(
     .join(t.former_accounts, t.former_accounts.c.account_id == t.accounts.c.id)
     .where(
         t.former_accounts.c.user_id == bindparam("of"),
-        t.accounts.c.tenant == bindparam("tenant"),
+        # Not by an index of the tenant: SQLite would read everybody in the connection for it.
+        func.coalesce(t.accounts.c.tenant, "") == bindparam("tenant"),
         t.accounts.c.connection == bindparam("connection"),
         t.accounts.c.closed_at.is_(None),
     )
