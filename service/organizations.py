@@ -307,10 +307,12 @@ class Organization(Configured):
             return "enterprise"
         return "isolated" if self.model == "enterprise" else self.model
 
-    def connection(self, name: str) -> Connection:
-        """By name; one that is not declared any more is taken for a database."""
+    def connection(self, name: str, user_id: str = "auth0|") -> Connection:
+        """By name. One that is not declared any more is of the kind that an account's Auth0
+        ``user_id`` begins with (``waad|``, ``samlp|``, …); until one is bound, a database.
+        """
         known = (each for each in self.connections if each.name == name)
-        return next(known, Connection(name=name))
+        return next(known, Connection(name=name, strategy=user_id.partition("|")[0]))
 
     @property
     def has_enterprise(self) -> bool:

@@ -222,7 +222,7 @@ def catch_up_address(
 
 def _is_followed(organization: Organization, account: Account) -> bool:
     """Whether the account is its person's alone, and has the address that the person has."""
-    connection = organization.connection(account.connection)
+    connection = organization.connection(account.connection, account.user_id)
     return organization.model_in(connection) in ("isolated", "enterprise")
 
 

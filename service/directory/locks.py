@@ -109,7 +109,10 @@ def _is_its_own(transaction: Transaction, user: User, registered: Registered) ->
     organization = registered.organization
     if account is None:
         return organization.model == "isolated"
-    return organization.model_in(organization.connection(account.connection)) == "isolated"
+    return (
+        organization.model_in(organization.connection(account.connection, account.user_id))
+        == "isolated"
+    )
 
 
 def decommission(

@@ -30,7 +30,10 @@ def resend(transaction: Transaction, user_id: str, *, actor: str, now: datetime)
         raise Refused(f"{user.id} is out ({', '.join(sorted(why))}): nobody who is out is invited.")
     way = _way(organization)
     account = _account_of(transaction, user)
-    if not organization.connection(account.connection).is_database and way != "invitation":
+    if (
+        not organization.connection(account.connection, account.user_id).is_database
+        and way != "invitation"
+    ):
         raise Refused(f"Users in {account.connection} have no password in Auth0 to choose.")
     _require_use(account, way)
     if any(

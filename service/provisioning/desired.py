@@ -125,15 +125,21 @@ class Desired:
 
 
 def desire(
-    residents: Sequence[Resident], *, identifier: str, connection_name: str, now: datetime
+    residents: Sequence[Resident],
+    *,
+    identifier: str,
+    connection_name: str,
+    now: datetime,
+    user_id: str = "auth0|",
 ) -> Desired:
-    """The joint wish of an account's residents. ``identifier``: the account's address."""
+    """The joint wish of an account's residents. ``identifier``: the account's address; ``user_id``:
+    Auth0's, which tells of what kind a connection is that nobody declares any more."""
     assert residents, "an account without residents wants nothing and is never due"
     principal = principal_of(residents)
     staying = [resident for resident in residents if resident.wanted]
     writer = max(staying or residents, key=lambda resident: resident.user.modified_at)
     organization = writer.organization
-    connection = organization.connection(connection_name)
+    connection = organization.connection(connection_name, user_id)
     delete_at = _delete_at(residents, connection) if not staying else None
     post = residents[0].post
     candidates = [

@@ -80,7 +80,11 @@ def _creation(transaction: Transaction, account: Account, now: datetime) -> Desi
     if not residents:
         return None
     desired = desire(
-        residents, identifier=account.identifier, connection_name=account.connection, now=now
+        residents,
+        identifier=account.identifier,
+        connection_name=account.connection,
+        user_id=account.user_id,
+        now=now,
     )
     if not desired.wanted or not desired.connection.is_database:
         return None

@@ -325,6 +325,7 @@ def _next(
         residents,
         identifier=account.identifier,
         connection_name=account.connection,
+        user_id=account.user_id,
         now=now,
     )
     if looking and observed.presence == "present" and not desired.delete:

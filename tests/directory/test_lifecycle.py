@@ -198,6 +198,28 @@ async def test_a_worker_who_was_deleted_at_the_source_is_blocked_and_never_delet
     assert await customer.is_in("w1")
 
 
+@pytest.mark.parametrize(
+    ("user_id", "is_database"),
+    [("auth0|8f", True), ("waad|8f", False), ("samlp|entra|8f", False), ("oidc|entra|8f", False)],
+)
+async def test_a_connection_that_is_not_declared_any_more_is_of_the_kind_that_its_users_are(
+    database: Database, user_id: str, is_database: bool
+) -> None:
+    """Nobody writes an address or a password to an identity provider's profile."""
+    organization = Organization(name="hoekstra", connections=(Connection(name="users"),))
+    customer = await registered(database, organization)
+    await customer.hr("hired", "w1", email=ANN)
+    wish = desire(
+        [Resident(user=await customer.user("w1"), organization=organization)],
+        identifier=ANN,
+        connection_name="former",
+        user_id=user_id,
+        now=days(0),
+    )
+    assert wish.connection.is_database == is_database
+    assert wish.model == ("isolated" if is_database else "enterprise")
+
+
 # Immediate terminations
 
 
