@@ -153,7 +153,7 @@ async def _unknown(
     spool: Spool,
 ) -> None:
     """Users in our connection who are no account of ours: reported, never touched."""
-    after, owner = "", owners[0].name if len(owners) == 1 else None
+    after, owner, found = "", owners[0].name if len(owners) == 1 else None, 0
     while page := spool.unseen(after, PAGE):
         after, now = page[-1], run.clock.now()
         known = await run.database.read(
@@ -164,7 +164,8 @@ async def _unknown(
             for each in page
             if each not in known or (not known[each] and await _is_back(run, each))
         ]
-        kept = strangers[: max(0, _MOST_UNKNOWN - run.counts["unknown"])]
+        kept = strangers[: max(0, _MOST_UNKNOWN - found)]
+        found += len(strangers)
         run.counts["unknown"] += len(strangers)
 
         def keep(tx: Transaction, kept: Sequence[str] = kept, now: datetime = now) -> None:

@@ -20,6 +20,7 @@ from service.directory import accounts, drift
 from service.directory import tables as t
 from service.organizations import Policies
 from service.people import User
+from service.provisioning import drift_users
 from service.provisioning.drift import DriftChecks, DriftSettings
 from service.provisioning.tenancy import Tenancy
 from tests.faults import proves
@@ -327,6 +328,29 @@ async def test_findings_are_kept_mended_and_forgotten_on_postgres(postgres_world
     await check(world, correct=True)
     assert await drifts(world, ada) == await drifts(world, ada, "corrected")
     assert [aspect for aspect, _ in await findings(world)] == ["unknown:hoekstra-users"]
+
+
+@pytest.mark.kill
+async def test_strangers_are_listed_of_each_connection_however_many_another_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift_users, "_MOST_UNKNOWN", 1)
+    await world.declare(
+        hoekstra={"policies": Policies(invite="none")},
+        **{"clinic-a": {"policies": Policies(invite="none")}},
+    )
+    world.work(world.lanes())
+    await world.join("hoekstra", ADA)
+    await world.join("clinic-a", "ada@clinic-a.clinics.example")
+    await ready(world)
+    for connection in ("hoekstra-users", "clinics-users"):
+        for name in ("eve", "mallory"):
+            await sign_up(world, connection, f"{name}@{connection}.example", verified=True)
+    assert (await check(world, None))["unknown"] == 4
+    assert sorted(aspect for aspect, _ in await findings(world)) == [
+        "unknown:clinics-users",
+        "unknown:hoekstra-users",
+    ]
 
 
 async def test_a_check_of_one_organization_leaves_those_of_others_alone(world: World) -> None:
