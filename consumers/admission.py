@@ -11,9 +11,10 @@ from typing import Literal, TypeVar
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from service.directory import inbox, organizations, windingup, workers
+from service.directory import events, organizations, windingup, workers
 from service.directory.database import Database, Transaction, Work, is_unavailable
-from service.directory.inbox import Admission, EventState, Problem, Received
+from service.directory.events import EventState, Problem
+from service.directory.inbox import Admission, Received
 from service.directory.workers import Delivery, Refusal
 from service.errors import ProvisionerError
 from service.workers import WorkerEvent
@@ -93,7 +94,7 @@ def take(
 
 
 def _taken(transaction: Transaction, admission: Admission, *, tell_state: bool) -> Taken:
-    event = inbox.get(transaction, admission.event_id) if tell_state else None
+    event = events.get(transaction, admission.event_id) if tell_state else None
     return Taken(
         event_id=admission.event_id,
         verdict=admission.verdict,

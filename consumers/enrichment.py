@@ -20,10 +20,10 @@ from consumers.admission import input_problem, must_wait, transact
 from consumers.faults import place_of
 from consumers.fetching import NoAnswer, ask, http_client
 from service.clock import Clock, pause
-from service.directory import enrichments, inbox, organizations, windingup, workers
+from service.directory import ending, enrichments, events, organizations, windingup, workers
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.enrichments import Wanted
-from service.directory.inbox import Event, Problem, Tries
+from service.directory.events import Event, Problem, Tries
 from service.directory.replays import Reading
 from service.enrichment import Enrichment
 from service.retrying import delay_after
@@ -198,7 +198,7 @@ class Enricher:
 
         def work(transaction: Transaction) -> None:
             if enrichments.take(transaction, wanted, self._owner):
-                inbox.finish(
+                ending.finish(
                     transaction,
                     wanted.event_id,
                     "deadlettered",
@@ -277,11 +277,11 @@ def _carry_on(
     """``without``: why nothing was fetched, for an event that says too little by itself."""
     if not enrichments.take(transaction, wanted, owner):
         return
-    event = inbox.get(transaction, wanted.event_id)
+    event = events.get(transaction, wanted.event_id)
     assert event is not None
     registered = organizations.find(transaction, wanted.organization)
     if registered is not None and registered.decommissioned:
-        inbox.finish_many(transaction, [windingup.ending(wanted.event_id, now)])
+        ending.finish_many(transaction, [windingup.ended_with_it(wanted.event_id, now)])
         return
     reading = again(transaction, event, fetched)
     problem, ended = reading.problem, reading.ended
@@ -298,7 +298,7 @@ def _carry_on(
             "The answer is about another worker or organization: check the URL and the mapping.",
         )
     if problem is not None or reading.event is None or registered is None:
-        inbox.finish(
+        ending.finish(
             transaction, wanted.event_id, ended, now=now, problem=problem, tries=_tries(wanted)
         )
         return

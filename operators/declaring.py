@@ -10,15 +10,7 @@ import orjson
 
 from operators import declaration, sources
 from operators.declaration import Change, Stored
-from service.directory import (
-    audit,
-    credentials,
-    inbox,
-    locks,
-    mappings,
-    organizations,
-    setups,
-)
+from service.directory import audit, credentials, inbox, locks, mappings, organizations, setups
 from service.directory.credentials import TokenDoor
 from service.directory.database import Transaction
 from service.directory.inbox import Received

@@ -17,7 +17,7 @@ from consumers.records import Record, inputs, routes
 from consumers.unusable import Unusable
 from service.directory import mappings, organizations, replays
 from service.directory.database import Transaction
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.mappings import Declared
 from service.directory.replays import Reading
 from service.errors import ConfigurationError

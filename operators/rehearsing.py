@@ -13,9 +13,10 @@ from consumers.admission import Understood, take
 from consumers.mappings.canonical import Mapped
 from operators import showing
 from operators.declaring import the_organization
-from service.directory import inbox, people
+from service.directory import events, people
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Event, EventState, Received
+from service.directory.events import Event, EventState
+from service.directory.inbox import Received
 
 MOST: Final = 1000
 """Events of one rehearsal: it holds what it touches until it is undone."""
@@ -79,7 +80,7 @@ def _one(transaction: Transaction, organization: str, mapped: Mapped, now: datet
     )
     understood = Understood(organization=organization, event=event, received=received)
     (taken,) = take(transaction, [understood])
-    stored = inbox.get(transaction, taken.event_id)
+    stored = events.get(transaction, taken.event_id)
     assert stored is not None
     user = people.get(transaction, stored.user_id) if stored.user_id is not None else None
     if user is None:

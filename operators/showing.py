@@ -16,8 +16,8 @@ from service.directory import (
     accounts,
     audit,
     enrichments,
+    events,
     fanouts,
-    inbox,
     moves,
     organizations,
     outbox,
@@ -27,7 +27,7 @@ from service.directory import (
 from service.directory.accounts import Account
 from service.directory.audit import Entry
 from service.directory.database import Transaction
-from service.directory.inbox import Event, Filter
+from service.directory.events import Event, Filter
 from service.directory.organizations import Registered
 from service.directory.outbox import Outcome
 from service.errors import NotFound
@@ -106,7 +106,7 @@ class ShownUser:
 
 def event(transaction: Transaction, event_id: str) -> ShownEvent:
     """Raises NotFound."""
-    found = inbox.get(transaction, event_id)
+    found = events.get(transaction, event_id)
     if found is None:
         raise NotFound(f"There is no event {event_id}.")
     return ShownEvent(

@@ -24,8 +24,8 @@ from service.directory.credentials import Credential
 from service.directory.database import Transaction
 from service.directory.decommissions import Decommission, Progress
 from service.directory.drift import Check, Finding
+from service.directory.events import Event, Filter
 from service.directory.imports import Import
-from service.directory.inbox import Event, Filter
 from service.directory.organizations import Registered
 from service.directory.setups import SetUpState
 from service.organizations import Connection

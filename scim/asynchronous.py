@@ -11,9 +11,10 @@ from typing import Any, Final, TypeVar
 from scim.door import Door
 from scim.http import Answer, Request
 from scim.preferences import Later
-from service.directory import inbox
+from service.directory import ending, inbox
 from service.directory.database import Transaction, Work
-from service.directory.inbox import Problem, Received
+from service.directory.events import Problem
+from service.directory.inbox import Received
 from service.directory.responses import Response
 from service.organizations import Organization
 
@@ -39,7 +40,7 @@ async def carry_out(
 
     def promising(transaction: Transaction) -> Response:
         response = _response(request, later, answer(work(transaction)))
-        inbox.promise(transaction, later.txn, response, now=received.at)
+        ending.promise(transaction, later.txn, response, now=received.at)
         return response
 
     response = await door.database.transact(promising)
@@ -103,7 +104,7 @@ def _reject(
     plain = _PLAIN.get(status, "The operation could not be carried out.")
     problem = Problem(kind="input", code="scim_refused", message=plain, status=status)
     inbox.admit(transaction, received, organization.name)
-    inbox.finish(transaction, later.txn, "rejected", now=received.at, problem=problem)
+    ending.finish(transaction, later.txn, "rejected", now=received.at, problem=problem)
     response = Response(
         txn=later.txn,
         method=later.method or refused.request.method,
@@ -112,7 +113,7 @@ def _reject(
         bulk_id=later.bulk_id,
         error={**refused.error, "detail": plain},
     )
-    inbox.promise(transaction, later.txn, response, now=received.at)
+    ending.promise(transaction, later.txn, response, now=received.at)
 
 
 _PLAIN: Final = {

@@ -14,7 +14,7 @@ from operators.commands.snapshot import snapshot
 
 if TYPE_CHECKING:
     from operators.commands.selecting import Chosen
-    from service.directory.inbox import Event
+    from service.directory.events import Event
     from service.directory.results import Result
     from service.directory.struggles import Struggle
 
@@ -387,7 +387,7 @@ def _chosen(
     from typing import get_args
 
     from operators.commands.selecting import Chosen
-    from service.directory.inbox import EventState
+    from service.directory.events import EventState
 
     if state is not None and state not in get_args(EventState):
         raise typer.BadParameter(

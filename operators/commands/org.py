@@ -280,16 +280,16 @@ async def _decommission(name: str, data_dir: Path | None, actor: str, as_json: b
 
 
 async def _undo(name: str, data_dir: Path | None, actor: str, as_json: bool) -> None:
-    from service.directory import decommissions, inbox
+    from service.directory import decommissions, events
     from service.directory.windingup import ENDED
 
     at = now()
-    dropped = inbox.Filter(organization=name, error=ENDED.code)
+    dropped = events.Filter(organization=name, error=ENDED.code)
     async with opened(data_dir) as here:
         event_id = await here.database.transact(
             lambda tx: decommissions.undo(tx, name, actor=actor, now=at)
         )
-        lost = await here.database.read(lambda tx: inbox.listing(tx, dropped, limit=1))
+        lost = await here.database.read(lambda tx: events.listing(tx, dropped, limit=1))
     if as_json:
         json_line({"organization": name, "event_id": event_id, "undone": True})
     else:

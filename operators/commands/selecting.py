@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from operators import declaring
-from service.directory import inbox, overview
+from service.directory import events, overview
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Event, Filter
+from service.directory.events import Event, Filter
 from service.directory.results import Result
 from service.errors import NotFound
 
@@ -48,7 +48,7 @@ async def every(database: Database, chosen: Chosen) -> AsyncIterator[Event]:
     """All events of a choice, in order, page by page."""
     if chosen.trouble or chosen.retrying or chosen.user is not None:
         for event_id in await ids(database, chosen):
-            event = await database.read(lambda tx, known=event_id: inbox.get(tx, known))
+            event = await database.read(lambda tx, known=event_id: events.get(tx, known))
             if event is not None:
                 yield event
         return
@@ -56,7 +56,7 @@ async def every(database: Database, chosen: Chosen) -> AsyncIterator[Event]:
     after = 0
     while True:
         wanted = chosen.filter(None, after)
-        page = await database.read(lambda tx, wanted=wanted: inbox.listing(tx, wanted, _PAGE))
+        page = await database.read(lambda tx, wanted=wanted: events.listing(tx, wanted, _PAGE))
         for event in page:
             yield event
         if len(page) < _PAGE:

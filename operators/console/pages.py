@@ -31,7 +31,7 @@ from service.directory import (
     struggles,
 )
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Event, EventState, Filter
+from service.directory.events import Event, EventState, Filter
 from service.errors import NotFound, Refused
 
 _PAGE: Final = 50

@@ -19,9 +19,9 @@ import orjson
 
 from operators.sample.day import Change, Create, Ending, Step, Worker, as_cloudevent
 from service.clock import Clock
-from service.directory import inbox, outbox
+from service.directory import events, outbox
 from service.directory.database import Database
-from service.directory.inbox import OPEN, Event
+from service.directory.events import OPEN, Event
 
 _REFERENCE: Final = re.compile(r"\{id:([^}]+)\}")
 
@@ -113,7 +113,7 @@ class Player:
 
     async def _find(self, step: Step) -> Event | None:
         trace = self.traceparent(step)
-        return await self._database.read(lambda tx: inbox.by_trace(tx, trace))
+        return await self._database.read(lambda tx: events.by_trace(tx, trace))
 
     async def _outcome_of(self, step: Step, ending: Ending | None) -> Played:
         """Waits until the step's event has ended (or is scheduled, where that is expected)."""

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from sqlalchemy import Row, and_, or_, select
 
-from service.directory import inbox, organizations, people, snapshots, workers
+from service.directory import ending, events, organizations, people, snapshots, workers
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
-from service.directory.inbox import Event, Problem, Received
+from service.directory.events import Event, Problem
+from service.directory.inbox import Received
 from service.directory.replays import REPLAY
 from service.directory.snapshots import Snapshot
 from service.outcomes.endings import Comparison
@@ -50,8 +51,8 @@ def carry_on(transaction: Transaction, organization: str, name: str, now: dateti
     run = snapshots.take_if_free(transaction, organization, name)
     if run is None:
         return False
-    event = inbox.get(transaction, run.event_id) if run.event_id is not None else None
-    if event is None or event.state not in inbox.OPEN:
+    event = events.get(transaction, run.event_id) if run.event_id is not None else None
+    if event is None or event.state not in events.OPEN:
         return _close(transaction, run, now)
     if run.compared_at is not None:
         return snapshots.forget_some(transaction, run) or _conclude(transaction, run, event, now)
@@ -83,7 +84,7 @@ def _give_up(transaction: Transaction, run: Snapshot, now: datetime) -> bool:
             " left: send the missing lines, then replay this event."
         ),
     )
-    inbox.finish(transaction, run.event_id, "deadlettered", now=now, problem=problem)
+    ending.finish(transaction, run.event_id, "deadlettered", now=now, problem=problem)
     snapshots.store(transaction, run.organization, run.name, event_id=None, count=None)
     return True
 
@@ -204,12 +205,12 @@ def _conclude(transaction: Transaction, run: Snapshot, event: Event, now: dateti
     """Ends the event once all that it caused has ended."""
     going = (
         select(t.events.c.id)
-        .where(t.events.c.causation_id == event.id, t.events.c.state.in_(inbox.OPEN))
+        .where(t.events.c.causation_id == event.id, t.events.c.state.in_(events.OPEN))
         .limit(1)
     )
     if transaction.execute(going).first() is not None:
         return False
     compared = Comparison(name=run.name, workers=run.count, absent=run.absent)
-    inbox.finish(transaction, event.id, "succeeded", now=now, result="applied", compared=compared)
+    ending.finish(transaction, event.id, "succeeded", now=now, result="applied", compared=compared)
     snapshots.store(transaction, run.organization, run.name, ended_at=now)
     return True

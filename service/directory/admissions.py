@@ -12,7 +12,8 @@ from typing import Any, Final
 from service.directory import inbox, many
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.inbox import Admission, Ending, Received
+from service.directory.ending import Ending
+from service.directory.inbox import Admission, Received
 from service.directory.many import LookUp
 from service.ids import new_ids
 

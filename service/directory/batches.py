@@ -16,7 +16,7 @@ from typing import Any, Final
 from service.directory import (
     accounts,
     departing,
-    inbox,
+    ending,
     intent,
     leavers,
     many,
@@ -354,7 +354,7 @@ def _stage(transaction: Transaction, waiting: Sequence[_Course]) -> None:
             for course in waiting
             if course.exceeded is not None and course.now == now
         }
-        inbox.stage_many(transaction, thresholds, now=now)
+        ending.stage_many(transaction, thresholds, now=now)
 
 
 def _row(course: _Course, names: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Row, case, delete, func, select, update
 
-from service.directory import audit, inbox, locks, organizations, outbox, places, setups
+from service.directory import (
+    audit,
+    ending,
+    events,
+    inbox,
+    locks,
+    organizations,
+    outbox,
+    places,
+    setups,
+)
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns, insert
@@ -112,7 +122,7 @@ def undo(transaction: Transaction, name: str, *, actor: str, now: datetime) -> s
     # Before accounts, as everyone holds them who touches an event's users.
     transaction.execute(delete(t.fanouts).where(t.fanouts.c.event_id == ended_by))
     event_id = _touch(transaction, name, UNDO, now)
-    inbox.finish(transaction, ended_by, "superseded", now=now, by=event_id)
+    ending.finish(transaction, ended_by, "superseded", now=now, by=event_id)
     _ask_for_set_up(transaction, registered, now)
     audit.record(
         transaction,
@@ -276,7 +286,7 @@ def _is_over(transaction: Transaction, event_id: str, name: str) -> bool:
     state = transaction.execute(
         select(t.events.c.state).where(t.events.c.id == event_id)
     ).scalar_one_or_none()
-    if state in inbox.OPEN:
+    if state in events.OPEN:
         return False
     counted = progress(transaction, name)
     return counted.left == 0 and counted.failed == 0

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, select
 from service.directory import appearances, setups, streams
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.inbox import OPEN
+from service.directory.events import OPEN
 from service.metrics import Depths
 
 

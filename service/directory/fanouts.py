@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import CompoundSelect, Select, delete, func, literal, select
 
-from service.directory import accounts, inbox, intent
+from service.directory import accounts, ending, events, intent
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
@@ -39,7 +39,7 @@ def touch(transaction: Transaction, users: Users, *, event_id: str, now: datetim
     if len(few) <= AT_ONCE:
         waiting = intent.touch_users(transaction, few, event_id=event_id, now=now)
         if waiting == 0:
-            inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
+            ending.finish(transaction, event_id, "succeeded", now=now, result="applied")
         return waiting
     listed = users.subquery()
     noted = t.fanouts.insert().from_select(
@@ -105,10 +105,10 @@ def carry_on(
     state = transaction.execute(
         select(t.events.c.state).where(t.events.c.id == event_id).with_for_update()
     ).scalar_one_or_none()
-    if state not in inbox.OPEN:
+    if state not in events.OPEN:
         transaction.execute(t.waits.delete().where(t.waits.c.event_id == event_id))
     elif accounts.waiting_for_nothing(transaction, [event_id]):
-        inbox.conclude(transaction, event_id, now=now, result="applied")
+        ending.conclude(transaction, event_id, now=now, result="applied")
     return len(ids)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, delete, literal, select, union, update
 
-from service.directory import fanouts, inbox
+from service.directory import ending, fanouts, inbox
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among, columns, id_list
@@ -207,7 +207,7 @@ def _settle(
         users = touched[0] if len(touched) == 1 else union(*touched)
         fanouts.touch(transaction, users, event_id=event_id, now=now)
     else:
-        inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
+        ending.finish(transaction, event_id, "succeeded", now=now, result="applied")
 
 
 def _members(group: Group) -> Select[tuple[str]]:

@@ -13,13 +13,14 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import bindparam, case, select, update
 
-from service.directory import accounts, inbox, leavers, moves, people
+from service.directory import accounts, ending, leavers, moves, people
 from service.directory import tables as t
 from service.directory.accounts import Account
 from service.directory.belonging import connection_of
 from service.directory.database import Transaction
 from service.directory.dialect import among, hold, hold_all, insert
-from service.directory.inbox import Ending, Problem
+from service.directory.ending import Ending
+from service.directory.events import Problem
 from service.directory.leavers import Verdict
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
@@ -118,7 +119,7 @@ def _stage(
     """
     if user.account_id is not None:
         accounts.touch(transaction, user.account_id, leaver=False, now=now)
-    inbox.pass_through(transaction, event_id, "staged", now=now, threshold=verdict.exceeded)
+    ending.pass_through(transaction, event_id, "staged", now=now, threshold=verdict.exceeded)
     leavers.end(transaction, verdict, event_id, now=now)
     return store({"last_event_id": event_id, "state": "staged", "detail": leavers.STAGED})
 
@@ -142,7 +143,7 @@ def _settle(
         "account_id": claim.account_id,
     }
     if claim.problem is not None:
-        inbox.finish(transaction, event_id, "deadlettered", now=now, problem=claim.problem)
+        ending.finish(transaction, event_id, "deadlettered", now=now, problem=claim.problem)
         return store({**changes, "state": "failed", "detail": claim.problem.message})
     if wanted != was_wanted and user.last_event_id is not None:
         supersede_open(transaction, user.id, by=event_id, now=now)
@@ -400,9 +401,9 @@ def _nothing_to_do(
 ) -> dict[str, Any]:
     """Auth0 need not hear of this: nobody to create yet, or nobody left to block."""
     if wanted:
-        inbox.finish(transaction, event_id, "succeeded", now=now, result="waiting")
+        ending.finish(transaction, event_id, "succeeded", now=now, result="waiting")
         return {"state": "waiting", "detail": NO_ADDRESS}
-    inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
+    ending.finish(transaction, event_id, "succeeded", now=now, result="applied")
     return {"state": "applied", "detail": None, "last_applied_at": now}
 
 
@@ -538,7 +539,7 @@ def _revised(transaction: Transaction, account_ids: Sequence[str], now: datetime
 def supersede_open(transaction: Transaction, user_id: str, *, by: str, now: datetime) -> None:
     """Ends a user's own older open events: a newer one made them moot."""
     older = transaction.execute(_OPEN_OF_USER, {"user": user_id, "by": by}).scalars()
-    inbox.finish_many(
+    ending.finish_many(
         transaction,
         [Ending(event_id=event_id, ended="superseded", now=now, by=by) for event_id in older.all()],
     )
@@ -555,7 +556,7 @@ def supersede_open_of_many(
     }
     asked = sorted((event_id, user) for user, event_id in waiting if by[user][0] != event_id)
     older = [(row["number"], *asked[at]) for at, row in _ACCEPTED.all(transaction, asked)]
-    inbox.finish_many(
+    ending.finish_many(
         transaction,
         [
             Ending(event_id=event_id, ended="superseded", now=by[user][1], by=by[user][0])

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import structlog
 from sqlalchemy import and_, bindparam, delete, func, insert, literal, or_, select, update
 
-from service.directory import dialect, inbox
+from service.directory import dialect, ending
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among, hold, hold_all
@@ -115,7 +115,7 @@ def _verdict(before: Withheld, after: Withheld) -> Verdict:
 def end(transaction: Transaction, verdict: Verdict, event_id: str, *, now: datetime) -> None:
     """Ends the staged events whose place this one takes. Accounts are held before events."""
     for moot in sorted(verdict.moot):
-        inbox.finish(transaction, moot, "superseded", now=now, by=event_id)
+        ending.finish(transaction, moot, "superseded", now=now, by=event_id)
 
 
 def hand_over(transaction: Transaction, earlier: User, user: User) -> Mapping[str, Any] | None:

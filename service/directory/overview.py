@@ -9,10 +9,10 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from service.directory import fanouts, inbox, people, replays, struggles
+from service.directory import events, fanouts, people, replays, struggles
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.inbox import Event, Filter
+from service.directory.events import Event, Filter
 from service.errors import NotFound, Refused
 from service.people import User
 
@@ -114,7 +114,7 @@ def latest_events(
     """The newest events of a filter, newest first. ``trouble``: only what waits for an operator;
     ``retrying``: only what is open and was tried in vain.
     """
-    query = inbox.matching(wanted)
+    query = events.matching(wanted)
     if trouble:
         query = query.where(replays.unattended())
     if retrying:
@@ -122,14 +122,14 @@ def latest_events(
     if before is not None:
         query = query.where(t.events.c.number < before)
     rows = transaction.execute(query.order_by(t.events.c.number.desc()).limit(limit))
-    return [inbox.as_event(row) for row in rows]
+    return [events.as_event(row) for row in rows]
 
 
 def event_ids(
     transaction: Transaction, wanted: Filter, *, trouble: bool = False, retrying: bool = False
 ) -> dict[str, int]:
     """Event id to number of everything in a filter, which is as in ``latest_events``."""
-    query = inbox.matching(wanted)
+    query = events.matching(wanted)
     if trouble:
         query = query.where(replays.unattended())
     if retrying:
@@ -203,7 +203,7 @@ def _users_by_state(transaction: Transaction) -> dict[str, dict[str, int]]:
 def _open_events(transaction: Transaction) -> dict[str, int]:
     rows = transaction.execute(
         select(t.events.c.state, func.count())
-        .where(t.events.c.state.in_(inbox.OPEN))
+        .where(t.events.c.state.in_(events.OPEN))
         .group_by(t.events.c.state)
     )
     return dict(rows.tuples().all())

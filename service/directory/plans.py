@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, select
 
-from service.directory import inbox, people
+from service.directory import ending, inbox, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
@@ -53,7 +53,7 @@ def plan(
     heard = people.employment_of(user).after(event, order) if user is not None else None
     if newer or (user is not None and event.kind != "attributes" and heard is None):
         by = newer[0].event_id if newer else None
-        inbox.finish(transaction, event_id, "superseded", now=now, by=by)
+        ending.finish(transaction, event_id, "superseded", now=now, by=by)
         return
     for row in planned:
         if is_newer(order, row.worker_event["order"]) and displaces(
@@ -72,7 +72,7 @@ def plan(
             worker_event={"event": _to_document(event), "order": order},
         )
     )
-    inbox.pass_through(transaction, event_id, "scheduled", now=now)
+    ending.pass_through(transaction, event_id, "scheduled", now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def _displace(
 ) -> None:
     remove(transaction, row.event_id)
     ended = "cancelled" if rescinds(event, event_of(row)) else "superseded"
-    inbox.finish(transaction, row.event_id, ended, now=now, by=event_id)
+    ending.finish(transaction, row.event_id, ended, now=now, by=event_id)
 
 
 def _scheduled(

@@ -16,7 +16,9 @@ from sqlalchemy import ColumnElement, Row, and_, select
 
 from service.directory import (
     audit,
+    ending,
     enrichments,
+    events,
     fanouts,
     inbox,
     intent,
@@ -30,7 +32,8 @@ from service.directory import (
 )
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.inbox import Event, Problem, Received
+from service.directory.events import Event, Problem
+from service.directory.inbox import Received
 from service.directory.mappings import Declared
 from service.directory.results import Result, Verdict
 from service.directory.told import by_column, facts_of
@@ -150,7 +153,7 @@ def replay(
         subject=event.id,
         detail={"replay": replay_id, "forced": force},
     )
-    after = inbox.get(transaction, replay_id)
+    after = events.get(transaction, replay_id)
     assert after is not None
     if after.state in TROUBLE:
         reason = str((after.error or {}).get("message", after.state))
@@ -176,7 +179,7 @@ def examine_discard(transaction: Transaction, event_id: str) -> Result:
     event = _found(transaction, event_id)
     if event.state == "staged":
         return staging.examine(transaction, event_id, approving=False)
-    if event.state in inbox.OPEN:
+    if event.state in events.OPEN:
         return Result(event_id=event.id, verdict="discarded", reason="it has not ended yet")
     if event.state not in TROUBLE:
         said = f"It has ended as {event.state}: there is nothing to discard."
@@ -207,7 +210,7 @@ def discard(
             problem = Problem(
                 kind="operator", code="discarded", message="An operator discarded this event."
             )
-            inbox.finish(transaction, event.id, "discarded", now=now, problem=problem)
+            ending.finish(transaction, event.id, "discarded", now=now, problem=problem)
             _audit_discard(transaction, "event.discard", event, actor, detail, now)
         case "set-aside":
             _audit_discard(transaction, _SET_ASIDE, event, actor, detail, now)
@@ -248,7 +251,7 @@ def replays_of(transaction: Transaction, event_id: str) -> list[Event]:
         .where(t.events.c.causation_id == event_id, t.events.c.type == REPLAY)
         .order_by(t.events.c.number)
     )
-    return [inbox.as_event(row) for row in rows]
+    return [events.as_event(row) for row in rows]
 
 
 def unattended() -> ColumnElement[bool]:
@@ -270,11 +273,11 @@ def _locked(transaction: Transaction, event_id: str) -> Event:
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no event {event_id}.")
-    return inbox.as_event(row)
+    return events.as_event(row)
 
 
 def _found(transaction: Transaction, event_id: str) -> Event:
-    event = inbox.get(transaction, event_id)
+    event = events.get(transaction, event_id)
     if event is None:
         raise NotFound(f"There is no event {event_id}.")
     return event
@@ -287,28 +290,28 @@ def origin(transaction: Transaction, event: Event) -> Event:
 
 def chain(transaction: Transaction, event_id: str) -> list[Event]:
     """An event, what it replays, and so on back to the input that came from outside."""
-    event = inbox.get(transaction, event_id)
+    event = events.get(transaction, event_id)
     return _back(transaction, event) if event is not None else []
 
 
 def _back(transaction: Transaction, event: Event) -> list[Event]:
-    events = [event]
+    back = [event]
     while event.type == REPLAY and event.causation_id is not None:
-        earlier = inbox.get(transaction, event.causation_id)
+        earlier = events.get(transaction, event.causation_id)
         if earlier is None:
             break
         event = earlier
-        events.append(event)
-    return events
+        back.append(event)
+    return back
 
 
 def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | None:
     if event.state == "staged":
         return "It waits for an operator: 'events approve' or 'events refuse'."
-    if event.state in inbox.OPEN:
+    if event.state in events.OPEN:
         return f"It has not ended ({event.state}): it goes on by itself."
     for known in replays_of(transaction, event.id):
-        if known.state in inbox.OPEN:
+        if known.state in events.OPEN:
             return f"Its replay {known.id} is under way."
         if known.state in TROUBLE:
             return f"Its replay {known.id} ended as {known.state}: replay that one."
@@ -398,7 +401,7 @@ def _process(transaction: Transaction, way: Process, received: Received) -> str:
     if problem is not None or registered is None or reading.event is None:
         name = registered.organization.name if registered is not None else None
         event_id = inbox.admit(transaction, received, name).event_id
-        inbox.finish(transaction, event_id, reading.ended, now=received.at, problem=problem)
+        ending.finish(transaction, event_id, reading.ended, now=received.at, problem=problem)
         return event_id
     due = replace(received, effective_at=reading.event.effective_at)
     return workers.accept(

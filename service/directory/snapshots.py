@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, tuple_, update
 
-from service.directory import inbox, many
+from service.directory import ending, many
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import hold, hold_if_free, insert_unless_known
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.directory.prepared import Prepared
 from service.workers import WorkerEvent
 
@@ -122,12 +122,12 @@ def complete(
     hold(transaction, "snapshot", organization, event.snapshot)
     run = get(transaction, organization, event.snapshot)
     if run is not None and (run.ended_at is not None or run.reached is not None):
-        inbox.finish(transaction, event_id, "deadlettered", now=now, problem=_CLOSED)
+        ending.finish(transaction, event_id, "deadlettered", now=now, problem=_CLOSED)
         return
     if run is None:
         _begin(transaction, organization, event.snapshot, now)
     elif run.event_id is not None:
-        inbox.finish(transaction, run.event_id, "superseded", now=now, by=event_id)
+        ending.finish(transaction, run.event_id, "superseded", now=now, by=event_id)
     began = run.began_at if run is not None else now
     store(
         transaction,

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, select
 
-from service.directory import accounts, audit, inbox, intent, organizations, people
+from service.directory import accounts, audit, ending, events, intent, organizations, people
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.inbox import Event, Problem
+from service.directory.events import Event, Problem
 from service.directory.organizations import Registered
 from service.directory.results import Result
 from service.errors import NotFound
@@ -42,11 +42,11 @@ def approve(transaction: Transaction, event_id: str, *, actor: str, now: datetim
         return held
     organization = held.registered.organization
     was_wanted = is_wanted(held.user, organization, decommissioned=held.registered.decommissioned)
-    events = sorted(set(held.withheld.staged.values()))
+    staged = sorted(set(held.withheld.staged.values()))
     left = replace(held.withheld, staged={}).as_document()
     user = people.change(transaction, held.user.id, withheld=left)
-    for each in events:
-        inbox.resume(transaction, each, "staged")
+    for each in staged:
+        ending.resume(transaction, each, "staged")
     user = intent.settle(
         transaction,
         user.id,
@@ -57,14 +57,14 @@ def approve(transaction: Transaction, event_id: str, *, actor: str, now: datetim
         user=user,
         immediate=True,
     )
-    for each in events:
+    for each in staged:
         if each == event_id:
             continue
         if user.account_id is None:
-            inbox.finish(transaction, each, "succeeded", now=now, result="applied")
+            ending.finish(transaction, each, "succeeded", now=now, result="applied")
         else:
             intent.await_account(transaction, user.account_id, user.id, each, leaver=True, now=now)
-    _record(transaction, "event.approve", held, actor, now, {"events": events})
+    _record(transaction, "event.approve", held, actor, now, {"events": staged})
     return Result(event_id=event_id, verdict="approved", reason=f"user {user.id} is let go")
 
 
@@ -88,14 +88,14 @@ def refuse(
     if user.account_id is not None:
         accounts.touch(transaction, user.account_id, leaver=False, now=now)
     people.store(transaction, user.id, withheld=after.as_document(), state="pending", detail=None)
-    inbox.finish(transaction, event_id, "discarded", now=now, problem=_REFUSED)
+    ending.finish(transaction, event_id, "discarded", now=now, problem=_REFUSED)
     _record(transaction, "event.refuse", held, actor, now, {"reason": reason})
     return Result(event_id=event_id, verdict="refused", reason=f"user {user.id} stays in")
 
 
 def examine(transaction: Transaction, event_id: str, *, approving: bool) -> Result:
     """What ``approve`` or ``refuse`` would answer, with nothing done. Raises NotFound."""
-    event = inbox.get(transaction, event_id)
+    event = events.get(transaction, event_id)
     if event is None:
         raise NotFound(f"There is no event {event_id}.")
     if event.state != "staged":
@@ -131,12 +131,12 @@ def listing(
     rows = transaction.execute(
         select(t.events).where(*_of(organization)).order_by(t.events.c.number).limit(limit)
     )
-    events = [inbox.as_event(row) for row in rows]
-    ids = [event.user_id for event in events if event.user_id is not None]
+    staged = [events.as_event(row) for row in rows]
+    ids = [event.user_id for event in staged if event.user_id is not None]
     query = select(t.users).where(t.users.c.id.in_(ids))
     users = {row.id: withheld_of(people.as_user(row)) for row in transaction.execute(query)}
     return [
-        (event, _said_by(users.get(event.user_id or "", Withheld()), event)) for event in events
+        (event, _said_by(users.get(event.user_id or "", Withheld()), event)) for event in staged
     ]
 
 
@@ -150,11 +150,11 @@ def _said_by(withheld: Withheld, event: Event) -> list[Cause]:
 
 def _hold(transaction: Transaction, event_id: str) -> _Held | Result:
     """The user first, as everyone does who ends a staged event."""
-    event = inbox.get(transaction, event_id)
+    event = events.get(transaction, event_id)
     if event is None:
         raise NotFound(f"There is no event {event_id}.")
     user = people.lock(transaction, event.user_id) if event.user_id is not None else None
-    event = inbox.get(transaction, event_id) or event
+    event = events.get(transaction, event_id) or event
     if user is None or event.state != "staged":
         return _not_staged(event)
     withheld = withheld_of(user)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, or_, select
 
-from service.directory import inbox
+from service.directory import events
 from service.directory import tables as t
 from service.directory.database import Transaction
 
@@ -37,7 +37,7 @@ def struggling() -> ColumnElement[bool]:
         .where(or_(t.waits.c.failures > 0, t.tenants.c.paused_at.is_not(None)))
     )
     asking = select(t.enrichments.c.event_id).where(t.enrichments.c.attempts > 0)
-    return t.events.c.state.in_(inbox.OPEN) & or_(
+    return t.events.c.state.in_(events.OPEN) & or_(
         t.events.c.id.in_(waiting), t.events.c.id.in_(asking)
     )
 

@@ -10,11 +10,12 @@ from typing import Final
 
 from sqlalchemy import select, update
 
-from service.directory import inbox, people
+from service.directory import ending, people
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
-from service.directory.inbox import Ending, Problem
+from service.directory.ending import Ending
+from service.directory.events import Problem
 
 ENDED: Final = Problem(
     kind="operator",
@@ -31,11 +32,11 @@ def wind_up(transaction: Transaction, name: str, now: datetime) -> int:
         *_unanswered(transaction, name),
         *_exports(transaction, name),
     ]
-    inbox.finish_many(transaction, [ending(each, now) for each in ids])
+    ending.finish_many(transaction, [ended_with_it(each, now) for each in ids])
     return len(ids)
 
 
-def ending(event_id: str, now: datetime) -> Ending:
+def ended_with_it(event_id: str, now: datetime) -> Ending:
     """How an event of an organization ends that has ended itself."""
     return Ending(event_id=event_id, ended="discarded", now=now, problem=ENDED)
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from service.directory import (
     batches,
+    ending,
     enrichments,
     inbox,
     intent,
@@ -32,7 +33,9 @@ from service.directory.admissions import Arrival, admit_many
 from service.directory.batches import Heard, Person
 from service.directory.database import Transaction, is_unavailable
 from service.directory.dialect import favour_indexes
-from service.directory.inbox import Admission, Ending, Problem, Received, Tries
+from service.directory.ending import Ending
+from service.directory.events import Problem, Tries
+from service.directory.inbox import Admission, Received
 from service.directory.many import LookUp
 from service.directory.organizations import Registered
 from service.directory.people import joined_by
@@ -149,13 +152,13 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
     leavers.hold_departures(transaction, {each.person[0] for each in heard if each.may_leave})
     for each in batches.settle(transaction, heard):
         _settle(transaction, each)
-    inbox.finish_many(transaction, refused)
+    ending.finish_many(transaction, refused)
     snapshots.hear(transaction, lines)
     for each, admission in completions:
         snapshots.complete(
             transaction, each.organization, each.event, admission.event_id, each.received.at
         )
-    inbox.finish_many(transaction, admitted.endings)
+    ending.finish_many(transaction, admitted.endings)
     return list(admitted.admissions)
 
 
@@ -260,7 +263,7 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
             failure = error
     rows = [row for row in rows if _person(row) in free and row.organization in known]
     # Events first, as who discards one. An event may also end without its worker's key.
-    states = inbox.hold_those_free(transaction, [row.event_id for row in rows])
+    states = ending.hold_those_free(transaction, [row.event_id for row in rows])
     held = plans.hold_those_free(transaction, states)
     rows = [row for row in rows if row.event_id in held]
     scheduled = [row for row in rows if states[row.event_id] == "scheduled"]
@@ -358,7 +361,7 @@ def _settle_due(transaction: Transaction, heard: Sequence[Heard]) -> set[str]:
     for each in left:
         del users[each.event_id]
     if users:
-        inbox.resume_many(transaction, users)
+        ending.resume_many(transaction, users)
         plans.remove_many(transaction, users)
     return set(users)
 
@@ -377,10 +380,10 @@ def _run(
     if not plans.remove(transaction, row.event_id):
         return False
     if registered is None:
-        inbox.finish(transaction, row.event_id, "cancelled", now=now)
+        ending.finish(transaction, row.event_id, "cancelled", now=now)
     elif registered.decommissioned:
-        inbox.finish_many(transaction, [windingup.ending(row.event_id, now)])
-    elif inbox.resume(transaction, row.event_id):
+        ending.finish_many(transaction, [windingup.ended_with_it(row.event_id, now)])
+    elif ending.resume(transaction, row.event_id):
         event = plans.event_of(row)
         heard = _resumed(registered, event, row.event_id, row.worker_event["order"], now)
         _apply(transaction, heard, _find(transaction, registered.organization, event.worker_id))
@@ -466,7 +469,7 @@ def _apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
     user = people.change(transaction, user.id, last_event_id=event_id, **changes)
     if late and not _is_first_address(user, registered):
         # It has ended, but what it was first to name counts: an address is followed, as ever.
-        inbox.finish(transaction, event_id, "superseded", now=now)
+        ending.finish(transaction, event_id, "superseded", now=now)
         if "worker" not in changes:
             return
     intent.settle(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.outbox import Outcome
 from service.outcomes.catalogue import OutcomeType, full_name
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.directory.ledger import Sent
 from service.organizations import Connection, Model, Organization
 from service.people import Profile, User, identifier_of, is_wanted, profile_of, spellings_of

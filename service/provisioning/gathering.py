@@ -15,8 +15,8 @@ import orjson
 from service.directory import accounts, imports, leases, migrants
 from service.directory.accounts import Account
 from service.directory.database import Transaction
+from service.directory.events import Problem
 from service.directory.imports import Held
-from service.directory.inbox import Problem
 from service.provisioning.desired import Desired, desire
 from service.provisioning.import_rows import row_of, row_with_hash
 from service.provisioning.listing import entries_of

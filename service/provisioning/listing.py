@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.organizations import Organization
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired

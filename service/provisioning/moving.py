@@ -13,7 +13,7 @@ from service.directory import accounts, intent, moves, organizations, people
 from service.directory.accounts import Account
 from service.directory.belonging import connection_of
 from service.directory.database import Transaction
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.provisioning import listing
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.observed import Observed

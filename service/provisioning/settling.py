@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from service.directory import accounts, appearances, inbox, leavers, ledger, people
+from service.directory import accounts, appearances, ending, leavers, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
-from service.directory.inbox import Problem, Tries
+from service.directory.events import Problem, Tries
 from service.organizations import Organization
 from service.people import State, User, withheld_of
 from service.provisioning import listing
@@ -226,7 +226,7 @@ def _finish(
     for each in accounts.stop_waiting(transaction, account.id, account.revision, but=but):
         tries = Tries(count=each.failures + 1, first_failed_at=each.failed_at)
         came = "waiting" if waiting.get(each.event_id) in elsewhere else result
-        inbox.conclude(transaction, each.event_id, now=now, result=came, tries=tries)
+        ending.conclude(transaction, each.event_id, now=now, result=came, tries=tries)
     if but:
         accounts.note_failed_try(transaction, account.id, now)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from service.directory import inbox, ledger, organizations, outbox, people
+from service.directory import events, ledger, organizations, outbox, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.ledger import Sent
@@ -63,7 +63,7 @@ def _emit(
     """An effect, caused by the newest event of the user whose wish it fulfils."""
     user = people.get(transaction, subject.user_id)
     cause = user.last_event_id if user is not None else None
-    event = inbox.get(transaction, cause) if cause is not None else None
+    event = events.get(transaction, cause) if cause is not None else None
     row = by_column(event) if event is not None else None
     registered = organizations.find(transaction, subject.organization)
     organization = registered.organization if registered is not None else None

@@ -12,7 +12,7 @@ from typing import Any
 from service.directory import accounts, imports, leases, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.directory.ledger import Intent
 from service.ids import account_key
 from service.provisioning.desired import Desired, Resident, desire

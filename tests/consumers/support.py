@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.directory import inbox, outbox
+from service.directory import events, outbox
 from service.directory.database import Database
-from service.directory.inbox import Event, Filter
+from service.directory.events import Event, Filter
 from service.directory.outbox import Outcome
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -28,7 +28,7 @@ class SetClock:
 
 
 async def events_of(database: Database) -> list[Event]:
-    return await database.read(lambda tx: inbox.listing(tx, Filter(), limit=10_000))
+    return await database.read(lambda tx: events.listing(tx, Filter(), limit=10_000))
 
 
 async def outcomes_of(database: Database) -> list[Outcome]:

@@ -14,7 +14,7 @@ from consumers.storing import portions, store, whole_records
 from operators import reading
 from service.directory import mappings, organizations, replays
 from service.directory.database import Database
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.mappings import Declared
 from service.organizations import EventSource
 from tests.consumers.support import START, events_of, outcomes_of

@@ -24,7 +24,7 @@ from operators import reading
 from service.directory import credentials, enrichments, mappings, organizations, replays, snapshots
 from service.directory import tables as t
 from service.directory.database import Database
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.replays import Reading
 from service.organizations import Connection, EventSource, Organization
 from tests.consumers.hr_system import Answered, HrSystem, listening

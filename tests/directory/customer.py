@@ -9,11 +9,22 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service.directory import accounts, groups, inbox, organizations, outbox, people, users, workers
+from service.directory import (
+    accounts,
+    ending,
+    events,
+    groups,
+    organizations,
+    outbox,
+    people,
+    users,
+    workers,
+)
 from service.directory import tables as t
 from service.directory.accounts import Account
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Admission, Event, Filter, Received
+from service.directory.events import Event, Filter
+from service.directory.inbox import Admission, Received
 from service.directory.organizations import Registered
 from service.directory.outbox import Outcome
 from service.organizations import Organization
@@ -150,13 +161,13 @@ class Customer:
 
     async def events(self) -> list[Event]:
         wanted = Filter(organization=self.name)
-        return await self.database.read(lambda tx: inbox.listing(tx, wanted, 10_000))
+        return await self.database.read(lambda tx: events.listing(tx, wanted, 10_000))
 
     async def states(self) -> list[str]:
         return [event.state for event in await self.events()]
 
     async def state_of(self, admission: Admission) -> str:
-        event = await self.database.read(lambda tx: inbox.get(tx, admission.event_id))
+        event = await self.database.read(lambda tx: events.get(tx, admission.event_id))
         assert event is not None
         return event.state
 
@@ -184,7 +195,7 @@ class Customer:
                 for user in people.of_account(tx, account_id):
                     people.store(tx, user.id, state="applied", last_applied_at=self.now)
                 for each in accounts.stop_waiting(tx, account_id, account.revision):
-                    inbox.conclude(tx, each.event_id, now=self.now, result="applied")
+                    ending.conclude(tx, each.event_id, now=self.now, result="applied")
             return done
 
         return await self.database.transact(work)

@@ -18,7 +18,8 @@ from sqlalchemy.engine import Row
 from service.directory import tables as t
 from service.directory import workers
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Problem, Received
+from service.directory.events import Problem
+from service.directory.inbox import Received
 from service.directory.workers import Delivery, Refusal
 from service.organizations import (
     Connection,

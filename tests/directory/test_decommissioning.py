@@ -5,7 +5,7 @@ from typing import Any
 
 from service.directory import enrichments, inbox, locks, organizations
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.organizations import Connection, MassLeavers, Organization, Policies
 from service.workers import WorkerEvent
 from tests.directory.customer import ENDINGS, Customer, days, registered

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from service.directory import enrichments, inbox
+from service.directory import ending, enrichments, inbox
 from service.directory.database import Transaction
 from service.directory.enrichments import Wanted
 from tests.directory.customer import START, Customer
@@ -106,7 +106,7 @@ async def test_what_ended_otherwise_is_not_gone_on_with(hoekstra: Customer) -> N
     event_id = await waits_for(hoekstra, "w1")
     (wanted,) = await claimed(hoekstra)
     await hoekstra.database.transact(
-        lambda tx: inbox.finish(tx, event_id, "discarded", now=hoekstra.now)
+        lambda tx: ending.finish(tx, event_id, "discarded", now=hoekstra.now)
     )
     assert not await taken(hoekstra, wanted)
 

@@ -14,6 +14,8 @@ from service.clock import SystemClock
 from service.directory import (
     accounts,
     depths,
+    ending,
+    events,
     fanouts,
     groups,
     inbox,
@@ -24,8 +26,9 @@ from service.directory import (
 )
 from service.directory import tables as t
 from service.directory.database import Database, Transaction, open_database
+from service.directory.events import Event, Problem
 from service.directory.groups import Group, MemberChange
-from service.directory.inbox import Event, Problem, Received
+from service.directory.inbox import Received
 from service.organizations import Connection, Organization
 from service.provisioning.fleet import FanOuts
 from tests.directory.crowd import enrol, settle_in
@@ -84,7 +87,7 @@ class Airline:
             pass
 
     async def event(self, event_id: str) -> Event:
-        found = await self.database.read(lambda tx: inbox.get(tx, event_id))
+        found = await self.database.read(lambda tx: events.get(tx, event_id))
         assert found is not None
         return found
 
@@ -342,7 +345,7 @@ async def test_a_replay_for_many_failed_users_is_carried_out_in_portions(airline
         tx.execute(t.accounts.update().values(due_at=None))
         tx.execute(t.users.update().values(state="failed"))
         tx.execute(t.waits.delete())
-        inbox.conclude(tx, event_id, now=airline.customer.now, result="applied")
+        ending.conclude(tx, event_id, now=airline.customer.now, result="applied")
 
     await airline.database.transact(fail)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from service.directory import inbox, outbox
+from service.directory import ending, events, inbox, outbox
 from service.directory.database import Transaction, Work
 from service.directory.inbox import Received
 from service.workers import WorkerEvent
@@ -99,7 +99,7 @@ async def test_an_event_ends_once(hoekstra: Customer) -> None:
     admission = await hoekstra.deliver(HIRED, record(7))
     ended = [
         await hoekstra.database.transact(
-            lambda tx: inbox.finish(tx, admission.event_id, "succeeded", now=START)
+            lambda tx: ending.finish(tx, admission.event_id, "succeeded", now=START)
         )
         for _ in range(2)
     ]
@@ -110,7 +110,7 @@ async def test_an_event_ends_once(hoekstra: Customer) -> None:
 async def test_a_body_is_kept_to_the_byte(hoekstra: Customer) -> None:
     body = b'{"a":\t1}\n\x00\xff'
     admission = await hoekstra.deliver(HIRED, record(7, body))
-    kept = await hoekstra.database.read(lambda tx: inbox.get(tx, admission.event_id))
+    kept = await hoekstra.database.read(lambda tx: events.get(tx, admission.event_id))
     assert kept is not None
     assert kept.body == body
 
@@ -153,7 +153,7 @@ async def test_a_source_that_calls_itself_like_a_customer_does_not_write_in_thei
         def work(tx: Transaction) -> str:
             received = Received(door="kafka", source=source, type="x", at=START, body=b"")
             admission = inbox.admit(tx, received, None)
-            inbox.finish(tx, admission.event_id, "rejected", now=START)
+            ending.finish(tx, admission.event_id, "rejected", now=START)
             return outbox.listing(tx, event_id=admission.event_id)[0].key
 
         return work

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from service.directory import audit, inbox, leavers, locks, replays, staging
+from service.directory import audit, events, leavers, locks, replays, staging
 from service.directory import tables as t
 from service.directory.database import Database
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.results import Result
 from service.directory.workers import Delivery, accept_many
 from service.ids import new_id
@@ -240,7 +240,7 @@ async def test_who_is_refused_stays_in_until_the_source_speaks_again(
     customer = await a_customer(database)
     user, event = await one_staged(customer, leave)
     assert (await refuse(customer, event)).verdict == "refused"
-    known = await database.read(lambda tx: inbox.get(tx, event.id))
+    known = await database.read(lambda tx: events.get(tx, event.id))
     assert known is not None
     assert (known.state, (known.error or {})["code"]) == ("discarded", "refused")
     assert await customer.is_in(user)
@@ -297,7 +297,7 @@ async def test_a_deletion_takes_the_place_of_a_staged_deactivation(database: Dat
     user, event = await one_staged(customer)
     await customer.delete(user)
     assert await customer.is_in(user)
-    known = await database.read(lambda tx: inbox.get(tx, event.id))
+    known = await database.read(lambda tx: events.get(tx, event.id))
     assert known is not None
     assert known.state == "superseded"
     (newer,) = await staged_events(customer)
@@ -358,7 +358,7 @@ async def test_immediate_terminations_go_whatever_the_threshold(database: Databa
     now = WorkerEvent(type="worker.terminated", worker_id=user.external_id or "", immediate=True)
     await customer.deliver(now, customer.from_hr(now.type))
     assert not await customer.is_in(user)
-    known = await database.read(lambda tx: inbox.get(tx, event.id))
+    known = await database.read(lambda tx: events.get(tx, event.id))
     assert known is not None
     assert known.state == "superseded"
 
@@ -563,7 +563,7 @@ async def test_a_person_is_out_if_a_cause_holds_that_is_not_withheld(
     assert account is not None
     residents = await database.read(lambda tx: residents_of(tx, account))
     assert [resident.wanted for resident in residents] == [expected.is_in]
-    open_events = [e.state for e in await customer.events() if e.state in inbox.OPEN]
+    open_events = [e.state for e in await customer.events() if e.state in events.OPEN]
     assert open_events == ["staged"] * len(expected.staged)
 
 

@@ -18,7 +18,7 @@ from service.directory import (
     struggles,
     tables,
 )
-from service.directory.inbox import Filter
+from service.directory.events import Filter
 from service.directory.sqlite import sqlite_engine
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)

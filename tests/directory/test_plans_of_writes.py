@@ -14,8 +14,8 @@ from sqlalchemy.engine import Engine
 from service.directory import accounts, fanouts, groups, locks, migrate, outbox, replays
 from service.directory.accounts import Due
 from service.directory.database import Transaction, open_database
+from service.directory.events import Event
 from service.directory.groups import MemberChange
-from service.directory.inbox import Event
 from service.directory.replays import Reading
 from service.errors import UniquenessConflict
 from service.organizations import Connection, EventSource, Organization

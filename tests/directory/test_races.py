@@ -11,6 +11,7 @@ from sqlalchemy.util import await_only
 
 from service.directory import (
     accounts,
+    ending,
     inbox,
     intent,
     people,
@@ -223,7 +224,7 @@ async def test_an_event_ends_with_the_last_of_its_accounts_even_if_two_end_at_on
             account = accounts.lock(tx, user.account_id)
             assert account is not None
             for ended in accounts.stop_waiting(tx, account.id, account.revision):
-                inbox.finish(tx, ended.event_id, "succeeded", now=hoekstra.now, result="applied")
+                ending.finish(tx, ended.event_id, "succeeded", now=hoekstra.now, result="applied")
 
         return lingering(work)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.directory import inbox, organizations, workers
+from service.directory import ending, organizations, workers
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.organizations import Connection, Organization
@@ -213,7 +213,7 @@ async def test_what_was_discarded_while_planned_never_comes_and_ends_once(
     await hoekstra.hr("hired", "w1", email=ANN)
     planned = await hoekstra.hr("terminated", "w1", at=days(30))
     await hoekstra.database.transact(
-        lambda tx: inbox.finish(tx, planned.event_id, "discarded", now=hoekstra.now)
+        lambda tx: ending.finish(tx, planned.event_id, "discarded", now=hoekstra.now)
     )
     await at(hoekstra, 30)
     await hoekstra.apply()

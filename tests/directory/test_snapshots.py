@@ -8,9 +8,19 @@ from datetime import timedelta
 import pytest
 
 from service.clock import SystemClock
-from service.directory import absences, enrichments, inbox, replays, snapshots, staging
+from service.directory import (
+    absences,
+    ending,
+    enrichments,
+    events,
+    inbox,
+    replays,
+    snapshots,
+    staging,
+)
 from service.directory.database import Database, Transaction
-from service.directory.inbox import Admission, Problem, Received
+from service.directory.events import Problem
+from service.directory.inbox import Admission, Received
 from service.directory.workers import accept
 from service.organizations import Connection, MassLeavers, Organization, Policies
 from service.provisioning.fleet import Snapshots
@@ -122,7 +132,7 @@ async def test_where_lines_do_not_come_within_a_day_nobody_leaves(staffed: Custo
 
 
 async def problem_of(customer: Customer, admission: Admission) -> tuple[str, bool]:
-    event = await customer.database.read(lambda tx: inbox.get(tx, admission.event_id))
+    event = await customer.database.read(lambda tx: events.get(tx, admission.event_id))
     assert event is not None
     assert event.error is not None
     return event.error["code"], "1 were named" in event.error["message"]
@@ -293,7 +303,7 @@ async def test_a_newer_word_on_an_open_export_takes_the_place_of_the_older(
 async def test_of_a_discarded_export_nobody_leaves(staffed: Customer) -> None:
     whole = await completed(staffed, 1)
     await staffed.database.transact(
-        lambda tx: inbox.finish(tx, whole.event_id, "discarded", now=staffed.now)
+        lambda tx: ending.finish(tx, whole.event_id, "discarded", now=staffed.now)
     )
     await export(staffed, ["w1"])
     await compare(staffed)
@@ -484,7 +494,7 @@ async def asked_in_vain(customer: Customer, worker: str, *, discarded: bool) -> 
         gone = Problem(
             kind="input", code="enrichment_not_found", message="It knows no such worker."
         )
-        inbox.finish(tx, delivery.event_id, "deadlettered", now=customer.now, problem=gone)
+        ending.finish(tx, delivery.event_id, "deadlettered", now=customer.now, problem=gone)
         return delivery.event_id
 
     return await customer.database.transact(work)

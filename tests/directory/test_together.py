@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
-from service.directory import accounts, inbox, people, together, users
+from service.directory import accounts, events, people, together, users
 from service.directory import tables as t
 from service.directory.database import Alike, Database, Transaction
-from service.directory.inbox import Filter
+from service.directory.events import Filter
 from service.directory.people import Groups
 from service.directory.together import Change, New
 from service.directory.turns import Turns
@@ -314,13 +314,13 @@ async def _state(customer: Customer) -> Any:
     def work(tx: Transaction) -> Any:
         rows = tx.execute(select(t.users).where(t.users.c.organization == customer.name))
         users_ = {user.id: user for user in map(people.as_user, rows)}
-        events = inbox.listing(tx, Filter(organization=customer.name), 1000)
-        spoken_of = dict.fromkeys(each.user_id or "" for each in events)
+        told = events.listing(tx, Filter(organization=customer.name), 1000)
+        spoken_of = dict.fromkeys(each.user_id or "" for each in told)
         known = [users_[user_id] for user_id in spoken_of]  # two ids of one moment have no order
         assert len(known) == len(users_)
         names = {user.id: f"user {n}" for n, user in enumerate(known)}
         names |= {u.account_id: f"account of {n}" for n, u in enumerate(known) if u.account_id}
-        names |= {each.id: f"event {n}" for n, each in enumerate(events)}
+        names |= {each.id: f"event {n}" for n, each in enumerate(told)}
         waits = tx.execute(select(t.waits).where(t.waits.c.event_id.in_(names)))
         mails = tx.execute(
             select(t.user_emails).where(t.user_emails.c.organization == customer.name)
@@ -349,7 +349,7 @@ async def _state(customer: Customer) -> Any:
                     names.get(each.user_id or ""),
                     each.correlation_id in names,
                 )
-                for each in events
+                for each in told
             ],
             sorted(
                 (names[w.event_id], names[w.account_id], names[w.user_id], w.revision)

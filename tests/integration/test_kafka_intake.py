@@ -25,9 +25,9 @@ from consumers.kafka import IntakeSettings
 from consumers.mappings import packs
 from consumers.mappings.canonical import MAPPINGS, Mapped
 from service.clock import SystemClock
-from service.directory import fuses, inbox, mappings, organizations
+from service.directory import ending, fuses, mappings, organizations
 from service.directory.database import Database, Transaction, Work
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.intake_metrics import IntakeMetrics
 from service.kafka import KafkaConnection
 from service.organizations import EventSource
@@ -622,7 +622,7 @@ async def test_topics_rest_while_auth0_is_to_catch_up_also_after_an_assignment(
 async def finish(database: Database, events: Sequence[Event]) -> None:
     def work(tx: Transaction) -> None:
         for each in events:
-            inbox.finish(tx, each.id, "succeeded", now=each.accepted_at, result="applied")
+            ending.finish(tx, each.id, "succeeded", now=each.accepted_at, result="applied")
 
     await database.transact(work)
 

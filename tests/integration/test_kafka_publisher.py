@@ -22,7 +22,7 @@ from consumers.storing import store
 from service.clock import SystemClock
 from service.directory import outbox, replays
 from service.directory.database import Database, Work
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.outbox import Outcome
 from service.directory.replays import Reading
 from service.kafka import KafkaConnection, create_missing_topics

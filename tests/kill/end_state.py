@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from service.directory import inbox, outbox
+from service.directory import events, outbox
 from service.directory.database import Database
-from service.directory.inbox import Event, Filter
+from service.directory.events import Event, Filter
 from service.directory.outbox import Outcome
 
 
@@ -51,7 +51,7 @@ async def all_outcomes(database: Database) -> list[Outcome]:
 
 
 async def all_events(database: Database) -> list[Event]:
-    return await database.read(lambda tx: inbox.listing(tx, Filter(), limit=100_000))
+    return await database.read(lambda tx: events.listing(tx, Filter(), limit=100_000))
 
 
 def require_each_once(outcomes: list[Outcome], events: list[Event]) -> None:

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from service.directory.database import open_database
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.directory.outbox import Outcome
 from tests.infrastructure.processes import start
 from tests.kill.conftest import ENVIRONMENT, dev, state_of

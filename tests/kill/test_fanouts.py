@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from service.directory import fanouts, groups, inbox, migrate
+from service.directory import events, fanouts, groups, migrate
 from service.directory import tables as t
 from service.directory.database import Database, Transaction, open_database
 from service.directory.inbox import Received
@@ -55,7 +55,7 @@ async def test_a_fan_out_whose_worker_is_killed_goes_on_where_it_stopped(
         assert process.stop() == 0
         assert await database.read(_revisions) == {2: CROWD}
         assert await database.read(lambda tx: _waiting(tx, event_id)) == CROWD
-        event = await database.read(lambda tx: inbox.get(tx, event_id))
+        event = await database.read(lambda tx: events.get(tx, event_id))
         assert event is not None
         assert event.state == "accepted"
     finally:

@@ -18,9 +18,10 @@ from sqlalchemy import Connection as Transaction
 
 from operators.cli import main
 from operators.installation import settings_of
-from service.directory import inbox, leases, organizations, people, users, workers
+from service.directory import ending, events, inbox, leases, organizations, people, users, workers
 from service.directory.database import open_database
-from service.directory.inbox import Event, Filter, Problem, Received
+from service.directory.events import Event, Filter, Problem
+from service.directory.inbox import Received
 from service.organizations import Connection, EventSource, Organization, Tenant
 from service.people import User
 from service.provisioning import turn
@@ -81,10 +82,10 @@ class House:
         self.transact(lambda tx: organizations.apply(tx, organization, self.at))
 
     def events(self, **wanted: Any) -> list[Event]:
-        return self.transact(lambda tx: inbox.listing(tx, Filter(**wanted), 10_000))
+        return self.transact(lambda tx: events.listing(tx, Filter(**wanted), 10_000))
 
     def event(self, event_id: str) -> Event:
-        found = self.transact(lambda tx: inbox.get(tx, event_id))
+        found = self.transact(lambda tx: events.get(tx, event_id))
         assert found is not None
         return found
 
@@ -112,7 +113,7 @@ class House:
         ).event_id
 
     def received(
-        self, door: inbox.Door, kind: str, body: bytes | None = None, **more: Any
+        self, door: events.Door, kind: str, body: bytes | None = None, **more: Any
     ) -> Received:
         return Received(
             door=door,
@@ -131,7 +132,7 @@ class House:
 
         def work(tx: Transaction) -> str:
             event_id = inbox.admit(tx, received, organization).event_id
-            inbox.finish(tx, event_id, "deadlettered", now=self.at, problem=problem)
+            ending.finish(tx, event_id, "deadlettered", now=self.at, problem=problem)
             return event_id
 
         return self.transact(work)

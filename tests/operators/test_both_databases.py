@@ -17,6 +17,7 @@ from service.clock import SystemClock
 from service.directory import (
     accounts,
     audit,
+    ending,
     inbox,
     locks,
     organizations,
@@ -28,7 +29,8 @@ from service.directory import (
     workers,
 )
 from service.directory.database import Database, Transaction, open_database
-from service.directory.inbox import Filter, Problem, Received
+from service.directory.events import Filter, Problem
+from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.organizations import Organization
 from service.people import User
@@ -71,7 +73,7 @@ async def a_dead_letter(database: Database, body: bytes) -> str:
 
     def work(tx: Transaction) -> str:
         event_id = inbox.admit(tx, received, "acme").event_id
-        inbox.finish(tx, event_id, "deadlettered", now=NOW, problem=UNMAPPED)
+        ending.finish(tx, event_id, "deadlettered", now=NOW, problem=UNMAPPED)
         return event_id
 
     return await database.transact(work)

@@ -18,7 +18,7 @@ from starlette.routing import Mount
 from operators.console import routes
 from service.clock import SystemClock
 from service.directory.database import open_database
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from tests.operators.house import House
 
 UNMAPPED = Problem(kind="input", code="unmapped_type", message="No mapping knows this type.")

@@ -8,7 +8,7 @@ import pytest
 
 from operators.commands.moments import since
 from service.directory import leases, workers
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.workers import WorkerEvent
 from tests.operators.house import House, hired
 

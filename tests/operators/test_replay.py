@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from service.directory.inbox import Problem
+from service.directory.events import Problem
 from service.outcomes.deadletter import RECORD_TIMESTAMP
 from service.people import User
 from service.workers import WorkerEvent

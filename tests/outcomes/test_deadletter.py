@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.outcomes.deadletter import RECORD_TIMESTAMP, dead_letter
 from tests.outcomes.test_cloudevents import TRACE, outcome
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.auth0.calls import http_client
 from service.directory import overview
-from service.directory.inbox import Filter
+from service.directory.events import Filter
 from service.organizations import Connection, Policies
 from tests.faults import proves
 from tests.provisioning.auth0 import call, sign_up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.auth0.pacing import Pacer
 from service.directory import overview
-from service.directory.inbox import Filter
+from service.directory.events import Filter
 from tests.faults import proves
 from tests.provisioning.world import World
 

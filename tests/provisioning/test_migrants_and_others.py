@@ -14,7 +14,7 @@ from operators import migrating
 from operators.migrating import Row
 from operators.migration_rows import gathered
 from service.directory import overview, people, struggles
-from service.directory.inbox import Filter
+from service.directory.events import Filter
 from service.organizations import Policies
 from service.sealing import sealer_of_hashes
 from tests.provisioning.test_migrants import (

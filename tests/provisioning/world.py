@@ -23,10 +23,11 @@ from service.auth0.simulator.app import create_simulator
 from service.auth0.simulator.lag import NO_LAG, Lag
 from service.auth0.simulator.limits import UNLIMITED, Limits
 from service.clock import SystemClock
-from service.directory import accounts, inbox, organizations, outbox, people, users, workers
+from service.directory import accounts, events, organizations, outbox, people, users, workers
 from service.directory import tables as t
 from service.directory.database import Database
-from service.directory.inbox import Event, Filter, Received
+from service.directory.events import Event, Filter
+from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.directory.outbox import Outcome
 from service.mail import FolderMailer, Mailer
@@ -218,7 +219,7 @@ class World:
 
     async def _is_settled(self) -> bool:
         def busy(tx: Any) -> bool:
-            is_open = inbox.listing(tx, Filter(state="accepted"), limit=1)
+            is_open = events.listing(tx, Filter(state="accepted"), limit=1)
             due = accounts.due(tx, "main", now=self.clock.now(), limit=1)
             return bool(is_open or due)
 
@@ -264,7 +265,7 @@ class World:
         return await self.database.read(find)
 
     async def events(self) -> list[Event]:
-        return await self.database.read(lambda tx: inbox.listing(tx, Filter()))
+        return await self.database.read(lambda tx: events.listing(tx, Filter()))
 
     async def endings(self) -> list[tuple[str, str | None, str | None]]:
         return [(e.state, e.result, (e.error or {}).get("code")) for e in await self.events()]

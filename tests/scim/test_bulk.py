@@ -15,9 +15,9 @@ from scim.app import create_app
 from scim.bulk_request import LARGEST_BULK, MOST_OPERATIONS
 from scim.http import LARGEST_BODY
 from service.clock import SystemClock
-from service.directory import inbox, tables
+from service.directory import events, tables
 from service.directory.database import Database, Work
-from service.directory.inbox import Event
+from service.directory.events import Event
 from service.limiting import Limit
 from tests.scim.bulk import entries, group, id_of, operation, send, statuses, user
 from tests.scim.client import CORE_USER, ENTERPRISE, PATCH_OP, PEPPER, Scim
@@ -31,8 +31,8 @@ def patch(path: str, *operations: dict[str, Any], **others: Any) -> dict[str, An
     return operation("PATCH", path, {"schemas": [PATCH_OP], "Operations": operations}, **others)
 
 
-async def events(scim: Scim) -> list[Event]:
-    return await scim.database.read(lambda tx: inbox.listing(tx, inbox.Filter(), limit=5000))
+async def accepted_events(scim: Scim) -> list[Event]:
+    return await scim.database.read(lambda tx: events.listing(tx, events.Filter(), limit=5000))
 
 
 # What is answered
@@ -200,7 +200,7 @@ async def test_limits_are_announced_and_enforced(embedded: Scim) -> None:
     assert str(MOST_OPERATIONS) in answer.json()["detail"]
     assert_error(await embedded.http.post("Bulk", content=b" " * (LARGEST_BULK + 1)), 413)
     assert_error(await embedded.http.post("Users", content=b" " * (LARGEST_BODY + 1)), 413)
-    assert await events(embedded) == []
+    assert await accepted_events(embedded) == []
 
 
 async def test_a_body_larger_than_that_of_one_request_is_taken(embedded: Scim) -> None:
@@ -443,7 +443,7 @@ async def test_each_operation_is_an_event_of_its_own_and_they_belong_together(sc
     ann, _, staff = await entries(
         scim, user("ann", "a"), user("ann", "b"), group("Staff", "bulkId:a"), headers=headers
     )
-    created, grouped = await events(scim)
+    created, grouped = await accepted_events(scim)
     assert (created.type, grouped.type) == ("scim.user.created", "scim.group.created")
     assert created.user_id == id_of(ann)
     assert created.correlation_id == grouped.correlation_id
@@ -515,7 +515,7 @@ async def test_a_database_that_goes_away_leaves_whole_operations(scim: Scim) -> 
     found = [entry["status"] for entry in answer.json()["Operations"]]
     assert found == ["201"] * 20 + ["503"] * 44
     assert failing.asked == 32  # what comes after the first that fail is not even tried
-    assert len(await scim.names("userName pr")) == len(await events(scim)) == 20
+    assert len(await scim.names("userName pr")) == len(await accepted_events(scim)) == 20
     again = await statuses(scim, *operations)
     assert again == ["409"] * 20 + ["201"] * 44
 

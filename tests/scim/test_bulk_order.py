@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from scim.bulk_order import Agenda
 from scim.bulk_references import references, resolve, without
 from scim.bulk_request import BulkOperation, read_bulk
-from service.directory import inbox, tables
+from service.directory import events, tables
 from tests.infrastructure.examples import tried_on
 from tests.infrastructure.schema import Lending
 from tests.scim.bulk import entries
@@ -164,8 +164,8 @@ async def _picture(scim: Scim, run: int) -> list[Any]:
             .outerjoin(tables.members, tables.members.c.group_id == tables.groups.c.id)
             .where(tables.groups.c.organization == scim.organization)
         ).all()
-        events = inbox.listing(
-            transaction, inbox.Filter(organization=scim.organization), limit=100_000
+        told = events.listing(
+            transaction, events.Filter(organization=scim.organization), limit=100_000
         )
         return [
             sorted(
@@ -178,7 +178,7 @@ async def _picture(scim: Scim, run: int) -> list[Any]:
                 for name, member in groups
                 if name.endswith(f"-{run}")
             ),
-            sorted((event.type, event.state) for event in events if event.user_id in order),
+            sorted((event.type, event.state) for event in told if event.user_id in order),
         ]
 
     return await scim.database.read(work)

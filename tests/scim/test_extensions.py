@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.directory import inbox
+from service.directory import events
 from tests.scim import bulk
 from tests.scim.client import ENTERPRISE, PROVISIONING, Scim, opened, organization
 from tests.scim.declared import (
@@ -256,7 +256,7 @@ async def test_never_returned_is_checked_and_not_kept(scim: Scim) -> None:
     later = {"Prefer": "respond-async"}
     assert (await bulk.send(scim, refused, headers=later)).status_code == 202
     bodies = await scim.database.read(
-        lambda tx: [event.body or b"" for event in inbox.listing(tx, inbox.Filter(), limit=10)]
+        lambda tx: [event.body or b"" for event in events.listing(tx, events.Filter(), limit=10)]
     )
     assert len(bodies) == 3
     assert not [body for body in bodies for pin in (b"1234", b"5678", b"9012") if pin in body]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from service.clock import SystemClock
-from service.directory import inbox, intent, organizations, outbox, tables
+from service.directory import events, inbox, intent, organizations, outbox, tables
 from service.directory.inbox import Received
 from tests.scim.client import Scim, opened, organization
 
@@ -59,7 +59,7 @@ class Due:
 
 async def due(scim: Scim) -> Due:
     def work(transaction: Connection) -> Due:
-        event = inbox.listing(transaction, inbox.Filter())[-1]
+        event = events.listing(transaction, events.Filter())[-1]
         waiting = transaction.execute(
             select(
                 tables.waits.c.user_id,

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from scim.app import create_app
 from scim.preferences import prefers_async
 from service.clock import SystemClock
-from service.directory import inbox, outbox
-from service.directory.inbox import Ended, Event, Problem
+from service.directory import ending, events, inbox, outbox
+from service.directory.events import Event, Problem
 from service.directory.outbox import Outcome
 from service.directory.responses import EVENT_URI
+from service.directory.told import Ended
 from service.security_events.declaration import SecurityEvents
 from tests.scim.bulk import group, operation, send, user
 from tests.scim.client import ENTERPRISE, PATCH_OP, PEPPER, Scim, opened, organization
@@ -42,8 +43,8 @@ def payload(told: Outcome) -> dict[str, Any]:
     return {name: value for name, value in told.data.items() if name not in facts}
 
 
-async def events(scim: Scim) -> list[Event]:
-    return await scim.database.read(lambda tx: inbox.listing(tx, inbox.Filter(), limit=5000))
+async def accepted_events(scim: Scim) -> list[Event]:
+    return await scim.database.read(lambda tx: events.listing(tx, events.Filter(), limit=5000))
 
 
 async def finish(
@@ -54,7 +55,7 @@ async def finish(
     result = "applied" if ended == "succeeded" else None
 
     def work(transaction: Connection) -> bool:
-        return inbox.finish(transaction, event_id, ended, now=now, result=result, problem=problem)
+        return ending.finish(transaction, event_id, ended, now=now, result=result, problem=problem)
 
     return await scim.database.transact(work)
 
@@ -76,7 +77,7 @@ async def test_a_change_is_durable_under_its_txn_when_202_is_answered(scim: Scim
     answer = await scim.http.post("Users", json={"userName": "ann", **ADDRESS}, headers=LATER)
     assert (answer.status_code, answer.content) == (202, b"")
     assert answer.headers["preference-applied"] == "respond-async"
-    (event,) = await events(scim)
+    (event,) = await accepted_events(scim)
     assert event.id == answer.headers["set-txn"]
     assert event.type == "scim.user.created"
     made = await scim.http.get(answer.headers["location"])
@@ -99,14 +100,14 @@ async def test_every_write_is_answered_so(scim: Scim) -> None:
         await ask(scim, "PATCH", f"Groups/{staff['id']}", title),
         await ask(scim, "DELETE", f"Groups/{staff['id']}"),
     ]
-    assert [event.id for event in await events(scim)][2:] == txns
+    assert [event.id for event in await accepted_events(scim)][2:] == txns
     assert (await scim.http.get(f"Users/{ann['id']}")).status_code == 404
 
 
 async def test_refusals_come_at_once(scim: Scim) -> None:
     ann = await scim.post_user("ann")
     path = f"Users/{ann['id']}"
-    before = len(await events(scim))
+    before = len(await accepted_events(scim))
     post, put = scim.http.post, scim.http.put
     assert_error(await post("Users", json={"userName": "ANN"}, headers=LATER), 409, "uniqueness")
     assert_error(await post("Users", json={}, headers=LATER), 400, "invalidValue")
@@ -116,7 +117,7 @@ async def test_refusals_come_at_once(scim: Scim) -> None:
     stranger = LATER | {"Authorization": "Bearer nobody's"}
     assert_error(await post("Users", json={"userName": "bob"}, headers=stranger), 401)
     assert_error(await post("Bulk", json={}, headers=LATER), 400, "invalidSyntax")
-    assert len(await events(scim)) == before
+    assert len(await accepted_events(scim)) == before
     assert await responses(scim) == []
 
 
@@ -222,7 +223,7 @@ async def test_the_end_is_told_once_and_not_before(scim: Scim) -> None:
     }
     assert told.data["eventUri"] == "urn:ietf:params:scim:event:misc:asyncresp"
     assert told.event_id == txn
-    (event,) = await events(scim)
+    (event,) = await accepted_events(scim)
     assert told.user_id == event.user_id
     assert [each.type for each in await outcomes(scim)][-2:] == [
         "io.auth0-provisioner.event.succeeded.v1",
@@ -272,7 +273,7 @@ async def test_version_and_status_are_those_of_the_change_itself(scim: Scim) -> 
 async def test_who_did_not_ask_is_not_told(scim: Scim) -> None:
     await scim.post_user("nobody")
     ann = await scim.post_user("ann", **ADDRESS)
-    (event,) = [event for event in await events(scim) if event.user_id == ann["id"]]
+    (event,) = [event for event in await accepted_events(scim) if event.user_id == ann["id"]]
     assert await finish(scim, event.id)
     assert await responses(scim) == []
 
@@ -377,7 +378,7 @@ async def test_each_operation_of_a_bulk_is_told_under_its_index(scim: Scim) -> N
             "status": "204",
         },
     }
-    assert {event.correlation_id for event in (await events(scim))[1:]} == {txn}
+    assert {event.correlation_id for event in (await accepted_events(scim))[1:]} == {txn}
 
 
 async def test_operations_that_fail_are_told_as_rejected_events(scim: Scim) -> None:
@@ -397,7 +398,7 @@ async def test_operations_that_fail_are_told_as_rejected_events(scim: Scim) -> N
     assert told[0]["response"]["scimType"] == "uniqueness"
     assert "location" not in told[0]
     assert "location" not in told[1]  # what is sent as an id may be somebody's address
-    rejected = [event for event in await events(scim) if event.state == "rejected"]
+    rejected = [event for event in await accepted_events(scim) if event.state == "rejected"]
     assert [event.id for event in rejected] == [f"{txn}:{index}" for index in range(4)]
     assert rejected[0].body is not None
     assert b"hidden" not in rejected[0].body
@@ -430,7 +431,7 @@ async def test_a_thousand_operations_have_ids_that_fit(scim: Scim) -> None:
     wrong = [operation("DELETE", f"/Users/{number}") for number in range(1000)]
     txn = await bulk(scim, *wrong)
     assert len(await told_of(scim, txn)) == 1000
-    assert (await events(scim))[-1].id == f"{txn}:999"
+    assert (await accepted_events(scim))[-1].id == f"{txn}:999"
 
 
 async def test_no_202_where_a_refusal_cannot_be_stored(scim: Scim) -> None:
@@ -460,7 +461,7 @@ async def test_only_what_the_scim_door_promised_is_told(scim: Scim) -> None:
 
     def work(transaction: Connection) -> None:
         event_id = inbox.admit(transaction, forged, "hoekstra").event_id
-        assert inbox.finish(transaction, event_id, "succeeded", now=now, result="applied")
+        assert ending.finish(transaction, event_id, "succeeded", now=now, result="applied")
 
     await scim.database.transact(work)
     assert await responses(scim) == []

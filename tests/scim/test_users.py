@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from service.directory import inbox, people, tables
+from service.directory import people, tables
 from tests.scim.client import CORE_USER, ENTERPRISE, PATCH_OP, PROVISIONING, Scim
 
 
@@ -183,7 +183,7 @@ async def test_every_write_is_an_event_with_its_body(scim: Scim) -> None:
     )
     await scim.http.delete(path)
     events = await scim.database.read(
-        lambda transaction: inbox.listing(transaction, inbox.Filter())
+        lambda transaction: events.listing(transaction, events.Filter())
     )
     assert [event.type for event in events] == [
         "scim.user.created",

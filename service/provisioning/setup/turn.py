@@ -9,15 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from service.directory import (
-    decommissions,
-    inbox,
-    leases,
-    locks,
-    organizations,
-    outbox,
-    setups,
-)
+from service.directory import decommissions, inbox, leases, locks, organizations, outbox, setups
 from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
