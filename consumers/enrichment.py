@@ -20,7 +20,14 @@ from consumers.admission import input_problem, must_wait, transact
 from consumers.faults import place_of
 from consumers.fetching import NoAnswer, ask, http_client
 from service.clock import Clock, pause
-from service.directory import ending, enrichments, events, organizations, windingup, workers
+from service.directory import (
+    applying,
+    ending,
+    enrichments,
+    events,
+    organizations,
+    windingup,
+)
 from service.directory.database import Database, Transaction, is_unavailable
 from service.directory.enrichments import Wanted
 from service.directory.events import Event, Problem, Tries
@@ -302,7 +309,7 @@ def _carry_on(
             transaction, wanted.event_id, ended, now=now, problem=problem, tries=_tries(wanted)
         )
         return
-    workers.carry_on(transaction, registered, reading.event, wanted.event_id, wanted.order, now)
+    applying.carry_on(transaction, registered, reading.event, wanted.event_id, wanted.order, now)
 
 
 def _tries(wanted: Wanted) -> Tries:

@@ -1,7 +1,7 @@
 """Many worker events at once: whoever simply stays, joins or leaves, in a few statements for all.
 
 Says first, without writing, whose events take this usual course from the first to the last; all
-others are left to the way for one (service.directory.workers). The two have no user, address and
+others are left to the way for one (service.directory.applying). The two have no user, address and
 account in common, so it does not matter which goes first.
 """
 

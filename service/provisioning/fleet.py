@@ -13,7 +13,14 @@ from typing import Final
 import structlog
 
 from service.clock import Clock, pause
-from service.directory import absences, fanouts, leavers, organizations, snapshots, workers
+from service.directory import (
+    absences,
+    coming_due,
+    fanouts,
+    leavers,
+    organizations,
+    snapshots,
+)
 from service.directory.database import Database, is_unavailable
 from service.organizations import Tenant
 from service.provisioning.outlook import Outlook, rest
@@ -97,7 +104,9 @@ class Calendar:
         while not stop.is_set():
             try:
                 now = self._clock.now()
-                while await self._database.transact(lambda tx, now=now: workers.run_due(tx, now)):
+                while await self._database.transact(
+                    lambda tx, now=now: coming_due.run_due(tx, now)
+                ):
                     now = self._clock.now()
                 if purged is None or self._clock.monotonic() - purged > _PURGE_EVERY:
                     purged = self._clock.monotonic()

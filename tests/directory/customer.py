@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from service.directory import (
     accounts,
+    coming_due,
     ending,
     events,
     groups,
@@ -127,7 +128,7 @@ class Customer:
         )
 
     async def run_due(self, at_once: int = 300) -> int:
-        return await self.database.transact(lambda tx: workers.run_due(tx, self.now, at_once))
+        return await self.database.transact(lambda tx: coming_due.run_due(tx, self.now, at_once))
 
     async def user(self, user: User | str) -> User:
         """As stored now; by its id, or the id of the worker."""

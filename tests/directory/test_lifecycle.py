@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from consumers.mappings.instants import effective_at
-from service.directory import locks, workers
+from service.directory import coming_due, locks
 from service.directory.database import Database
 from service.organizations import Connection, Organization, Policies
 from service.provisioning.desired import Resident, desire
@@ -103,7 +103,7 @@ async def test_of_many_that_are_due_leavers_go_first(hoekstra: Customer) -> None
         await hoekstra.hr("hired", f"w{n}", at=days(1 + n), email=f"w{n}@hoekstra.example")
     await hoekstra.hr("terminated", "leaver", at=days(9))
     hoekstra.now = days(10)
-    await hoekstra.database.transact(lambda tx: workers.run_due(tx, hoekstra.now, limit=1))
+    await hoekstra.database.transact(lambda tx: coming_due.run_due(tx, hoekstra.now, limit=1))
     assert not await hoekstra.is_in("leaver")
     while await hoekstra.run_due():
         pass

@@ -11,6 +11,7 @@ from sqlalchemy.util import await_only
 
 from service.directory import (
     accounts,
+    coming_due,
     ending,
     inbox,
     intent,
@@ -198,7 +199,9 @@ async def test_a_planned_event_is_carried_out_by_one_process(hoekstra: Customer)
         at = START.replace(hour=10 + n)
         await hoekstra.hr("changed", "w1", at=at, **{f"a{n}": n})
     hoekstra.now = START.replace(day=3)
-    done = await together(hoekstra, *[lingering(lambda tx: workers.run_due(tx, hoekstra.now))] * 3)
+    done = await together(
+        hoekstra, *[lingering(lambda tx: coming_due.run_due(tx, hoekstra.now))] * 3
+    )
     assert sum(done) == 6
     await hoekstra.apply()
     assert await hoekstra.states() == ["succeeded"] * 7

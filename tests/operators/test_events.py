@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from operators.commands.moments import since
-from service.directory import leases, workers
+from service.directory import coming_due, leases
 from service.directory.events import Problem
 from service.workers import WorkerEvent
 from tests.operators.house import House, hired
@@ -143,7 +143,7 @@ def test_discarded_schedule_never_comes(house: House) -> None:
 
     house.run("events", "discard", event_id, "--reason", "wrong person")
 
-    assert house.transact(lambda tx: workers.run_due(tx, due + timedelta(days=1))) == 0
+    assert house.transact(lambda tx: coming_due.run_due(tx, due + timedelta(days=1))) == 0
     assert house.event(event_id).state == "discarded"
 
 
