@@ -5,16 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from service.directory import (
-    batches,
-    ending,
-    inbox,
-    intent,
-    joining,
-    many,
-    people,
-    plans,
-)
+from service.directory import batches, ending, inbox, intent, many, people, plans, worker_users
 from service.directory import tables as t
 from service.directory.batches import Heard
 from service.directory.database import Transaction
@@ -26,7 +17,7 @@ from service.workers import RESCINDS, Order, WorkerEvent
 
 def settle(transaction: Transaction, heard: Heard) -> None:
     """One event by itself, after all that went before it."""
-    user = joining.find(transaction, heard.registered.organization, heard.event.worker_id)
+    user = worker_users.find(transaction, heard.registered.organization, heard.event.worker_id)
     organization, event, order = heard.person[0], heard.event, heard.order
     if heard.is_ahead and not plans.takes_back(transaction, organization, event, order):
         plans.plan(

@@ -15,14 +15,15 @@ from typing import Any, Final
 
 from service.directory import (
     accounts,
+    claims,
     departing,
     ending,
-    intent,
     leavers,
     many,
     moves,
     people,
     plans,
+    waits,
 )
 from service.directory import tables as t
 from service.directory.accounts import Account, Opening, Touch
@@ -241,7 +242,7 @@ def _without_planned(
 
 def _opened(transaction: Transaction, courses: Sequence[_Course]) -> list[_Course]:
     """Those who join with an address that nobody had, with their new accounts."""
-    held = intent.addresses_held(transaction, [_claim(course) for course in courses])
+    held = claims.addresses_held(transaction, [_claim(course) for course in courses])
     free = [course for course in courses if _claim(course) not in held]
     openings = [_opening(transaction, course) for course in free]
     opened = accounts.open_many(transaction, openings)
@@ -318,7 +319,7 @@ def _store(
     many.write(transaction, t.users, [_row(course, _CHANGED) for course in known])
     if going:
         moot = {each.user.id: (each.heard[0].event_id, each.now) for each in going}
-        intent.supersede_open_of_many(transaction, moot)
+        waits.supersede_open_of_many(transaction, moot)
     accounts.touch_many(transaction, [_touch(course) for course in known])
     many.insert(
         transaction,
@@ -334,7 +335,7 @@ def _lock_out(transaction: Transaction, going: Sequence[_Course]) -> None:
     moving = {former.user_id for former in moves.of_users(transaction, sorted(courses))}
     for user_id in sorted(moving):
         course = courses[user_id]
-        intent.leave(transaction, user_id, (course.heard[0].event_id,), course.now)
+        waits.leave(transaction, user_id, (course.heard[0].event_id,), course.now)
 
 
 def _stage(transaction: Transaction, waiting: Sequence[_Course]) -> None:

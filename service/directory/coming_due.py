@@ -15,12 +15,12 @@ from service.directory import (
     applying,
     batches,
     ending,
-    joining,
     leavers,
     organizations,
     people,
     plans,
     windingup,
+    worker_users,
 )
 from service.directory import tables as t
 from service.directory.batches import Heard, Person
@@ -117,7 +117,7 @@ def _run_together(
     rows = [row for row in rows if row.organization in living]
     # All users before what a leaver holds of the organization: see service.directory.leavers.
     persons = {_person(row): living[row.organization].organization for row in rows}
-    users = joining.find_many(transaction, persons)
+    users = worker_users.find_many(transaction, persons)
     if len(rows) < 2:
         return set()
     favour_indexes(transaction)
@@ -178,6 +178,8 @@ def _run(
         event = plans.event_of(row)
         heard = applying.resumed(registered, event, row.event_id, row.worker_event["order"], now)
         applying.apply(
-            transaction, heard, joining.find(transaction, registered.organization, event.worker_id)
+            transaction,
+            heard,
+            worker_users.find(transaction, registered.organization, event.worker_id),
         )
     return True

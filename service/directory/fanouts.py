@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import CompoundSelect, Select, delete, func, literal, select
 
-from service.directory import accounts, ending, events, intent
+from service.directory import accounts, ending, events, waits
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
@@ -37,7 +37,7 @@ def touch(transaction: Transaction, users: Users, *, event_id: str, now: datetim
     """
     few = transaction.execute(users.limit(AT_ONCE + 1)).scalars().all()
     if len(few) <= AT_ONCE:
-        waiting = intent.touch_users(transaction, few, event_id=event_id, now=now)
+        waiting = waits.touch_users(transaction, few, event_id=event_id, now=now)
         if waiting == 0:
             ending.finish(transaction, event_id, "succeeded", now=now, result="applied")
         return waiting
@@ -93,7 +93,7 @@ def carry_on(
     )
     if not ids:
         return 0
-    intent.touch_users(transaction, ids, event_id=event_id, now=now)
+    waits.touch_users(transaction, ids, event_id=event_id, now=now)
     transaction.execute(
         delete(t.fanouts).where(
             t.fanouts.c.event_id == event_id,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, select
 
-from service.directory import accounts, inbox, intent, leavers, moves, people
+from service.directory import accounts, inbox, leavers, moves, people, waits
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import hold_in_order
@@ -75,7 +75,7 @@ _SAME_PERSON_BY_KEY: Final = _same(
 
 def succeed(transaction: Transaction, earlier: User, user: User, *, by: str, now: datetime) -> User:
     """Hands the account, the HR record and an operator's lock of a deleted user to the new one."""
-    intent.supersede_open(transaction, earlier.id, by=by, now=now)
+    waits.supersede_open(transaction, earlier.id, by=by, now=now)
     taken = _hr_and_lock(earlier) | {"withheld": leavers.hand_over(transaction, earlier, user)}
     people.store(transaction, earlier.id, account_id=None, worker_id=None, withheld=None)
     inbox.hand_over(transaction, earlier.id, user.id)
@@ -110,7 +110,7 @@ def join_worker(
     if row is None:
         return user
     worker = people.as_user(row)
-    intent.supersede_open(transaction, worker.id, by=by, now=now)
+    waits.supersede_open(transaction, worker.id, by=by, now=now)
     taken = _hr_and_lock(worker) | {"withheld": leavers.hand_over(transaction, worker, user)}
     if user.locked_at is not None:
         taken |= {"locked_at": user.locked_at, "lock_reason": user.lock_reason}
@@ -131,7 +131,7 @@ def join_worker(
     if kept is not None:
         moves.forget(transaction, user.id, kept)
     if left is not None:
-        intent.await_account(transaction, left, worker.id, by, leaver=True, now=now)
+        waits.await_account(transaction, left, worker.id, by, leaver=True, now=now)
     return people.change(transaction, user.id, account_id=kept, **taken)
 
 

@@ -28,6 +28,7 @@ from service.directory import (
     outbox,
     people,
     staging,
+    waits,
     workers,
 )
 from service.directory import tables as t
@@ -373,7 +374,7 @@ def _reconcile(transaction: Transaction, user_id: str, received: Received) -> st
         now=received.at,
     )
     if settled.state == "pending":
-        intent.lock_again(transaction, user.id, event_id, received.at)
+        waits.lock_again(transaction, user.id, event_id, received.at)
     return event_id
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, select
 
-from service.directory import accounts, audit, ending, events, intent, organizations, people
+from service.directory import accounts, audit, ending, events, intent, organizations, people, waits
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.events import Event, Problem
@@ -63,7 +63,7 @@ def approve(transaction: Transaction, event_id: str, *, actor: str, now: datetim
         if user.account_id is None:
             ending.finish(transaction, each, "succeeded", now=now, result="applied")
         else:
-            intent.await_account(transaction, user.account_id, user.id, each, leaver=True, now=now)
+            waits.await_account(transaction, user.account_id, user.id, each, leaver=True, now=now)
     _record(transaction, "event.approve", held, actor, now, {"events": staged})
     return Result(event_id=event_id, verdict="approved", reason=f"user {user.id} is let go")
 

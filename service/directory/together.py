@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Integer, Text, bindparam, column, text
 
-from service.directory import accounts, intent, joins, many, organizations, people, usual
+from service.directory import accounts, claims, joins, many, organizations, people, usual
 from service.directory import tables as t
 from service.directory import user_rows as rows
 from service.directory.accounts import Touch
@@ -117,7 +117,7 @@ def _claim_of(registered: Registered, user: User, joins_as: Joining) -> _Claim:
     key = join_key_of(user.resource or {}, organization)
     by_id = organization.join == "externalId"
     locks = {people.lock_of(organization.name, each) for each in keys}
-    locks.add(intent.lock_of(account["tenant"], account["identifier"]))
+    locks.add(claims.lock_of(account["tenant"], account["identifier"]))
     named = ("userName", organization.name, joins_as.row["user_name_key"])
     return _Claim(
         locks=frozenset(locks),

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
-from service.directory import inbox, intent, joins, leavers, people, usual
+from service.directory import claims, inbox, intent, joins, leavers, people, usual
 from service.directory import tables as t
 from service.directory import user_rows as rows
 from service.directory.database import Transaction
@@ -79,7 +79,7 @@ def create(
     address = usual.wanted_address(new, registered)
     # Held before whom it may be is looked for. Of two who then wait for each other, one of whom
     # comes back, Postgres undoes one, and it runs again.
-    locks = [intent.lock_of(*address)] if address is not None else []
+    locks = [claims.lock_of(*address)] if address is not None else []
     earlier = joins.same_person(transaction, registered.organization, resource, locks)
     if earlier is None:
         return _create_stranger(transaction, registered, new, received)

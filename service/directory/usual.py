@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, BindParameter, Integer, Table, Text, bindparam, column, text
 
 from service.choosing import choose
-from service.directory import inbox, intent, people
+from service.directory import inbox, people, waits
 from service.directory import tables as t
 from service.directory import user_rows as rows
 from service.directory.database import Transaction
@@ -172,7 +172,7 @@ def stay(
         done = _TOUCH.first(transaction, _named(account=account))
         if done is not None:
             _ACCEPT.run(transaction, event)
-            intent.wait(transaction, event["id"], stays.account_id, user.id, done["revision"])
+            waits.wait(transaction, event["id"], stays.account_id, user.id, done["revision"])
             people.store(transaction, user.id, **row)
     return stays.user if done is not None else None
 

@@ -14,10 +14,10 @@ from service.directory import (
     batches,
     ending,
     enrichments,
-    joining,
     leavers,
     people,
     snapshots,
+    worker_users,
 )
 from service.directory.admissions import Arrival, admit_many
 from service.directory.batches import Heard, Person
@@ -104,7 +104,7 @@ def accept_many(transaction: Transaction, inputs: Sequence[Delivery | Refusal]) 
         favour_indexes(transaction)
     # First, so that the order of acceptance is the order in which a worker's events take effect.
     people.hold_keys(transaction, persons)
-    users = joining.find_many(transaction, persons)
+    users = worker_users.find_many(transaction, persons)
     ids = {
         each.person: users[each.person].id if each.person in users else new_id(each.received.at)
         for each in deliveries

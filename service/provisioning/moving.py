@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from service.directory import accounts, intent, moves, organizations, people
+from service.directory import accounts, intent, moves, organizations, people, waits
 from service.directory.accounts import Account
 from service.directory.belonging import connection_of
 from service.directory.database import Transaction
@@ -141,7 +141,7 @@ def arrive(
             continue
         waiting = accounts.waiting_events(transaction, account.id)
         events = [each.event_id for each in waiting if each.user_id == resident.user.id]
-        intent.lock_out(transaction, resident.user.id, events, now)
+        waits.lock_out(transaction, resident.user.id, events, now)
 
 
 def _has_arrived(resident: Resident, observed: Observed, desired: Desired) -> bool:

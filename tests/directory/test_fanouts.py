@@ -19,10 +19,10 @@ from service.directory import (
     fanouts,
     groups,
     inbox,
-    intent,
     locks,
     overview,
     replays,
+    waits,
 )
 from service.directory import tables as t
 from service.directory.database import Database, Transaction, open_database
@@ -510,7 +510,7 @@ async def test_intent_touches_each_of_some_users_once(airline: Airline) -> None:
     def touch(tx: Transaction) -> int:
         event_id = inbox.admit(tx, airline.received(), "airline").event_id
         ids = [airline.crowd[0], airline.crowd[1], airline.crowd[0]]
-        return intent.touch_users(tx, ids, event_id=event_id, now=airline.customer.now)
+        return waits.touch_users(tx, ids, event_id=event_id, now=airline.customer.now)
 
     assert await airline.database.transact(touch) == 2
 

@@ -14,10 +14,10 @@ from service.directory import (
     coming_due,
     ending,
     inbox,
-    intent,
     people,
     replays,
     users,
+    waits,
     windingup,
     workers,
 )
@@ -216,7 +216,7 @@ async def test_an_event_ends_with_the_last_of_its_accounts_even_if_two_end_at_on
     def touch(tx: Transaction) -> str:
         event_id = inbox.admit(tx, hoekstra.from_hr("group"), hoekstra.name).event_id
         ids = [user.id for user in everyone]
-        intent.touch_users(tx, ids, event_id=event_id, now=hoekstra.now)
+        waits.touch_users(tx, ids, event_id=event_id, now=hoekstra.now)
         return event_id
 
     await hoekstra.database.transact(touch)

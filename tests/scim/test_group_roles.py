@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from service.clock import SystemClock
-from service.directory import events, inbox, intent, organizations, outbox, tables
+from service.directory import events, inbox, organizations, outbox, tables, waits
 from service.directory.inbox import Received
 from tests.scim.client import Scim, opened, organization
 
@@ -185,7 +185,7 @@ async def test_one_account_of_two_users_is_touched_for_both(scim: Scim, people: 
         )
         received = Received(door="operator", source="test", type="test", at=now)
         event = inbox.admit(transaction, received, None).event_id
-        count = intent.touch_users(
+        count = waits.touch_users(
             transaction, [people[0], people[3], people[0]], event_id=event, now=now
         )
         assert count == 2
