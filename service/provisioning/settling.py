@@ -53,62 +53,84 @@ def settle(
         is_open = any(each.open_until > now for each in desired.invitations)
         # Into a database nobody comes by themselves.
         awaited = waiting and (is_open or not desired.connection.is_database)
-    refused, full = observed.refused, _full(observed)
-    # What others have just taken away shows seconds later: once more, then they are believed.
-    unsure = _is_left_to_others(desired, observed) and not observed.foreign_stay
-    observed = replace(
-        observed,
-        lifted=False,
-        entries=listing.settled(observed, desired).entries if desired else observed.entries,
-        foreign_stay=observed.foreign_stay or unsure,
-        refused={scope: each for scope, each in observed.refused.items() if scope not in full},
-    )
+    full = _full(observed)
+    settled = _settled(desired, observed, full)
     held = desired is not None and desired.delete_at is not None and not desired.delete
     accounts.store(
         transaction,
         account.id,
         now,
-        observed=observed.as_document(),
+        observed=settled.as_document(),
         doubt=recorded(doubts),
         applied_revision=account.applied_revision if full else account.revision,
         attempts=account.attempts + 1 if full else 0,
-        error=_worst({**observed.refused, **full}),
+        error=_worst({**settled.refused, **full}),
         leaver=False,
         due_at=_earliest(
-            _due_again(desired, observed, now),
+            _due_again(desired, settled, now),
             _room_again(full, now),
-            now + _FIRST_LOOK if unsure else None,
+            now + _FIRST_LOOK if _is_left_to_others(desired, observed) else None,
         ),
         look_at=appearances.next_look(account.looked + 1, now) if awaited else None,
         looked=account.looked + 1 if awaited else 0,
         appeared=None,
     )
+    arrive(
+        transaction, account, replace(settled, refused=observed.refused), desired, residents, now
+    )
+    result: Result = "waiting" if waiting else "held" if held else "applied"
+    _tell(transaction, account, settled, residents, full, result, desired, now)
+
+
+def _settled(
+    desired: Desired | None, observed: Observed, full: Mapping[str, Mapping[str, Any]]
+) -> Observed:
+    """The picture as it is kept: without what is tried again by itself."""
+    return replace(
+        observed,
+        lifted=False,
+        entries=listing.settled(observed, desired).entries if desired else observed.entries,
+        foreign_stay=observed.foreign_stay or _is_left_to_others(desired, observed),
+        refused={scope: each for scope, each in observed.refused.items() if scope not in full},
+    )
+
+
+def _tell(
+    transaction: Transaction,
+    account: Account,
+    observed: Observed,
+    residents: Sequence[Resident],
+    full: Mapping[str, Mapping[str, Any]],
+    result: Result,
+    desired: Desired | None,
+    now: datetime,
+) -> None:
+    """Ends the events that waited for the account, and says of each resident how far they are. Those
+    of ``full`` Organizations go on waiting.
+    """
     failed = {
         resident.user.id: problem
         for resident in residents
         if (problem := resident.stuck or _problem_of(resident.organization, observed)) is not None
     }
     waits = {each.user.id for each in residents if each.organization.auth0_name in full}
-    there = [each for each in residents if each.user.id not in waits]
-    arrive(transaction, account, replace(observed, refused=refused), desired, residents, now)
     # Of those who moved on, their new account says how far they are.
     elsewhere = {each.user.id for each in residents if each.former and each.user.state == "waiting"}
-    result: Result = "waiting" if waiting else "held" if held else "applied"
     _finish(transaction, account, failed, result, now, but=waits, elsewhere=elsewhere)
+    awaited = _awaited(desired, now) if result == "waiting" and desired is not None else None
     for resident in residents:
+        problem = failed.get(resident.user.id)
         if resident.user.id in waits:
             message = full[resident.organization.auth0_name]["message"]
             people.store(transaction, resident.user.id, state="pending", detail=message)
-    detail = _awaited(desired, now) if waiting and desired is not None else None
-    for resident in there:
-        problem = failed.get(resident.user.id)
-        if problem is None and resident.former:
+        elif problem is None and resident.former:
             continue  # the account that they live in by now says how far they are
-        if problem is None and resident.user.state == "failed":
+        elif problem is None and resident.user.state == "failed":
             continue  # the door refused the user's own wish, such as an address that is in use
-        shared = desired is not None and desired.model == "shared"
-        kept = shared and resident.user.identifier not in (None, account.identifier)
-        _status(transaction, resident.user, problem, observed, now, awaited=detail, kept=kept)
+        else:
+            shared = desired is not None and desired.model == "shared"
+            kept = shared and resident.user.identifier not in (None, account.identifier)
+            _status(transaction, resident.user, problem, observed, now, awaited=awaited, kept=kept)
 
 
 def _full(observed: Observed) -> dict[str, Mapping[str, Any]]:
@@ -166,9 +188,12 @@ def _due_again(desired: Desired | None, observed: Observed, now: datetime) -> da
 
 
 def _is_left_to_others(desired: Desired | None, observed: Observed) -> bool:
-    """Whether nobody of ours has the person, and others alone keep the account from a block."""
+    """Whether nobody of ours has the person, and others alone keep the account from a block, as was
+    just seen: what they have taken away shows seconds later. Once more, then they are believed.
+    """
     nobody = desired is not None and not desired.wanted
-    return nobody and observed.presence == "present" and bool(observed.foreign)
+    seen = observed.presence == "present" and not observed.foreign_stay
+    return nobody and seen and bool(observed.foreign)
 
 
 def _next_look(desired: Desired, until: datetime, now: datetime) -> datetime:
