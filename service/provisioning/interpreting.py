@@ -20,7 +20,7 @@ from service.provisioning.advice import ADVICE
 from service.provisioning.announcing import outcomes_of
 from service.provisioning.effects import Done, Effect, Later, Refused, Setting, TenantRefused
 from service.provisioning.hearing import CHANGED
-from service.provisioning.observed import after, gone, invitation_of
+from service.provisioning.observed import BLOCK, SESSIONS, after, gone, invitation_of
 from service.provisioning.operations import READS, Operation
 from service.provisioning.recognizing import (
     appeared,
@@ -222,11 +222,6 @@ _OF_ORGANIZATION = (
 def _refused(
     operation: Operation, answer: Answer, code: str, *, kind: str = "permanent"
 ) -> Refused:
-    """A membership that is refused, or an end of its invitations, stops what is done in that
-    Organization; anything else stops the account."""
-    scope = operation.organization if isinstance(operation, _OF_ORGANIZATION) else ""
-    if isinstance(operation, op.ListOrganizations):
-        scope = listing.SCOPE
     who = "The mail server" if code == "mail_refused" else "Auth0"
     message = f"{who} refused to {operation.kind.replace('-', ' ')} ({answer.status}, {code})."
     if (advice := ADVICE.get(code)) is not None:
@@ -235,7 +230,22 @@ def _refused(
         message = f"Nobody is let in: {answer.message}. Declare an auth0_organization of its own."
     return Refused(
         problem=(kind, code, message, answer.status),
-        scope=scope,
+        scope=_scope(operation),
         retry_after=answer.retry_after,
         request_id=answer.request_id,
     )
+
+
+def _scope(operation: Operation) -> str:
+    """A membership that is refused, or an end of its invitations, stops what is done in that
+    Organization; a call that locks somebody out, or that lists, itself alone; anything else stops the
+    account."""
+    match operation:
+        case op.Block():
+            return BLOCK
+        case op.RevokeAccess():
+            return SESSIONS
+        case op.ListOrganizations():
+            return listing.SCOPE
+        case _:
+            return operation.organization if isinstance(operation, _OF_ORGANIZATION) else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from service.organizations import LISTED, MARKER
 from service.people import Profile
@@ -21,6 +21,10 @@ Origin = Literal["created", "invited", "adopted", "joined"]
 """``invited``: it came into being when somebody accepted our invitation."""
 Sessions = Literal["possible", "owed", "revoked"]
 """``owed``: access was taken away and sessions still have to be ended, whatever comes next."""
+BLOCK: Final = "users.block"
+SESSIONS: Final = "users.revoke-access"
+"""Under these a refusal stops this one call of a leaving, and nothing else of it. No Organization
+has such a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,8 @@ class Observed:
     in_use: bool = False
     """Whether the person has logged in or chosen a password, when it was last read."""
     refused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    """Problems that stop work for now: under an Organization's name, or ``""`` for all of it."""
+    """Problems that stop work for now: under an Organization's name, one call's (``BLOCK``,
+    ``SESSIONS``, that of ``listing``), or ``""`` for all of it."""
 
     def as_document(self) -> dict[str, Any]:
         return asdict(self)

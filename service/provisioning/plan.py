@@ -6,16 +6,25 @@ and plans again, so a wish that changes half-way is followed at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
-from service.directory.ledger import Sent
 from service.provisioning import listing
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
 from service.provisioning.inviting import Invite
+from service.provisioning.leaving import (
+    leave,
+    lost_memberships,
+    lost_roles,
+    revocation,
+    surplus_roles,
+    who_left,
+    will_lose,
+    withdrawals,
+)
 from service.provisioning.observed import Observed, after
-from service.provisioning.operations import Operation, Subject
+from service.provisioning.operations import Operation
 
 _REFUSED_AS_A_WHOLE = ""
 
@@ -50,7 +59,7 @@ def plan(
                 return tuple(_stay(desired, observed))
             if desired.moved_on and observed.linked:
                 return ()
-            return (*_leave(desired, observed), *_others(desired, observed, appeared))
+            return (*leave(desired, observed), *_others(desired, observed, appeared))
 
 
 def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
@@ -71,7 +80,7 @@ def _create(desired: Desired, observed: Observed) -> tuple[Operation, ...]:
 def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """The profile appears by itself, at a first login or when an invitation is accepted: look
     whether it has, and invite whoever is not there."""
-    yield from _withdrawals(desired, observed, desired.withdraw)
+    yield from withdrawals(desired, observed, desired.withdraw)
     yield from _find_by_former(desired, observed)
     if not observed.fresh:
         yield _find(desired)
@@ -82,7 +91,7 @@ def _await(desired: Desired, observed: Observed) -> Iterator[Operation]:
 def _leave_unborn(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in and there is no account: nobody may come by an invitation any more, and whoever
     came just before is looked for."""
-    yield from _withdrawals(desired, observed, desired.withdraw)
+    yield from withdrawals(desired, observed, desired.withdraw)
     yield from _find_by_former(desired, observed)
     # Nothing keeps whoever is out from a first login at an identity provider: there they are awaited
     # as well, until there is somebody to block.
@@ -117,31 +126,13 @@ def _others(desired: Desired, observed: Observed, appeared: str | None) -> Itera
         yield _find(desired)
 
 
-def _withdrawals(
-    desired: Desired, observed: Observed, every: Sequence[Sent]
-) -> Iterator[Operation]:
-    """Each by Auth0's id; those whose ids are not known are looked for first."""
-    sent = [each for each in every if each.auth0_organization not in observed.refused]
-    lost = [each for each in sent if each.reference is None]
-    for name in sorted({each.auth0_organization or "" for each in lost}):
-        ids = tuple(each.id for each in lost if (each.auth0_organization or "") == name)
-        yield op.FindInvitations(subject=desired.principal, organization=name, sent=ids)
-    for each in sent:
-        if each.reference is not None:
-            yield op.WithdrawInvitation(
-                subject=Subject(organization=each.organization, user_id=each.user_id),
-                organization=each.auth0_organization or "",
-                sent=each.id,
-                reference=each.reference,
-            )
-
-
 def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    """Someone is in. What takes access away still goes first."""
-    yield from _lost_memberships(desired, observed)
+    """Someone is in. What takes access away still goes first: the rest may be refused."""
+    yield from lost_memberships(desired, observed)
+    yield from lost_roles(desired, observed)
     yield from listing.unlist(desired, observed)
-    if observed.sessions == "owed" or _will_lose(desired, observed):
-        yield op.RevokeAccess(subject=_who_left(desired, observed))
+    if observed.sessions == "owed" or will_lose(desired, observed):
+        yield from revocation(who_left(desired, observed), observed)
     if not observed.marked:
         yield listing.mark(desired, observed)
     if desired.model == "isolated" and not observed.linked:
@@ -154,7 +145,7 @@ def _stay(desired: Desired, observed: Observed) -> Iterator[Operation]:
     yield from _link(desired, observed)
     # Who came by an invitation needs no second one; elsewhere an open one gives what is wanted.
     came = observed.origin == "invited"
-    yield from _withdrawals(desired, observed, desired.invitations if came else desired.withdraw)
+    yield from withdrawals(desired, observed, desired.invitations if came else desired.withdraw)
 
 
 def _link(desired: Desired, observed: Observed) -> Iterator[Operation]:
@@ -205,72 +196,6 @@ def _invitation(invite: Invite, address: str) -> Operation:
     )
 
 
-def _leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
-    principal = desired.principal
-    deletes = desired.delete and not observed.linked  # the rest of that user is not ours
-    if observed.blocked and not observed.blocked_by_us and not (observed.fresh or deletes):
-        # Whoever placed that block may have lifted it since.
-        yield op.ReadUser(subject=principal)
-    if desired.model == "shared":
-        yield from _leave_shared(desired, observed)
-        return
-    if deletes:
-        yield from _withdrawals(desired, observed, desired.withdraw)
-        yield op.DeleteUser(subject=principal)
-        return
-    if not observed.blocked:
-        yield op.Block(subject=principal)
-    if observed.sessions != "revoked":
-        yield op.RevokeAccess(subject=principal)
-    yield from _lost_memberships(desired, observed)
-    yield from listing.unlist(desired, observed)
-    yield from _withdrawals(desired, observed, desired.withdraw)
-
-
-def _leave_shared(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    """None of ours has the person: blocked where we made the account and nobody else has them."""
-    principal, left_last = desired.principal, _who_left(desired, observed)
-    yield from _lost_memberships(desired, observed)
-    yield from listing.unlist(desired, observed)
-    if observed.sessions == "owed" or _will_lose(desired, observed):
-        yield op.RevokeAccess(subject=left_last)
-    made_by_us = observed.origin in ("created", "invited")
-    if made_by_us and (observed.blocked_by_us or not observed.blocked):
-        if observed.foreign is None or _will_lose(desired, observed):
-            yield op.ReadMemberships(subject=principal)
-        elif not observed.foreign and not observed.blocked:
-            yield op.Block(subject=left_last)
-        elif observed.foreign and observed.blocked:
-            yield op.Unblock(subject=principal)
-    yield from _withdrawals(desired, observed, desired.withdraw)
-
-
-def _lost_memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
-    for name in sorted(_surplus(desired, observed)):
-        yield op.RemoveMember(subject=_whose(desired, name), organization=name)
-
-
-def _will_lose(desired: Desired, observed: Observed) -> bool:
-    return bool(_surplus(desired, observed))
-
-
-def _surplus(desired: Desired, observed: Observed) -> set[str]:
-    """Organizations to leave. A membership in doubt is taken away again: it may be there."""
-    held = {*observed.memberships, *observed.unsure_members}
-    return held - set(desired.memberships) - set(observed.refused)
-
-
-def _who_left(desired: Desired, observed: Observed) -> Subject:
-    """Whose leaving takes access away from all of the account."""
-    left = [name for name in observed.left if name in desired.leavers]
-    return desired.leavers[left[-1]] if left else desired.principal
-
-
-def _whose(desired: Desired, organization: str) -> Subject:
-    return desired.leavers.get(organization, desired.principal)
-
-
 def _profile(desired: Desired, observed: Observed) -> Iterator[Operation]:
     if observed.email is not None and observed.email.lower() != desired.email:
         yield op.ChangeEmail(
@@ -297,7 +222,6 @@ def _memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
         maybe = set(observed.unsure_roles.get(name, ()))
         if name not in observed.memberships or name in observed.unsure_members:
             yield op.AddMember(subject=wish.subject, organization=name)
+            yield from surplus_roles(name, wish, observed)
         if missing := tuple(sorted(wish.roles - (have - maybe))):
             yield op.AddRoles(subject=wish.subject, organization=name, roles=missing)
-        if surplus := tuple(sorted((have | maybe) - wish.roles)):
-            yield op.RemoveRoles(subject=wish.subject, organization=name, roles=surplus)

@@ -11,13 +11,12 @@ from service.directory import accounts, appearances, ending, leavers, ledger, pe
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.events import Problem, Tries
-from service.organizations import Organization
 from service.people import State, User, withheld_of
 from service.provisioning import listing
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.moving import arrive
-from service.provisioning.observed import Observed
+from service.provisioning.observed import BLOCK, SESSIONS, Observed
 from service.provisioning.residents import residents_of
 
 Result = Literal["applied", "waiting", "held"]
@@ -111,7 +110,7 @@ def _tell(
     failed = {
         resident.user.id: problem
         for resident in residents
-        if (problem := resident.stuck or _problem_of(resident.organization, observed)) is not None
+        if (problem := resident.stuck or _problem_of(resident, observed)) is not None
     }
     waits = {each.user.id for each in residents if each.organization.auth0_name in full}
     # Of those who moved on, their new account says how far they are.
@@ -256,8 +255,12 @@ def _finish(
         accounts.note_failed_try(transaction, account.id, now)
 
 
-def _problem_of(organization: Organization, observed: Observed) -> Problem | None:
-    known = observed.refused.get("") or observed.refused.get(organization.auth0_name)
+def _problem_of(resident: Resident, observed: Observed) -> Problem | None:
+    """Who is in hears nothing of what was refused of somebody else's leaving."""
+    refused, organization = observed.refused, resident.organization
+    leaving = () if resident.wanted else (BLOCK, SESSIONS)
+    scopes = ("", *leaving, organization.auth0_name)
+    known = next((refused[scope] for scope in scopes if scope in refused), None)
     if known is None:
         return listing.problem_of(organization, observed)
     return Problem.from_document(known)

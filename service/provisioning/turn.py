@@ -19,7 +19,7 @@ from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
 from service.provisioning.moving import follow_rules, is_to_be_read, with_address
-from service.provisioning.observed import Observed, anew, of_generations, unsure
+from service.provisioning.observed import BLOCK, SESSIONS, Observed, anew, of_generations, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
 from service.provisioning.residents import residents_of
@@ -95,7 +95,8 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
             return None
     observed = Observed.from_document(account.observed)
     if account.appeared is not None:  # what was refused before is no word on them
-        kept = {scope: problem for scope, problem in observed.refused.items() if scope}
+        of_them = ("", BLOCK, SESSIONS)
+        kept = {scope: it for scope, it in observed.refused.items() if scope not in of_them}
         observed = replace(observed, refused=kept)
     being_made = account.applied_revision == 0
     observed = anew(observed, fresh=observed.fresh and being_made)
@@ -194,6 +195,8 @@ def _refused(step: Step, effect: Refused) -> Observed:
     if observed.presence == "conflicting":
         # Whoever comes next looks anew: the other user may be gone by then.
         observed = replace(observed, presence="unknown")
+    if effect.scope == BLOCK:  # whoever stays unblocked has their sessions ended all the same
+        observed = replace(observed, sessions="owed")
     return replace(observed, refused={**observed.refused, effect.scope: problem})
 
 
