@@ -113,7 +113,7 @@ async def test_a_leaver_is_told_of_as_long_as_a_former_account_could_not_be_lock
     await either.fault("status", "PATCH", path, status=400, times=1000)
     await either.change(ada, userType="Contractor")
     await either.settled()
-    assert await accounts(either, ADA) == {STAFF: "open member", EXTERN: "open member"}
+    assert await accounts(either, ADA) == {STAFF: "open", EXTERN: "open member"}
     await either.mend()
     await either.change(ada, active=False)
     await either.settled()
@@ -386,7 +386,7 @@ async def test_a_replay_locks_a_former_account_whose_lock_was_refused(either: Wo
     await either.fault("status", "PATCH", path, status=400, times=1000)
     await either.change(ada, userType="Contractor")
     await either.settled()
-    assert await accounts(either, ADA) == {STAFF: "open member", EXTERN: "open member"}
+    assert await accounts(either, ADA) == {STAFF: "open", EXTERN: "open member"}
     await either.mend()
     (dead,) = [each for each in await either.events() if each.state == "deadlettered"]
     now = either.clock.now()
