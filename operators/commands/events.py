@@ -43,9 +43,7 @@ Trouble = Annotated[
 ]
 Retrying = Annotated[
     bool,
-    typer.Option(
-        "--retrying", help="Only what is open, and was tried in vain or may not be tried now."
-    ),
+    typer.Option("--retrying", help="Only what was tried in vain so far, or may not be tried now."),
 ]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]

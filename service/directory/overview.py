@@ -112,7 +112,7 @@ def latest_events(
     limit: int = 50,
 ) -> list[Event]:
     """The newest events of a filter, newest first. ``trouble``: only what waits for an operator;
-    ``retrying``: only what is open and was tried in vain.
+    ``retrying``: only what was tried in vain so far.
     """
     query = events.matching(wanted)
     if trouble:
