@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import httpx
 import pytest
 
 from service.auth0.answers import Answer
+from service.auth0.calls import http_client
 from service.auth0.client import Auth0Client
 from service.auth0.pacing import Pacer
 from service.clock import SystemClock
@@ -40,8 +43,8 @@ class Wire(httpx.AsyncBaseTransport):
 def client(wire: Wire) -> Auth0Client:
     clock = SystemClock()
     tenant = Tenant(name="main", base_url="http://auth0.test", client_id="c", plan="enterprise")
-    http = httpx.AsyncClient(transport=wire)
-    return Auth0Client(tenant, "s", clock=clock, pacer=Pacer("enterprise", clock), http=http)
+    pacer = Pacer("enterprise", clock)
+    return Auth0Client(tenant, "s", clock=clock, pacer=pacer, http=http_client(wire))
 
 
 def always(status: int, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
@@ -245,3 +248,21 @@ async def test_no_call_is_made_once_the_lease_has_become_too_short_in_the_queue(
     assert (await auth0.get_user("auth0|x")).verdict == "withheld"
     await auth0.close()
     assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("status", [201, 409])
+async def test_a_response_is_freed_without_a_search_for_garbage(status: int) -> None:
+    made: list[weakref.ref[httpx.Response]] = []
+
+    def reply(_: httpx.Request) -> httpx.Response:
+        response = httpx.Response(status, json={"user_id": "auth0|1"})
+        made.append(weakref.ref(response))
+        return response
+
+    gc.collect()
+    gc.disable()
+    try:
+        await ask(reply)
+        assert [each() for each in made] == [None]
+    finally:
+        gc.enable()
