@@ -8,19 +8,16 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
-from operators import mappings, tenants_apart
+from operators import followable, mappings, tenants_apart
 from operators.mappings import Document
 from service.errors import ConfigurationError
 from service.organizations import EventSource, Installation, Organization, Tenant
-from service.workers import ATTRIBUTES
 
 Kind = Literal["tenant", "organization", "source", "mapping"]
-_CHOSEN: Final = ("default", "groups", *ATTRIBUTES)
-"""What ``attributes_from`` may name."""
 _FIXED = ("tenant", "model")
 """What an organization with accounts cannot change: they live where they were made."""
 
@@ -98,8 +95,7 @@ def compare(
     for organization in declared.organizations:
         _check_fixed(organization, stored)
         _check_join(organization, stored)
-        _check_attributes(organization)
-        _check_just_in_time(organization)
+        followable.check(organization)
     _check_own_connections(declared, stored)
     _check_own_organizations(declared, stored)
     return [
@@ -211,27 +207,6 @@ def _check_join(organization: Organization, stored: Stored) -> None:
             f"organizations[{organization.name}].join: it has users, who are joined by"
             f" {before.join} already: declare another organization and decommission this one."
         )
-
-
-def _check_attributes(organization: Organization) -> None:
-    for name in organization.attributes_from:
-        if name not in _CHOSEN:
-            raise ConfigurationError(
-                f"organizations[{organization.name}].attributes_from: {name} is none of"
-                f" {', '.join(_CHOSEN)}."
-            )
-
-
-def _check_just_in_time(organization: Organization) -> None:
-    """In the shared model people of others live in the connection, and leavers who are elsewhere."""
-    for connection in organization.connections:
-        if organization.model_in(connection) == "shared" and connection.assign_membership_on_login:
-            raise ConfigurationError(
-                f"organizations[{organization.name}].connections[{connection.name}]"
-                ".assign_membership_on_login: everybody who has an account in a shared connection"
-                " would become a member by logging in, whoever has left too: leave it off, members"
-                " are added here."
-            )
 
 
 def _check_own_organizations(declared: Installation, stored: Stored) -> None:

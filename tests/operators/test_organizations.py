@@ -545,6 +545,30 @@ connections = [{ name = "pool", assign_membership_on_login = true }]
     assert "whoever has left too" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("model", "policies", "told"),
+    [
+        ("enterprise", 'invite = "ticket"', "no ticket would ever go out"),
+        ("isolated", 'deletion = "delete", deletion_hold = "-P30D"', "PT0S to P36500D"),
+        ("isolated", 'deletion = "delete", deletion_hold = "P999999D"', "PT0S to P36500D"),
+    ],
+)
+def test_a_policy_that_could_not_be_followed_is_refused(
+    house: House, file: Path, model: str, policies: str, told: str
+) -> None:
+    strategy = "waad" if model == "enterprise" else "auth0"
+    declared = f"""
+[[organizations]]
+name = "initech"
+model = "{model}"
+connections = [{{ name = "initech-users", strategy = "{strategy}" }}]
+policies = {{ {policies} }}
+"""
+    ended = apply(house, file, declared)
+    assert ended.status == 1
+    assert told in ended.err
+
+
 async def test_of_two_operators_who_give_away_one_connection_one_is_told(
     postgres_migrated: str,
 ) -> None:
