@@ -293,6 +293,9 @@ async def _login_route(client: Auth0Client, check: str) -> Finding:
             detail="it has no Application Login URI, and we may not look at the tenant's",
             advice="Grant read:tenant_settings, or set the Application Login URI.",
         )
+    if settings.verdict != "ok":
+        detail = f"{settings.verdict}: {settings.message}"
+        return Finding(check=check, verdict="failed", detail=detail, advice="Try again.")
     return Finding(
         check=check,
         verdict="failed",

@@ -286,6 +286,19 @@ async def test_doctor_asks_for_a_login_route_only_where_invitations_need_it(
     assert found["application sample-app of initech"]["verdict"] == verdict
 
 
+async def test_doctor_says_nothing_of_a_login_route_that_it_could_not_read(site: Site) -> None:
+    bare = {"client_id": "sample-app", "name": "Bare", "organization_usage": "allow"}
+    await site.world.fault(
+        "status", "GET", "/clients/sample-app", status=200, body=bare, times=1000
+    )
+    await site.world.fault("status", "GET", "/tenants/settings", status=503, times=1000)
+    await site.apply(DECLARED + 'policies = { invite = "invitation" }\n', "--no-wait")
+    found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
+    told = found["application sample-app of initech"]
+    assert "no login route" not in told["detail"]
+    assert (told["verdict"], told["advice"]) == ("failed", "Try again.")
+
+
 async def test_doctor_names_an_administrators_role_that_is_missing(site: Site) -> None:
     site.world.work()
     await site.apply(DECLARED.replace('role = "admin"', 'role = "emperor"'))
