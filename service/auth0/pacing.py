@@ -132,7 +132,8 @@ class Pacer:
     async def turn(self, group: Group, *, leaver: bool = False, background: bool = False) -> None:
         """Returns when a call may be made; its token is taken.
 
-        ``background``: for work that nobody waits for, such as comparing and polling.
+        ``background``: for work that nobody waits for, such as comparing and polling, and for the few
+        calls that each stand for thousands, such as a file of users.
         """
         if self._closed:
             raise PacerClosed

@@ -17,7 +17,7 @@ from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.events import Problem
 from service.directory.imports import Held
-from service.provisioning.desired import Desired, desire
+from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.import_rows import row_of, row_with_hash
 from service.provisioning.listing import entries_of
 from service.provisioning.observed import Observed
@@ -59,8 +59,9 @@ def gather(
         account = held_now.get(account_id)
         if account is None or not imports.is_new(account, now):
             continue
-        wish = _creation(transaction, account, now)
-        if wish is None or _is_mailed(transaction, account):
+        residents = residents_of(transaction, account)
+        wish = _creation(residents, account, now)
+        if wish is None or _is_mailed(residents):
             continue
         doubt = _recorded(wish)
         held = Held(id=account.id, user_id=account.user_id, leaver=False, doubt=doubt)
@@ -72,12 +73,9 @@ def gather(
     return Portion(taken=taken, size=size, full=False)
 
 
-def _creation(transaction: Transaction, account: Account, now: datetime) -> Desired | None:
+def _creation(residents: Sequence[Resident], account: Account, now: datetime) -> Desired | None:
     """What is wanted of an account that may be imported. A file cannot block and sends no link."""
-    if Observed.from_document(account.observed).presence != "absent":
-        return None
-    residents = residents_of(transaction, account)
-    if not residents:
+    if Observed.from_document(account.observed).presence != "absent" or not residents:
         return None
     desired = desire(
         residents,
@@ -91,11 +89,11 @@ def _creation(transaction: Transaction, account: Account, now: datetime) -> Desi
     return desired
 
 
-def _is_mailed(transaction: Transaction, account: Account) -> bool:
+def _is_mailed(residents: Sequence[Resident]) -> bool:
     """Whether policy sends a link, which a file does not."""
     return any(
         resident.wanted and resident.organization.policies.invite != "none"
-        for resident in residents_of(transaction, account)
+        for resident in residents
     )
 
 
@@ -119,7 +117,7 @@ def gather_waiting(
         account = held_now.get(account_id)
         if account is None or account.import_id is None or account.leaver:
             continue
-        wish = _creation(transaction, account, now)
+        wish = _creation(residents_of(transaction, account), account, now)
         row, doubt = None, dict[str, Any]()
         if wish is not None and account_id in sealed:
             doubt = _recorded(wish)

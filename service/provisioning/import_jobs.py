@@ -52,7 +52,9 @@ class ImportJobs:
         self._tenant = tenant
         self._database = database
         self._client = client
-        self._jobs = Jobs(client)
+        # Within the background's share, and so before all joiners: a call for a file is one for
+        # thousands, while each second it waits the lanes make as many users one by one as they may.
+        self._jobs = Jobs(client.background())
         self._clock = clock
         self._settings = settings
         self._landing = landing

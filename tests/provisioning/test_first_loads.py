@@ -63,12 +63,13 @@ def tenancy(
     lanes: bool = True,
     rows: dict[str, int] | None = None,
     sealer: Sealer | None = None,
+    pacer: Pacer | None = None,
 ) -> Tenancy:
     client = Auth0Client(
         tenant_of(world),
         CLIENT_SECRET,
         clock=world.clock,
-        pacer=Pacer("enterprise", world.clock),
+        pacer=pacer or Pacer("enterprise", world.clock),
         http=http_client(),
     )
     counted = {} if rows is None else rows
@@ -169,6 +170,22 @@ async def alone_first(world: World, accounts: int = PEOPLE) -> None:
     await all_in_imports(world, accounts)
     stop.set()
     await task
+
+
+async def test_a_file_goes_before_the_joiners_who_wait_already(quiet: World) -> None:
+    await load(quiet)
+    pacer = Pacer("enterprise", quiet.clock)
+    joiners = [asyncio.create_task(pacer.turn("users-write")) for _ in range(400)]
+    await asyncio.sleep(0)
+    quiet.work(tenancy(quiet, lanes=False, pacer=pacer))
+
+    async def uploaded() -> bool:
+        return await uploads(quiet) == 1
+
+    await quiet.until(uploaded)
+    waiting = [each for each in joiners if each.cancel()]
+    await asyncio.gather(*joiners, return_exceptions=True)
+    assert waiting, "a file of thousands waited for each of them"
 
 
 async def test_a_small_backlog_is_left_to_the_lanes(quiet: World) -> None:
