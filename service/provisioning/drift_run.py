@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from service.directory.database import Database, Transaction
 from service.directory.drift import Check, Finding
 from service.outcomes.data import DriftCorrected, DriftDetected
 from service.provisioning.comparing import doubt_of, is_idle, is_ours_to_mend, lets_in
+from service.provisioning.observed import Observed
 from service.provisioning.operations import Subject
 from service.provisioning.residents import residents_of
 from service.provisioning.telling import tell
@@ -73,9 +74,13 @@ class Run:
             ]
             if not theirs:
                 return False
+            wanted = any(resident.wanted for resident in residents)
+            if _noted(tx, held, told, wanted=wanted, now=now):
+                drift.forget(tx, self.tenant, aspect, [account.id])
+                return False
             principal = max(theirs, key=lambda resident: resident.user.modified_at)
             policy = principal.organization.policies.drift
-            urgent = lets_in(told, wanted=any(resident.wanted for resident in residents))
+            urgent = lets_in(told, wanted=wanted)
             mend = is_ours_to_mend(told) and (self.check.correct or policy == "correct" or urgent)
             finding = Finding(
                 tenant=self.tenant,
@@ -169,6 +174,22 @@ async def tell_corrected(tenure: Tenure) -> None:
                 tell(tx, subject, account, (mended,), now)
 
         await tenure.database.transact(settle)
+
+
+def _noted(
+    tx: Transaction, account: Account, told: Mapping[str, Any], *, wanted: bool, now: datetime
+) -> bool:
+    """Takes into the picture that somebody else placed a block, so that it is never taken for ours,
+    or lifted their own. True where that is all, and nothing is amiss."""
+    observed = Observed.from_document(account.observed)
+    if told.get("blocked") is None or observed.blocked_by_us:
+        return False
+    lifted = told["blocked"] is False
+    if lifted and not wanted:
+        return False  # a lane reads them, and locks them out
+    seen = replace(observed, blocked=not lifted)
+    accounts.store(tx, account.id, now, observed=seen.as_document())
+    return lifted and set(told) == {"blocked"}
 
 
 def _members(told: Mapping[str, Any]) -> dict[str, Any]:

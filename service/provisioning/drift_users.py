@@ -113,7 +113,9 @@ async def _walk(
                 continue
             observed = Observed.from_document(account.observed)
             if not differences(account, observed, found, model):
-                same.append(account.id)
+                # A block of somebody else's stays on the list for as long as it stands.
+                if not observed.blocked or observed.blocked_by_us:
+                    same.append(account.id)
                 continue
             told = await _confirmed(run, account, observed, owners)
             if told:

@@ -19,8 +19,8 @@ def leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
     deletes = desired.delete and not observed.linked  # the rest of that user is not ours
-    if observed.blocked and not observed.blocked_by_us and not (observed.fresh or deletes):
-        # Whoever placed that block may have lifted it since.
+    if _may_be_anothers_block(desired, observed) and not (observed.fresh or deletes):
+        # Somebody else may have placed one since, which ours would hide, or lifted theirs.
         yield op.ReadUser(subject=principal)
     if desired.model == "shared":
         yield from _leave_shared(desired, observed)
@@ -41,6 +41,14 @@ def leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
         yield from lost_memberships(desired, observed)
     yield from listing.unlist(desired, observed)
     yield from withdrawals(desired, observed, desired.withdraw)
+
+
+def _may_be_anothers_block(desired: Desired, observed: Observed) -> bool:
+    if observed.blocked:
+        return not observed.blocked_by_us
+    # Elsewhere a leaver is locked out before anything else; here memberships are read first anyway.
+    made_by_us = observed.origin in ("created", "invited")
+    return desired.model == "shared" and made_by_us and BLOCK not in observed.refused
 
 
 def revocation(subject: Subject, observed: Observed) -> Iterator[Operation]:

@@ -189,6 +189,32 @@ async def test_a_block_of_somebody_elses_is_reported_and_left(
     assert await findings(world) == [("account", {"blocked": True})]
 
 
+async def test_a_block_of_somebody_elses_that_a_compare_found_never_becomes_ours(
+    world: World, people: tuple[User, User]
+) -> None:
+    await ready(world)
+    await change(world, ADA, blocked=True)
+    for _ in range(2):
+        await check(world)
+        assert await findings(world) == [("account", {"blocked": True})]
+    await world.change(people[0], active=False)
+    await world.settled()
+    await world.change(people[0], active=True)
+    await world.settled()
+    there = await world.auth0_user(ADA)
+    assert there is not None
+    assert there["blocked"] is True
+    await change(world, ADA, blocked=False)
+    await check(world)
+    assert await findings(world) == []
+    assert await drifts(world, people[0]) == [{"blocked": True}]
+    await world.change(people[0], active=False)
+    await world.settled()
+    there = await world.auth0_user(ADA)
+    assert there is not None
+    assert there["blocked"] is True
+
+
 async def test_a_block_of_ours_that_was_lifted_is_put_back(
     world: World, people: tuple[User, User]
 ) -> None:

@@ -77,6 +77,21 @@ async def test_a_block_of_somebody_elses_that_stands_is_not_made_ours(world: Wor
     assert "user.blocked" not in await world.told(ada)
 
 
+async def test_a_block_that_nobody_told_us_of_is_not_made_ours_in_a_shared_connection(
+    world: World,
+) -> None:
+    world.work()
+    rio = await world.join("clinic-a", "rio@clinics.example")
+    await world.settled()
+    await change(world, await _id_of(world, "rio@clinics.example"), blocked=True)
+    await world.change(rio, active=False)
+    await world.settled()
+    await world.change(rio, active=True)
+    await world.settled()
+    assert await _is_blocked(world, await _id_of(world, "rio@clinics.example"))
+    assert not {"user.blocked", "user.unblocked"} & {*await world.told(rio)}
+
+
 async def test_the_id_that_auth0_gave_is_the_one_that_is_blocked(world: World) -> None:
     """A database with scripts of its own may give another than was asked for."""
     other = await auth0.sign_up(world, "hoekstra-users", ADA, verified=False)
