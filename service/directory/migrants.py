@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from service.directory import tables as t
 from service.directory.accounts import Account
@@ -19,6 +19,8 @@ from service.ids import derived_id
 
 MigrantState = Literal["waiting", "created", "already_there", "refused"]
 LEFT: Final = "Left before the import: never created."
+REFUSED: Final = ("import_row_refused", "import_failed", "seal_broken")
+"""The codes of events whose person no import brought, and whose hash is erased."""
 _BROUGHT: Final = "import"
 """The kind of effect that says that a password came with the account: no link is due."""
 
@@ -190,6 +192,26 @@ def of_users(transaction: Transaction, user_ids: Sequence[str]) -> dict[str, Mig
         .where(among(transaction, t.users.c.id, user_ids), t.migrants.c.user_id == t.users.c.id)
     )
     return {row["user_id"]: Migrant(**row) for row in rows.mappings()}
+
+
+def unbrought() -> ColumnElement[bool]:
+    """A condition on users: an import was to bring them with their password and did not, they are
+    nowhere in Auth0, and nothing newer asks for them: whoever made them now would make them without.
+    """
+    of, account = t.users.c, t.accounts.c
+    refused = select(t.events.c.id).where(
+        t.events.c.id == of.last_event_id, t.events.c.error["code"].as_string().in_(REFUSED)
+    )
+    there = select(account.id).where(
+        account.id == of.account_id, account.observed["presence"].as_string() == "present"
+    )
+    return refused.exists() & ~there.exists()
+
+
+def is_unbrought(transaction: Transaction, user_id: str) -> bool:
+    """Whether ``unbrought`` holds of this user."""
+    query = select(t.users.c.id).where(t.users.c.id == user_id, unbrought())
+    return transaction.execute(query).first() is not None
 
 
 def runs(transaction: Transaction, organization: str | None = None) -> list[Run]:

@@ -24,6 +24,7 @@ from service.directory import (
     intent,
     locks,
     mappings,
+    migrants,
     organizations,
     outbox,
     people,
@@ -112,6 +113,8 @@ def way_of(
     first = origin(transaction, event)
     user_id = event.user_id or first.user_id
     if user_id is not None and not _was_never_read(event, first):
+        if migrants.is_unbrought(transaction, user_id):
+            return NoReplay(reason=_WITHOUT_PASSWORD)
         return Reconcile(user_id=user_id)
     if first.door in ("kafka", "http"):
         reading = read(first, organizations.sources(transaction), mappings.every(transaction))
@@ -328,6 +331,11 @@ def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | No
     return _WHY_NOT[event.state].format(cause=event.causation_id)
 
 
+_WITHOUT_PASSWORD: Final = (
+    "No import brought this person and the password hash is erased: a replay would make them without"
+    " their password. Mend their row and run 'provisioner user import' with it again; a change that"
+    " SCIM or HR sends makes them without one."
+)
 _WHY_NOT: Final = {
     "succeeded": "It succeeded: --force reconciles its user once more.",
     "superseded": "A newer event took its place: replaying it must not undo that one.",
@@ -381,7 +389,9 @@ def _reconcile(transaction: Transaction, user_id: str, received: Received) -> st
 def _reconcile_failed(transaction: Transaction, organization: str, received: Received) -> str:
     event_id = inbox.admit(transaction, received, organization).event_id
     failed = select(t.users.c.id).where(
-        t.users.c.organization == organization, t.users.c.state == "failed"
+        t.users.c.organization == organization,
+        t.users.c.state == "failed",
+        ~migrants.unbrought(),  # those only their file can bring as they should be
     )
     fanouts.touch(transaction, failed, event_id=event_id, now=received.at)
     return event_id

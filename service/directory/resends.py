@@ -18,7 +18,7 @@ RESEND: Final = "operator.resend"
 
 
 def resend(transaction: Transaction, user_id: str, *, actor: str, now: datetime) -> Locked:
-    """Has one more invitation sent, as policy says, to the address that the user has today.
+    """Has one more invitation sent, as policy says, to the address of the account.
 
     Raises NotFound; Refused for whoever is not wanted, is blocked in Auth0 (a password reset would
     lift the block), needs none, or has one on its way.

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.directory import migrants, people
+from service.directory import ending, inbox, migrants, people, replays
 from service.directory import tables as t
+from service.directory.database import Transaction
+from service.directory.events import Problem
+from service.directory.inbox import Received
+from service.directory.replays import Reading
 from service.organizations import Connection, Policies
 from service.provisioning.first_load_settings import FirstLoadSettings
 from service.sealing import sealer_of_hashes
@@ -199,6 +203,46 @@ async def test_a_row_that_auth0_refuses_ends_in_sight_and_a_mended_one_comes(
     assert (await command(lonely, mended)).status == 0
     await lonely.settled()
     assert await lonely.auth0_user("p0@hoekstra.example") is not None
+
+
+async def test_no_replay_makes_a_person_without_the_password_that_the_file_brought(
+    moving: World,
+) -> None:
+    await moving.fault("job-refuses", "POST", "/jobs/users-imports", times=1)
+    at_work(moving)
+    file = written(moving, [person(0)])
+    assert (await command(moving, file)).status == 1
+    await moving.settled()
+    (dead,) = await moving.events()
+    assert (dead.error or {})["code"] == "import_row_refused"
+    ended = await asyncio.to_thread(run, "events", "replay", dead.id)
+    assert ended.status == 1
+    assert "provisioner user import" in ended.out + ended.err
+    await asyncio.to_thread(run, "events", "replay", "--state", "deadlettered")
+    await moving.database.transact(lambda tx: _replay_of_many(tx, moving))
+    await moving.settled()
+    assert await moving.auth0_user("p0@hoekstra.example") is None
+    mended = written(moving, [person(0, name="Ada B.")], "mended.jsonl")
+    assert (await command(moving, mended)).status == 0
+    await moving.settled()
+    one = await moving.auth0_user("p0@hoekstra.example")
+    assert one is not None
+    assert one["keeps_imported_password"] is True
+
+
+def _replay_of_many(tx: Transaction, world: World) -> None:
+    """A replay of something about a whole organization, that ended in trouble."""
+    now = world.clock.now()
+    received = Received(door="operator", source="ops", type="operator.setup", at=now)
+    event_id = inbox.admit(tx, received, "hoekstra").event_id
+    problem = Problem(kind="permanent", code="refused", message="No.")
+    ending.finish(tx, event_id, "deadlettered", now=now, problem=problem)
+    result = replays.replay(tx, event_id, read=_unread, actor="kim", now=now)
+    assert result.verdict == "replayed"
+
+
+def _unread(*_: object) -> Reading:
+    raise AssertionError("nothing of this is read again")
 
 
 async def test_somebody_whom_auth0_has_is_left_to_the_rules_of_adoption(lonely: World) -> None:
