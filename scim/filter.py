@@ -16,7 +16,7 @@ from scim2_filter_parser.parser import SCIMParserError
 from scim.comparisons import comparison, kind_of, leaf_of
 from scim.errors import invalid_filter, invalid_path
 from scim.grammar import FilterLexer, FilterParser
-from scim.matching import terms_of
+from scim.matching import depth_of, terms_of
 from scim.schema import Attribute, Path, ResourceType
 from service.directory.predicates import (
     And,
@@ -29,6 +29,9 @@ from service.directory.predicates import (
 
 LONGEST: Final = 8192
 DEEPEST: Final = 32
+"""Parentheses and brackets within each other."""
+DEEPEST_TERM: Final = 20
+"""Terms within each other, where parentheses that only group do not count: SQLite reads 25 of them."""
 MOST_TERMS: Final = 200
 MOST_CONDITIONS: Final = 500
 """Comparisons once extensions are taken for all of their attributes: SQLite nests no deeper."""
@@ -60,7 +63,10 @@ def parse_filter(text: str, resource_type: ResourceType, *, tolerant: bool) -> P
         if path is None:
             raise _unknown(simple[1], resource_type)
         return comparison(resource_type, path, "eq", _storable(simple[2]))
-    return _Reader(resource_type, tolerant=tolerant).predicate(_parse(text))
+    found = _Reader(resource_type, tolerant=tolerant).predicate(_parse(text))
+    if depth_of(found) > DEEPEST_TERM:
+        raise invalid_filter(f"and, or and not change places at most {DEEPEST_TERM} levels deep.")
+    return found
 
 
 def parse_path(text: str, resource_type: ResourceType, *, tolerant: bool) -> PatchPath | None:
@@ -151,7 +157,9 @@ class _Reader:
             if _namespace(node):
                 return self._value_path(node, scope, None)
             inner = self.predicate(node.expr, scope)
-            return Not(inner) if node.negated else inner
+            if not node.negated:
+                return inner
+            return inner.term if isinstance(inner, Not) else Not(inner)
         if isinstance(node, ast.LogExpr):
             return self._logical(node, scope)
         if isinstance(node, ast.AttrExpr):

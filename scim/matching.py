@@ -72,6 +72,20 @@ def terms_of(predicate: Predicate) -> int:
             return 1
 
 
+def depth_of(predicate: Predicate) -> int:
+    """How many terms of a filter stand within each other; one comparison has none around it."""
+    match predicate:
+        case And(terms) | Or(terms):
+            inner = max(map(depth_of, terms), default=0)
+            return inner + 1 if len(terms) > 1 else inner
+        case Not(term):
+            return depth_of(term) + 1
+        case Entry(where=where):
+            return depth_of(where) + 1
+        case _:
+            return 0
+
+
 def template(predicate: Predicate) -> dict[str, Any] | None:
     """The entry that equalities describe; None where the filter says more than that."""
     match predicate:

@@ -33,6 +33,7 @@ from sqlalchemy import (
     true,
 )
 
+from service.directory.letters import folded_letters
 from service.directory.tables import Document
 
 Kind = Literal["string", "boolean", "number", "instant"]
@@ -349,15 +350,14 @@ class _Compiler:
         return self._text(value, leaf, wanted)
 
     def _text(self, value: ColumnElement[Any], leaf: Compare, wanted: str) -> ColumnElement[bool]:
-        # The database folds both sides, so that a value always equals itself.
+        # Both sides are folded alike, so that a value always equals itself.
         exact = leaf.target.exact
-        left: ColumnElement[Any] = value if exact else func.lower(value)
+        left, right = (value, literal) if exact else self._folded(value, wanted)
         match leaf.operator:
             case "eq" | "gt" | "ge" | "lt" | "le":
-                right: Any = literal(wanted) if exact else func.lower(literal(wanted))
                 if self._postgres and leaf.operator != "eq":
                     left = collate(left, "C")
-                return self._ordered(left, leaf.operator, right)
+                return self._ordered(left, leaf.operator, right(wanted))
             case "co":
                 pattern = f"%{_escaped(wanted)}%"
             case "sw":
@@ -366,8 +366,29 @@ class _Compiler:
                 pattern = f"%{_escaped(wanted)}"
         if exact and not self._postgres:
             return self._sqlite_exact(left, leaf.operator, wanted)
-        bound = literal(pattern) if exact else func.lower(literal(pattern))
-        return left.like(bound, escape=_ESCAPE)
+        return left.like(right(pattern), escape=_ESCAPE)
+
+    def _folded(
+        self, value: ColumnElement[Any], wanted: str
+    ) -> tuple[ColumnElement[Any], Callable[[str], ColumnElement[Any]]]:
+        """A value without its letter case, and what makes ``wanted``, or a pattern of it, so.
+
+        SQLite's ``lower`` leaves letters beyond ASCII as they are, and so does Postgres's in some
+        locales: where such are wanted, more is done.
+        """
+        if wanted.isascii():
+            return func.lower(value), lambda text: func.lower(literal(text))
+        if not self._postgres:
+            # A value of ASCII alone, as most are, costs no call from SQLite to Python.
+            beyond = value.op("GLOB")(literal_column("'*[^ -~]*'"))
+            folded = case((beyond, func.casefold(value)), else_=func.lower(value))
+            return folded, lambda text: literal(text.casefold())
+        forms = folded_letters(wanted)
+        if forms:
+            value = func.translate(value, "".join(forms), "".join(forms.values()))
+        return func.lower(value), lambda text: func.lower(
+            literal(text.translate(str.maketrans(forms)))
+        )
 
     def _sqlite_exact(
         self, value: ColumnElement[Any], operator: Operator, wanted: str

@@ -52,11 +52,17 @@ def sqlite_engine(
 
     def connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
+        connection.create_function("casefold", 1, _casefold, deterministic=True)
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", connected)
     return engine
+
+
+def _casefold(value: object) -> str | None:
+    """As SQLite's ``lower`` takes whatever a document holds, but for letters of any alphabet."""
+    return None if value is None else str(value).casefold()
 
 
 _READERS_CACHE: Final = 4_096

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from scim.filter import parse_filter
+from scim.errors import ScimError
+from scim.filter import DEEPEST, parse_filter
 from scim.schema import ENTERPRISE, ResourceType, load_catalogue
 from service.clock import SystemClock
 from service.directory import organizations, search, tables, users
@@ -26,7 +27,9 @@ from tests.infrastructure.postgres import create_database, drop_database
 from tests.scim.client import organization
 
 USER: ResourceType = load_catalogue().user
-TEXTS = ["a", "A", "ab", "Ba", "50%_x", "50xyx", "_", "%", 'quo"te', "back\\slash", "é", "z z"]
+TEXTS = [
+    "a", "A", "ab", "Ba", "50%_x", "50xyx", "_", "%", 'quo"te', "back\\slash", "é", "É", "z z",
+]  # fmt: skip
 TYPES = ["work", "Home", "other"]
 Resource = dict[str, Any]
 Find = Callable[[str], set[str]]
@@ -295,7 +298,7 @@ def test_filter_finds_exactly_the_resources_that_fulfil_it(find: Find, wanted: F
 def test_every_comparison_finds_what_it_says(find: Find, name: str) -> None:
     path = ATTRIBUTES[name]
     for operator in COMPARISONS:
-        for wanted in ("a", "A", "b", "%", "_x", "k", 'e"', "", "ab"):
+        for wanted in ("a", "A", "b", "%", "_x", "k", 'e"', "", "ab", "é", "É"):
             expected = {
                 resource["userName"]
                 for resource in CORPUS
@@ -314,3 +317,29 @@ def test_a_filter_and_its_opposite_part_the_organization(find: Find, wanted: Fil
     inside, outside = find(wanted.text), find(f"not ({wanted.text})")
     assert inside | outside == everyone
     assert not inside & outside
+
+
+def is_read(text: str) -> bool:
+    try:
+        parse_filter(text, USER, tolerant=True)
+    except ScimError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "around", ["not (active pr and {})", "(title pr or (active pr and {}))", "not (title pr or {})"]
+)
+def test_the_deepest_filter_that_is_read_is_answered(find: Find, around: str) -> None:
+    texts = ['emails[not (type eq "É") or value co "b"]']
+    while len(texts) < DEEPEST:
+        texts.append(around.format(texts[-1]))
+    read = [text for text in texts if is_read(text)]
+    assert 8 < len(read) < DEEPEST // 2
+    find(read[-1])
+
+
+def test_negations_of_negations_do_not_nest(find: Find) -> None:
+    text = 'title eq "a"'
+    assert find("not (" * (DEEPEST - 2) + text + ")" * (DEEPEST - 2)) == find(text)
+    assert find("not (" * (DEEPEST - 1) + text + ")" * (DEEPEST - 1)) == find(f"not ({text})")
