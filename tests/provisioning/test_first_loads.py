@@ -188,6 +188,21 @@ async def test_a_file_goes_before_the_joiners_who_wait_already(quiet: World) -> 
     assert waiting, "a file of thousands waited for each of them"
 
 
+async def test_who_was_imported_and_waits_for_a_lane_is_no_backlog(loading: World) -> None:
+    await loading.declare(hoekstra={"policies": Policies(invite="none")})
+    await load(loading)
+    loading.work(tenancy(loading, lanes=False))
+
+    async def landed() -> bool:
+        known = await loading.database.read(lambda tx: imports.listing(tx, "main", 10))
+        return [one.state for one in known] == ["ended"]
+
+    await loading.until(landed)
+    now = loading.clock.now()
+    left = await loading.database.read(lambda tx: imports.backlogs(tx, "main", now=now, most=100))
+    assert left == []
+
+
 async def test_a_small_backlog_is_left_to_the_lanes(quiet: World) -> None:
     people = await load(quiet, 3)
     quiet.work(tenancy(quiet))
