@@ -8,12 +8,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    ARRAY,
     Boolean,
     Row,
-    Text,
     and_,
-    any_,
     bindparam,
     case,
     exists,
@@ -26,17 +23,14 @@ from sqlalchemy import (
 from service.directory import many
 from service.directory import tables as t
 from service.directory.database import Transaction
+from service.directory.dialect import IDS, one_of
 from service.directory.prepared import Prepared
 from service.ids import account_key, new_id
 
 _GET: Final = select(t.accounts).where(t.accounts.c.id == bindparam("of"))
 _ONE: Final = Prepared(_GET)
 _HOLD: Final = Prepared(_GET.with_for_update())
-_THOSE: Final = (
-    select(t.accounts)
-    .where(t.accounts.c.id == any_(bindparam("ids", type_=ARRAY(Text))))
-    .order_by(t.accounts.c.id)
-)
+_THOSE: Final = select(t.accounts).where(one_of(t.accounts.c.id, IDS)).order_by(t.accounts.c.id)
 _HOLD_MANY: Final = Prepared(_THOSE.with_for_update())
 _HOLD_THOSE_FREE: Final = Prepared(_THOSE.with_for_update(skip_locked=True))
 _STORE: Final = Prepared(update(t.accounts).where(t.accounts.c.id == bindparam("of")))
@@ -303,9 +297,6 @@ def hold(transaction: Transaction, account_id: str) -> Account | None:
 
 def hold_many(transaction: Transaction, account_ids: Collection[str]) -> dict[str, Account]:
     """As ``hold``, by id."""
-    if transaction.dialect.name != "postgresql":
-        held = [hold(transaction, each) for each in sorted(account_ids)]
-        return {account.id: account for account in held if account is not None}
     if not account_ids:
         return {}
     rows = _HOLD_MANY.all(transaction, {"ids": sorted(account_ids)})
@@ -314,8 +305,6 @@ def hold_many(transaction: Transaction, account_ids: Collection[str]) -> dict[st
 
 def hold_those_free(transaction: Transaction, account_ids: Collection[str]) -> dict[str, Account]:
     """As ``hold_many``, without waiting: those that no other transaction holds."""
-    if transaction.dialect.name != "postgresql":
-        return hold_many(transaction, account_ids)
     if not account_ids:
         return {}
     rows = _HOLD_THOSE_FREE.all(transaction, {"ids": sorted(account_ids)})

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     Column,
     ColumnElement,
     Connection,
@@ -27,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
 
 from service.directory.prepared import Prepared
 from service.directory.tables import Document
@@ -91,6 +93,29 @@ def id_list(transaction: Connection, ids: Collection[str]) -> Select[tuple[str]]
 
 def _array(ids: Collection[str]) -> ColumnElement[Any]:
     return literal(list(ids), ARRAY(Text))
+
+
+IDS: Final = bindparam("ids", type_=JSON().with_variant(ARRAY(Text), "postgresql"))
+"""A list of ids as one bound value, for ``one_of``."""
+
+
+class one_of(FunctionElement[Any]):
+    """Whether a column is one of a list, which is one bound value: as ``among``, compiled once."""
+
+    type = NullType()  # of a Boolean SQLAlchemy asks SQLite whether it is 1, which no index answers
+    inherit_cache = True
+
+
+@compiles(one_of, "sqlite")
+def _one_of_by_sqlite(element: one_of, compiler: SQLCompiler, **how: Any) -> str:
+    column, ids = (compiler.process(each, **how) for each in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608 - compiled
+
+
+@compiles(one_of, "postgresql")
+def _one_of_by_postgres(element: one_of, compiler: SQLCompiler, **how: Any) -> str:
+    column, ids = (compiler.process(each, **how) for each in element.clauses)
+    return f"{column} = ANY ({ids})"
 
 
 class paired(FunctionElement[Any]):

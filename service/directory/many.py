@@ -1,4 +1,4 @@
-"""Many rows by one statement: Postgres takes them as arrays, SQLite one after the other, prepared.
+"""Many rows by one statement: Postgres takes them as arrays, SQLite as a list of values.
 
 Knows tables and values; not what they mean.
 """
@@ -17,16 +17,14 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Table,
-    bindparam,
     column,
     text,
-    update,
 )
 
 from service.directory import tables as t
 from service.directory.database import Transaction, dumps
-from service.directory.dialect import insert_unless_known
 from service.directory.prepared import Prepared
+from service.directory.several import Several
 
 Rows = Sequence[Mapping[str, Any]]
 PLACE: Final = column("place", Integer)
@@ -40,7 +38,7 @@ def insert(transaction: Transaction, table: Table, rows: Rows) -> None:
     if transaction.dialect.name == "postgresql":
         _insert(table, tuple(rows[0]), False, ()).run(transaction, arrays(table, rows))
         return
-    _one_insert(table).run_each(transaction, rows)
+    _inserts(table, tuple(rows[0]), False, ()).all(transaction, rows)
 
 
 def insert_unknown(
@@ -54,8 +52,7 @@ def insert_unknown(
     names, told = tuple(rows[0]), tuple(returning)
     if transaction.dialect.name == "postgresql":
         return _insert(table, names, True, told).all(transaction, arrays(table, rows))
-    done = (insert_unless_known(transaction, table, row, told) for row in rows)
-    return [row for row in done if row is not None]
+    return _inserts(table, names, True, told).all(transaction, rows)
 
 
 def write(transaction: Transaction, table: Table, rows: Rows) -> None:
@@ -65,10 +62,7 @@ def write(transaction: Transaction, table: Table, rows: Rows) -> None:
     if transaction.dialect.name == "postgresql":
         _update(table, tuple(rows[0])).run(transaction, arrays(table, rows))
         return
-    given = [
-        {("of" if name == "id" else name): value for name, value in row.items()} for row in rows
-    ]
-    _one_update(table).run_each(transaction, given)
+    _updates(table, tuple(rows[0])).all(transaction, rows)
 
 
 class LookUp:
@@ -77,7 +71,7 @@ class LookUp:
     ``told``: the columns to return. ``where``: what must hold besides, in SQL.
     """
 
-    __slots__ = ("_by", "_many", "_one", "_table")
+    __slots__ = ("_by", "_many", "_several", "_table")
 
     def __init__(
         self, table: Table, by: Sequence[str], told: Sequence[str], where: str = "TRUE"
@@ -86,7 +80,6 @@ class LookUp:
         self._by = by
         columns = ", ".join(f'found."{name}"' for name in told)
         types = [table.c[name] for name in told]
-        bound = [bindparam(name, type_=table.c[name].type) for name in by]
         # Each by itself, not as a join, for which a planner may read the whole table.
         asked = " AND ".join(f'"{name}" = given."{name}"' for name in by)
         self._many = Prepared(
@@ -96,11 +89,16 @@ class LookUp:
                 " OFFSET 0) AS found"
             ).columns(PLACE, *types)
         )
-        asked = " AND ".join(f'"{name}" = :{name}' for name in by)
-        self._one = Prepared(
-            text(f"SELECT {columns} FROM {table.name} AS found WHERE {asked} AND {where}")  # noqa: S608
-            .bindparams(*bound)
-            .columns(*types)
+        given = ", ".join(f'column{at} AS "{name}"' for at, name in enumerate((*by, PLACE.name), 1))
+        asked = " AND ".join(f'found."{name}" = given."{name}"' for name in by)
+        # CROSS JOIN, so that SQLite goes from what is given to what is found.
+        self._several = Several(
+            [*(table.c[name] for name in by), PLACE],
+            lambda values: (
+                f"SELECT given.place, {columns} FROM (SELECT {given} FROM ({values})) AS given"  # noqa: S608 - our own names
+                f" CROSS JOIN {table.name} AS found WHERE {asked} AND {where}"
+            ),
+            [PLACE, *types],
         )
 
     def all(
@@ -108,16 +106,13 @@ class LookUp:
     ) -> list[tuple[int, Mapping[str, Any]]]:
         """What was found, each with the index of the values it was found by."""
         rows = [dict(zip(self._by, values, strict=True)) for values in wanted]
-        if transaction.dialect.name != "postgresql":
-            return [
-                (at, found)
-                for at, row in enumerate(rows)
-                for found in self._one.all(transaction, row)
-            ]
         if not rows:
             return []
-        found = self._many.all(transaction, arrays(self._table, rows))
-        return [(row["place"] - 1, row) for row in found]
+        if transaction.dialect.name == "postgresql":
+            found = self._many.all(transaction, arrays(self._table, rows))
+            return [(row["place"] - 1, row) for row in found]
+        placed = [{**row, PLACE.name: at} for at, row in enumerate(rows)]
+        return [(row["place"], row) for row in self._several.all(transaction, placed)]
 
 
 def unnested(table: Table, names: Sequence[str]) -> str:
@@ -175,8 +170,16 @@ def _insert(
 
 
 @functools.cache
-def _one_insert(table: Table) -> Prepared:
-    return Prepared(table.insert())
+def _inserts(
+    table: Table, names: tuple[str, ...], unknown: bool, returning: tuple[Column[Any], ...]
+) -> Several:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    ending = _ending(unknown, returning)
+    return Several(
+        [table.c[name] for name in names],
+        lambda values: f"INSERT INTO {table.name} ({quoted}) {values}{ending}",
+        returning,
+    )
 
 
 def _ending(unknown: bool, returning: Sequence[Column[Any]]) -> str:
@@ -196,5 +199,15 @@ def _update(table: Table, names: tuple[str, ...]) -> Prepared:
 
 
 @functools.cache
-def _one_update(table: Table) -> Prepared:
-    return Prepared(update(table).where(table.c.id == bindparam("of")))
+def _updates(table: Table, names: tuple[str, ...]) -> Several:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    changed = ", ".join(f'"{name}"' for name in names if name != "id")
+    # Not as a join, for which SQLite may read the whole table.
+    return Several(
+        [table.c[name] for name in names],
+        lambda values: (
+            f"WITH given ({quoted}) AS MATERIALIZED ({values}) UPDATE {table.name}"  # noqa: S608 - our own names
+            f" SET ({changed}) = (SELECT {changed} FROM given WHERE given.id = {table.name}.id)"
+            f" WHERE id IN (SELECT id FROM given)"
+        ),
+    )

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import ARRAY, Text, any_, bindparam, cast, select, update
+from sqlalchemy import Text, bindparam, cast, select, update
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import hold, insert
+from service.directory.dialect import IDS, hold, insert, one_of
 from service.directory.prepared import Prepared
 from service.organizations import EventSource, Organization, Tenant
 
@@ -51,9 +51,7 @@ _OF_TENANT: Final = _EVERY.add_columns(t.organizations.c.name).where(
 )
 _ONE: Final = Prepared(_EVERY.where(t.organizations.c.name == bindparam("of")))
 _THOSE: Final = Prepared(
-    _EVERY.add_columns(t.organizations.c.name).where(
-        t.organizations.c.name == any_(bindparam("names", type_=ARRAY(Text)))
-    )
+    _EVERY.add_columns(t.organizations.c.name).where(one_of(t.organizations.c.name, IDS))
 )
 
 
@@ -64,10 +62,7 @@ def find(transaction: Transaction, name: str) -> Registered | None:
 
 def find_many(transaction: Transaction, names: Collection[str]) -> dict[str, Registered]:
     """Those of these names that there are."""
-    if transaction.dialect.name != "postgresql":
-        found = {name: find(transaction, name) for name in names}
-        return {name: each for name, each in found.items() if each is not None}
-    rows = _THOSE.all(transaction, {"names": sorted(names)})
+    rows = _THOSE.all(transaction, {"ids": sorted(names)})
     return {row["name"]: _registered(row) for row in rows}
 
 

@@ -7,12 +7,9 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from sqlalchemy import (
-    ARRAY,
     Column,
     ColumnElement,
     Row,
-    Text,
-    any_,
     bindparam,
     select,
     union_all,
@@ -21,7 +18,16 @@ from sqlalchemy import (
 
 from service.directory import tables as t
 from service.directory.database import Transaction
-from service.directory.dialect import columns, hold, hold_all, hold_if_free, hold_those_free, paired
+from service.directory.dialect import (
+    IDS,
+    columns,
+    hold,
+    hold_all,
+    hold_if_free,
+    hold_those_free,
+    one_of,
+    paired,
+)
 from service.directory.prepared import Prepared
 from service.organizations import JoinKey
 from service.people import User
@@ -47,14 +53,11 @@ _LOCK: Final = Prepared(_GET.with_for_update())
 _ONE_AND_GROUPS: Final = Prepared(_GET.add_columns(GROUPS))
 _LOCK_AND_GROUPS: Final = Prepared(_GET.add_columns(GROUPS).with_for_update(of=t.users))
 _LOCK_MANY: Final = Prepared(
-    select(t.users)
-    .where(t.users.c.id == any_(bindparam("ids", type_=ARRAY(Text))))
-    .order_by(t.users.c.id)
-    .with_for_update()
+    select(t.users).where(one_of(t.users.c.id, IDS)).order_by(t.users.c.id).with_for_update()
 )
 _LOCK_THOSE_FREE: Final = Prepared(
     select(t.users, GROUPS)
-    .where(t.users.c.id == any_(bindparam("ids", type_=ARRAY(Text))))
+    .where(one_of(t.users.c.id, IDS))
     .order_by(t.users.c.id)
     .with_for_update(of=t.users, skip_locked=True)
 )
@@ -99,9 +102,6 @@ def lock_those_free(
     transaction: Transaction, user_ids: Collection[str]
 ) -> dict[str, tuple[User, Groups]]:
     """As ``lock_with_groups``, by id and without waiting: those whom no other transaction holds."""
-    if transaction.dialect.name != "postgresql":
-        found = {each: lock_with_groups(transaction, each) for each in user_ids}
-        return {each: known for each, known in found.items() if known is not None}
     rows = _LOCK_THOSE_FREE.all(transaction, {"ids": sorted(user_ids)})
     return {row["id"]: (user_of(row), groups_in(row)) for row in rows}
 
@@ -126,8 +126,6 @@ def lock_of(organization: str, key: str) -> tuple[str, ...]:
 
 def lock_many(transaction: Transaction, user_ids: Collection[str]) -> list[User]:
     """These users, in order of their ids and held as by ``lock``."""
-    if transaction.dialect.name != "postgresql":
-        return [user for each in sorted(user_ids) if (user := lock(transaction, each)) is not None]
     given = {"ids": sorted(user_ids)}
     return [user_of(row) for row in _LOCK_MANY.all(transaction, given)] if user_ids else []
 

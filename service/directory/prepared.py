@@ -71,14 +71,14 @@ class Prepared:
 
     def all(self, transaction: Connection, values: Values) -> list[dict[str, Any]]:
         """Every row by column name. Raises what SQLAlchemy raises."""
-        if _is_watched(transaction):
+        if is_watched(transaction):
             return [dict(row) for row in transaction.execute(self._statement, values).mappings()]
         compiled = self._for(transaction, values)
         return [compiled.named(row) for row in _run(transaction, compiled, values)]
 
     def run(self, transaction: Connection, values: Values) -> None:
         """For what it does, not for what it returns."""
-        if _is_watched(transaction):
+        if is_watched(transaction):
             transaction.execute(self._statement, values)
         else:
             _run(transaction, self._for(transaction, values), values)
@@ -86,7 +86,7 @@ class Prepared:
     def run_each(self, transaction: Connection, rows: Sequence[Values]) -> None:
         """As ``run``, of rows that have the same names; for SQLite, which is quicker then."""
         driver = transaction.connection.dbapi_connection
-        if _is_watched(transaction) or not isinstance(driver, sqlite3.Connection):
+        if is_watched(transaction) or not isinstance(driver, sqlite3.Connection):
             for row in rows:
                 self.run(transaction, row)
             return
@@ -94,7 +94,7 @@ class Prepared:
         try:
             driver.executemany(compiled.sql, [compiled.parameters(row) for row in rows])
         except sqlite3.Error as error:
-            raise _known(error, transaction, compiled) from error
+            raise known(error, transaction, compiled.sql) from error
 
     def _for(self, transaction: Connection, values: Values) -> _Compiled:
         kind = (transaction.dialect.name, *values)
@@ -105,7 +105,7 @@ class Prepared:
         return known
 
 
-def _is_watched(transaction: Connection) -> bool:
+def is_watched(transaction: Connection) -> bool:
     """Whether somebody listens to what is run: then SQLAlchemy runs it, and tells them."""
     if not (transaction._has_events or transaction.engine._has_events):  # pyright: ignore[reportPrivateUsage]
         return False
@@ -119,7 +119,7 @@ def _run(transaction: Connection, compiled: _Compiled, values: Values) -> Sequen
         try:
             return driver.execute(compiled.sql, given).fetchall()
         except sqlite3.Error as error:
-            raise _known(error, transaction, compiled) from error
+            raise known(error, transaction, compiled.sql) from error
     assert isinstance(driver, AsyncAdapt_asyncpg_connection)
     return _on_postgres(driver, transaction, compiled, given)
 
@@ -144,14 +144,14 @@ def _on_postgres(
         raise
 
 
-def _known(error: sqlite3.Error, transaction: Connection, compiled: _Compiled) -> Exception:
+def known(error: sqlite3.Error, transaction: Connection, sql: str) -> Exception:
     """SQLite's error as SQLAlchemy names it.
 
     Nothing is run again to learn the name: a full disk ends the whole transaction, and what is run
     after that would be committed by itself.
     """
     return DBAPIError.instance(
-        compiled.sql,
+        sql,
         None,
         error,
         sqlite3.Error,
@@ -165,13 +165,12 @@ def _compile(statement: Any, dialect: Dialect, names: list[str]) -> _Compiled:
         dialect=dialect, column_keys=names, compile_kwargs={"render_postcompile": True}
     )
     columns = compiled._result_columns  # pyright: ignore[reportPrivateUsage]
-    binding: Any = compiled._bind_processors  # pyright: ignore[reportPrivateUsage]
-    reading = [_reads(column.type, dialect) for column in columns]
+    reading = [reads(column.type, dialect) for column in columns]
     return _Compiled(
         sql=compiled.string,
         fixed={name: value for name, value in compiled.params.items() if name not in names},
         given=[
-            (name, _writes(compiled.binds[name].type, dialect, binding.get(name)))
+            (name, writes(compiled.binds[name].type, dialect))
             for name in compiled.positiontup or ()
         ],
         names=[column.keyname for column in columns],
@@ -179,14 +178,14 @@ def _compile(statement: Any, dialect: Dialect, names: list[str]) -> _Compiled:
     )
 
 
-def _writes(kind: Any, dialect: Dialect, usual: Convert | None) -> Convert | None:
-    """How a value of this type goes in."""
+def writes(kind: Any, dialect: Dialect) -> Convert | None:
+    """How a value of this type goes in; None where it goes in as it is."""
     if isinstance(kind, Instant):
         return _stored if dialect.name == "sqlite" else None
-    return usual
+    return kind._cached_bind_processor(dialect)
 
 
-def _reads(kind: Any, dialect: Dialect) -> Convert | None:
+def reads(kind: Any, dialect: Dialect) -> Convert | None:
     """How a value of this type comes out; None where it comes out as it is."""
     if isinstance(kind, Instant):  # by far the most frequent, and the slowest in SQLAlchemy
         return _instant if dialect.name == "sqlite" else None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Integer, Text, bindparam, column, text
+from sqlalchemy import Text, column, text
 
 from service.directory import accounts, claims, joins, many, organizations, people, usual
 from service.directory import tables as t
@@ -23,6 +23,7 @@ from service.directory.many import PLACE
 from service.directory.organizations import Registered
 from service.directory.people import Groups
 from service.directory.prepared import Prepared
+from service.directory.several import Several
 from service.directory.usual import Joining, Staying
 from service.people import User, join_key_of
 
@@ -142,11 +143,10 @@ def _free(transaction: Transaction, joining: Mapping[int, tuple[Joining, _Claim]
     values = [joining[place][1].values for place in places]
     if transaction.dialect.name == "postgresql":
         found = _TAKEN_OF_MANY.all(transaction, _lists(values)) if values else []
-        in_use = {row["place"] - 1 for row in found}
     else:
-        in_use = {
-            at for at, each in enumerate(values) if _TAKEN.first(transaction, each) is not None
-        }
+        placed = [{**each, PLACE.name: at} for at, each in enumerate(values, 1)]
+        found = _TAKEN.all(transaction, placed)
+    in_use = {row["place"] - 1 for row in found}
     return [place for at, place in enumerate(places) if at not in in_use]
 
 
@@ -193,10 +193,13 @@ _TAKEN_OF_MANY: Final = Prepared(
         f" AS given({', '.join(_VALUES)}, place) WHERE {_taken('given.')}"
     ).columns(PLACE)
 )
-_TAKEN: Final = Prepared(
-    text(f"SELECT 1 AS taken WHERE {_taken(':')}")
-    .bindparams(*(bindparam(name, type_=Text) for name in _VALUES))
-    .columns(column("taken", Integer))
+_TAKEN: Final = Several(
+    [*(column(name, Text) for name in _VALUES), PLACE],
+    lambda values: (
+        f"WITH given ({', '.join(_VALUES)}, place) AS ({values})"  # noqa: S608 - our own names
+        f" SELECT place FROM given WHERE {_taken('given.')}"
+    ),
+    [PLACE],
 )
 
 

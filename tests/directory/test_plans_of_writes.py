@@ -41,7 +41,7 @@ def told() -> Iterator[dict[str, list[str]]]:
     def explain(
         _: object, cursor: sqlite3.Cursor, statement: str, values: Any, __: object, many: bool
     ) -> None:
-        if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+        if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
             given = values[0] if many else values
             plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)
             steps[statement] = [str(row[3]) for row in plan]
