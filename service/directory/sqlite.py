@@ -9,17 +9,18 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, create_engine, event
 
-from service.directory.database import Alike, Together, Work, dumps, is_unavailable, plain_errors
+from service.directory.database import Alike, Work, dumps, is_unavailable, plain_errors
+from service.directory.here import Elsewhere, Here
+from service.directory.jobs import Job, Verdict, attempt_all
+from service.directory.loop_turns import LoopTurns
 from service.directory.turnstile import Turnstile
 
 T = TypeVar("T")
@@ -70,19 +71,6 @@ _READERS_CACHE: Final = 4_096
 them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    work: Work[Any]
-    done: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-
-
-_Verdict = tuple[Any, BaseException | None]
-"""What work returned or raised."""
-_Ended = tuple[asyncio.Future[Any], Any, BaseException | None]
-"""Whom to tell, and what their work returned or raised."""
-
-
 class SqliteDatabase:
     """One writer thread per process; waiting transactions share a commit, each in its savepoint."""
 
@@ -93,9 +81,17 @@ class SqliteDatabase:
         self._writing = sqlite_engine(path)
         self._turnstile = Turnstile(path, patience=10.0)
         self._reading = sqlite_engine(path, read_only=True, cache=_READERS_CACHE)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
-        self._here = _Here(path)
+        self._here = Here(sqlite_engine(path, read_only=True, patience=0.0))
+        self._one_writes = threading.Lock()
+        self._turns = LoopTurns(
+            sqlite_engine(path, patience=0.0),
+            self._turnstile,
+            self._one_writes,
+            elsewhere=self._put,
+            written=self._here.end,
+        )
         self._writer = threading.Thread(target=self._write, name="sqlite-writer", daemon=True)
         self._closed = False
         self._writer.start()
@@ -105,7 +101,9 @@ class SqliteDatabase:
             raise RuntimeError("the database is closed")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(work, done, loop))
+        job = Job(work, done, loop)
+        if not (isinstance(work, Alike) and self._turns.take(job)):
+            self._jobs.put(job)
         return await done
 
     async def read(self, work: Work[T]) -> T:
@@ -116,7 +114,7 @@ class SqliteDatabase:
             raise RuntimeError("the database is closed")
         try:
             return self._here.read(work)
-        except _Elsewhere:
+        except Elsewhere:
             return await self.read(work)
 
     def _read(self, work: Work[T]) -> T:
@@ -127,6 +125,9 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Ends when everything that was asked for before has been done."""
         self._closed = True
+        self._turns.hand_over()
+        await asyncio.to_thread(self._turns.close)
+        await asyncio.sleep(0)  # what could not be committed has been handed over by then
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._turnstile.close()
@@ -148,8 +149,13 @@ class SqliteDatabase:
                     break
                 batch.append(waiting)
             self._commit(batch)
+            self._turns.let()
 
-    def _commit(self, batch: list[_Job]) -> None:
+    def _put(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._jobs.put(job)
+
+    def _commit(self, batch: list[Job]) -> None:
         """Ends every job of a batch; one that fails takes only itself with it."""
         try:
             verdicts = self._run(batch)
@@ -159,153 +165,33 @@ class SqliteDatabase:
                     self._commit([job])
                 return
             verdicts = [(None, error)] * len(batch)
-        ended: dict[asyncio.AbstractEventLoop, list[_Ended]] = {}
+        ended: dict[asyncio.AbstractEventLoop, list[tuple[Job, Verdict]]] = {}
         for job, verdict in zip(batch, verdicts, strict=True):
-            ended.setdefault(job.loop, []).append((job.done, *verdict))
+            ended.setdefault(job.loop, []).append((job, verdict))
         for loop, those in ended.items():
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._tell, those)
 
-    def _tell(self, ended: list[_Ended]) -> None:
+    def _tell(self, ended: Sequence[tuple[Job, Verdict]]) -> None:
         """In the loop of those who wait: for all of a batch at once, since each wake-up costs."""
         self._here.end()  # whoever has written sees it
-        for done, result, error in ended:
-            if done.done():  # its caller has gone away
-                continue
-            if error is None:
-                done.set_result(result)
-            else:
-                done.set_exception(error)
+        for job, verdict in ended:
+            job.end(verdict)
 
-    def _run(self, batch: list[_Job]) -> list[_Verdict]:
+    def _run(self, batch: list[Job]) -> list[Verdict]:
         """A batch as one transaction, each job in a savepoint: what each returned or raised."""
-        with self._writing.connect() as connection, self._turnstile.turn():
+        with (
+            self._one_writes,
+            self._writing.connect() as connection,
+            self._turnstile.turn(),
+        ):
             try:
                 # IMMEDIATE: another process on the same file waits here, not in the middle.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                verdicts = _attempt_all(connection, [job.work for job in batch])
+                verdicts = attempt_all(connection, [job.work for job in batch])
                 connection.commit()
             except BaseException:
                 # A COMMIT that fails leaves SQLite in its transaction: a new connection has none.
                 connection.invalidate()
                 raise
             return verdicts
-
-
-class _Elsewhere(Exception):
-    """Not here and now: another thread is reading, or the file is locked for a moment."""
-
-
-class _Here:
-    """A connection for look-ups in the caller's own thread, open as long as it serves.
-
-    Look-ups of one turn of the loop see one moment, unless this process has written meanwhile: to
-    begin and end a transaction costs as much as to find a row.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._engine = sqlite_engine(path, read_only=True, patience=0.0)
-        self._connection: Connection | None = None
-        self._turn_of: asyncio.AbstractEventLoop | None = None
-        self._free = threading.Lock()
-
-    def read(self, work: Work[T]) -> T:
-        """Raises _Elsewhere where the work is to be done there, from its beginning."""
-        if not self._free.acquire(blocking=False):
-            raise _Elsewhere
-        try:
-            with plain_errors():
-                return work(self._begun())
-        except (sqlite3.OperationalError, DBAPIError) as error:
-            self._drop()
-            if is_unavailable(error) or isinstance(error, sqlite3.OperationalError):
-                raise _Elsewhere from error
-            raise
-        finally:
-            self._free.release()
-
-    def end(self) -> None:
-        """What is looked up from now on is what is there from now on."""
-        with self._free:
-            self._end()
-
-    def close(self) -> None:
-        with self._free:
-            self._drop()
-            self._engine.dispose()
-
-    def _begun(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        if self._turn_of is not loop:
-            self._end()
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        if self._turn_of is None:
-            self._sqlite(self._connection).execute("BEGIN")
-            self._turn_of = loop
-            loop.call_soon(self.end)
-        return self._connection
-
-    def _end(self) -> None:
-        turn_of, self._turn_of = self._turn_of, None
-        if turn_of is not None and self._connection is not None:
-            try:
-                self._sqlite(self._connection).execute("ROLLBACK")
-            except (sqlite3.Error, DBAPIError):  # writers are told after this, whatever went wrong
-                self._drop()
-
-    @staticmethod
-    def _sqlite(connection: Connection) -> sqlite3.Connection:
-        sqlite = connection.connection.driver_connection
-        assert isinstance(sqlite, sqlite3.Connection)
-        return sqlite
-
-    def _drop(self) -> None:
-        connection, self._connection, self._turn_of = self._connection, None, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
-
-
-def _attempt_all(connection: Connection, works: Sequence[Work[Any]]) -> list[_Verdict]:
-    """Each in its savepoint, but for those that are done together in one."""
-    kinds: dict[Together, dict[int, Any]] = {}
-    for place, work in enumerate(works):
-        if isinstance(work, Alike):
-            kinds.setdefault(work.together, {})[place] = work.item
-    done: dict[int, _Verdict] = {}
-    for together, items in kinds.items():
-        if len(items) > 1:
-            done |= _attempt_together(connection, together, items)
-    return [
-        done[place] if place in done else _attempt(connection, work)
-        for place, work in enumerate(works)
-    ]
-
-
-def _attempt_together(
-    connection: Connection, together: Together, items: Mapping[int, Any]
-) -> dict[int, _Verdict]:
-    """What became of those that were done; where they fail, each is to be tried alone."""
-    results, error = _attempt(connection, lambda it: together(it, list(items.values())))
-    if results is None or error is not None:
-        return {}
-    told = zip(items, results, strict=True)
-    return {place: (result, None) for place, result in told if result is not None}
-
-
-def _attempt(connection: Connection, work: Work[T]) -> tuple[T | None, BaseException | None]:
-    sqlite = connection.connection.driver_connection
-    assert isinstance(sqlite, sqlite3.Connection)
-    sqlite.execute("SAVEPOINT job")
-    try:
-        with plain_errors():
-            result = work(connection)
-    except BaseException as error:
-        if not sqlite.in_transaction:  # a full disk and the like end the whole transaction
-            raise
-        sqlite.execute("ROLLBACK TO job")
-        sqlite.execute("RELEASE job")
-        return None, error
-    sqlite.execute("RELEASE job")
-    return result, None

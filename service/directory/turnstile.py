@@ -35,6 +35,18 @@ class Turnstile:
         with self._holding(_TURN, deadline, after=_NEXT):
             yield
 
+    def take_at_once(self) -> bool:
+        """A turn where nobody has one or waits for one; ``give_back`` ends it."""
+        now = time.monotonic()
+        if not self._take(_NEXT, now):
+            return False
+        has_turn = self._take(_TURN, now)
+        self._give_back(_NEXT)
+        return has_turn
+
+    def give_back(self) -> None:
+        self._give_back(_TURN)
+
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)

@@ -1,0 +1,185 @@
+"""Writes to SQLite that are alike, carried out in the loop's own thread and committed in another one.
+
+A thread beside a busy loop has the interpreter only when the loop rests, and gives it up with each
+statement. So the statements come first, here; while their commit waits for the disk, the loop answers
+those of the turn before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from service.directory.database import is_unavailable
+from service.directory.jobs import Job, Verdict, attempt_alike
+from service.directory.turnstile import Turnstile
+
+_MOST: Final = 64
+_LONG: Final = 0.05
+"""Seconds after which a turn has kept the loop too long, as where the file is not in memory."""
+_REST: Final = 0.25
+"""Seconds for which there is none after such a one."""
+_COURTESY: Final = 0.05
+"""Seconds that another thread waits for the loop to take a turn that it wants."""
+
+Elsewhere = Callable[[Sequence[Job]], None]
+"""Takes what is not done here, to be done by a thread."""
+
+
+class LoopTurns:
+    """Turns of one loop. ``engine``: of connections that wait for no lock.
+
+    ``writing`` is held by whoever writes, in this process. ``written`` is called in the loop before
+    anybody is told.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        turnstile: Turnstile,
+        writing: threading.Lock,
+        *,
+        elsewhere: Elsewhere,
+        written: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._turnstile = turnstile
+        self._writing = writing
+        self._elsewhere = elsewhere
+        self._written = written
+        self._committing = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
+        self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[Job] = deque()
+        self._under_way = False
+        self._not_before = 0.0
+        self._wanted = False
+        self._taken = threading.Event()
+
+    def take(self, job: Job) -> bool:
+        """Whether it is done here, with whoever is ready in this turn of the loop, or handed over later."""
+        if self._loop is not job.loop:
+            if self._loop is not None and not self._loop.is_closed():
+                return False
+            self._loop, self._under_way = job.loop, False
+            self._waiting.clear()
+        if time.monotonic() < self._not_before:
+            return False
+        self._waiting.append(job)
+        if len(self._waiting) == 1 and not self._under_way:
+            job.loop.call_soon(self._turn)
+        return True
+
+    def let(self) -> None:
+        """For another thread that has written and goes on: the loop has a turn first, if it wants one."""
+        if self._wanted and self._loop is not None:
+            self._taken.clear()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._turn)
+                self._taken.wait(_COURTESY)
+
+    def hand_over(self) -> None:
+        """Has all that waits done elsewhere."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._elsewhere(waiting)
+
+    def close(self) -> None:
+        """Ends when what is under way is committed. For another thread than the loop's."""
+        self._committing.shutdown()
+        self._drop()
+        self._engine.dispose()
+
+    def _turn(self) -> None:
+        self._wanted = False
+        try:
+            if self._waiting and not self._under_way:
+                self._take_turn(self._waiting[0].loop)
+        finally:
+            self._taken.set()
+
+    def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._waiting) == 1:  # one by itself may be long, and gains nothing
+            self.hand_over()
+            return
+        self._wanted = True  # before it is tried, so that whoever has it now sees it when they end
+        if not self._writing.acquire(blocking=False):
+            return
+        self._wanted = False
+        began = time.monotonic()
+        connection = self._begun()
+        if connection is None:
+            self._writing.release()
+            self.hand_over()
+            return
+        jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
+        done = self._attempt(connection, jobs)
+        self._elsewhere([job for place, job in enumerate(jobs) if place not in done])
+        now = time.monotonic()
+        if now - began > _LONG:
+            self._not_before = now + _REST
+        self._under_way = True
+        ended = [(jobs[place], verdict) for place, verdict in done.items()]
+        self._committing.submit(self._commit, loop, ended)
+
+    def _begun(self) -> Connection | None:
+        """A transaction, if it can be had at once."""
+        if not self._turnstile.take_at_once():
+            return None
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except Exception:  # whichever it is: who does it elsewhere is told
+            self._drop()
+            self._turnstile.give_back()
+            return None
+        return self._connection
+
+    def _attempt(self, connection: Connection, jobs: Sequence[Job]) -> Mapping[int, Verdict]:
+        try:
+            return attempt_alike(connection, [job.work for job in jobs])
+        except Exception:  # a full disk and the like end the whole transaction
+            self._drop()
+            return {}
+
+    def _commit(
+        self, loop: asyncio.AbstractEventLoop, ended: Sequence[tuple[Job, Verdict]]
+    ) -> None:
+        """In a thread of its own."""
+        failure: BaseException | None = None
+        try:
+            if self._connection is not None:
+                self._connection.commit()
+        except BaseException as error:  # nothing of this turn is durable
+            self._drop()
+            failure = error
+        finally:
+            self._turnstile.give_back()
+            self._writing.release()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._tell, ended, failure)
+
+    def _tell(self, ended: Sequence[tuple[Job, Verdict]], failure: BaseException | None) -> None:
+        self._written()  # whoever has written sees it
+        self._under_way = False
+        if failure is not None and not is_unavailable(failure):
+            self._elsewhere([job for job, _ in ended])  # where the one to blame fails alone
+        else:
+            for job, verdict in ended:
+                job.end(verdict if failure is None else (None, failure))
+        self._turn()  # before those who were told go on
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
