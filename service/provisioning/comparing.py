@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.directory.accounts import Account
-from service.organizations import Model
-from service.provisioning.observed import Observed, marker
+from service.organizations import LISTED, Model
+from service.provisioning.observed import Observed, listed_in, marker
 
 FIELDS: Final = (
     {"name": "user_id", "export_as": "user_id"},
@@ -19,6 +19,7 @@ FIELDS: Final = (
     {"name": "name", "export_as": "name"},
     {"name": "blocked", "export_as": "blocked"},
     {"name": "app_metadata.auth0_provisioner.account", "export_as": "account"},
+    {"name": f"app_metadata.{LISTED}", "export_as": "listed"},
 )
 """What an export is asked for."""
 
@@ -38,7 +39,10 @@ def is_idle(account: Account, now: datetime) -> bool:
 def of_user(user: Mapping[str, Any]) -> dict[str, Any]:
     """What is compared of a user that was read by its id, as a line of an export has it."""
     names = ("user_id", "email", "given_name", "family_name", "name", "blocked")
-    return {name: user.get(name) for name in names} | {"account": marker(user)}
+    return {name: user.get(name) for name in names} | {
+        "account": marker(user),
+        "listed": listed_in(user),
+    }
 
 
 def differences(
@@ -57,6 +61,8 @@ def differences(
     changed: list[str] = []
     if observed.marked and found.get("account") != account.id:
         changed.append("app_metadata")
+    if lost_entries(observed, found.get("listed")):
+        changed.append(f"app_metadata.{LISTED}")
     if model == "isolated":
         known = {"email": observed.email, **asdict(observed.profile)}
         changed += [
@@ -67,6 +73,14 @@ def differences(
     if changed:
         told["changed"] = sorted(changed)
     return told
+
+
+def lost_entries(observed: Observed, listed: Any) -> set[str]:
+    """Entries of ours that are no longer in the older list. What others put there is theirs."""
+    there = (
+        {each for each in listed if isinstance(each, str)} if isinstance(listed, list) else set()
+    )
+    return set(observed.entries.values()) - there
 
 
 def _folded(name: str, value: Any) -> Any:

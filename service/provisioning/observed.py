@@ -237,7 +237,7 @@ def seen(
         sessions = "owed" if ours else "possible"
     if not blocked and sessions == "revoked":
         sessions = "possible"
-    listed = _listed_in(user)
+    listed = listed_in(user)
     return replace(
         observed,
         presence="present",
@@ -265,7 +265,7 @@ def seen(
     )
 
 
-def _listed_in(user: Mapping[str, Any]) -> Any:
+def listed_in(user: Mapping[str, Any]) -> Any:
     """What a user in Auth0 has under the older list's key; none is an empty list."""
     listed = (user.get("app_metadata") or {}).get(LISTED)
     return [] if listed is None else listed

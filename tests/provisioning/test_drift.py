@@ -166,6 +166,29 @@ async def test_what_differs_is_mended_where_the_policy_says_so(
     assert await drifts(world, people[0], "corrected") == [{"changed": ["email"]}]
 
 
+async def test_an_entry_of_ours_that_is_off_the_older_list_is_told_and_put_back(
+    world: World, people: tuple[User, User]
+) -> None:
+    declared = (await world.registered("hoekstra")).organization
+    await world.apply(declared.model_copy(update={"app_metadata_organizations": "h"}))
+    await world.change(people[0], title="Architect")
+    await ready(world)
+    await change(world, ADA, app_metadata={"organizations": ["theirs", "h"]})
+    await check(world)
+    assert await findings(world) == []
+    await change(world, ADA, app_metadata={"organizations": ["theirs"]})
+    await check(world)
+    told = [{"changed": ["app_metadata.organizations"]}]
+    assert await drifts(world, people[0]) == told
+    await check(world, correct=True)
+    await world.settled()
+    mended = await world.auth0_user(ADA)
+    assert mended is not None
+    assert mended["app_metadata"]["organizations"] == ["theirs", "h"]
+    assert await drifts(world, people[0], "corrected") == told
+    assert await findings(world) == []
+
+
 async def test_a_user_who_is_gone_is_made_again(world: World, people: tuple[User, User]) -> None:
     await ready(world)
     await call(world, "DELETE", f"/users/{quote(await auth0_id(world, ADA), safe='')}")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.organizations import Connection
+from operators import declaring
+from service.organizations import Connection, Installation
 from service.people import User
 from service.provisioning.desired import Desired, Wish
 from service.provisioning.listing import list_after, settled
@@ -135,6 +136,35 @@ async def test_nothing_is_read_or_written_where_nobody_asks(world: World) -> Non
     user_id = (await _doctor(world))["user_id"]
     assert [c for c in await world.calls(before) if c["path"].endswith(user_id)] == []
     assert await listed(world) == ["theirs"]
+
+
+async def test_a_declaration_lists_those_who_are_there_and_its_end_takes_nobody_off(
+    world: World,
+) -> None:
+    world.work()
+    await _joined(world, "clinic-a")
+    await _others_list(world, ["theirs"])
+    assert await listed(world) == ["theirs"]
+    await _declares(world, "clinic-a", "a")
+    assert await listed(world) == ["theirs", "a"]
+    await _declares(world, "clinic-a", "")
+    assert await listed(world) == ["theirs", "a"]
+
+
+async def _declares(world: World, name: str, entry: str) -> None:
+    """As ``org apply`` does."""
+    organization = (await world.registered(name)).organization
+    changed = organization.model_copy(update={"app_metadata_organizations": entry})
+    await world.database.transact(
+        lambda tx: declaring.apply(
+            tx,
+            Installation(organizations=(changed,)),
+            known_tenants={"main"},
+            actor="eve",
+            now=world.clock.now(),
+        )
+    )
+    await world.settled()
 
 
 async def test_who_no_longer_asks_leaves_the_list_to_others(listing: World) -> None:
