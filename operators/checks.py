@@ -8,12 +8,13 @@ import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from operators import ending, security_events
+from operators import ending, needs, security_events
 from operators.mailing import mailer_of
 from scim import issuers
 from service.auth0.calls import http_client
@@ -115,6 +116,9 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             yield finding
 
 
+_PEPPER: Final = f"needed by {', '.join(needs.PEPPER_IS_FOR)}, the same in every process"
+
+
 def _configuration(settings: Settings, environment: Collection[str]) -> Iterable[Finding]:
     unknown = unknown_variables(environment)
     for name, meant in unknown.items():
@@ -125,12 +129,14 @@ def _configuration(settings: Settings, environment: Collection[str]) -> Iterable
     try:
         short = len(settings.pepper()) < 32
     except ConfigurationError as error:
-        yield Finding(check="token pepper", verdict="failed", detail=str(error), advice="Set it.")
+        yield Finding(
+            check="token pepper", verdict="failed", detail=str(error), advice=f"Set it: {_PEPPER}."
+        )
         return
     yield Finding(
         check="token pepper",
         verdict="failed" if short else "ok",
-        detail="shorter than 32 bytes" if short else "",
+        detail="shorter than 32 bytes" if short else _PEPPER,
         advice="Give 32 random bytes or more; tokens have to be made anew." if short else "",
     )
 
@@ -153,7 +159,9 @@ def _mail(settings: Settings, declared: Sequence[Organization]) -> Iterable[Find
     try:
         mailer_of(settings, SystemClock())
     except ConfigurationError as error:
-        yield Finding(check="mail", verdict="failed", detail=str(error), advice="Set it.")
+        yield Finding(
+            check="mail", verdict="failed", detail=str(error), advice=f"Set it: {_PEPPER}."
+        )
         return
     if settings.mail_folder:
         yield Finding(check="mail", verdict="ok", detail=f"through {settings.mail_folder}")

@@ -24,7 +24,7 @@ from consumers.http import event_routes
 from consumers.intake import Intake
 from consumers.kafka import IntakeSettings
 from consumers.webhooks import webhook_routes
-from operators import reading, security_events
+from operators import needs, reading, security_events
 from operators.console import routes as console_routes
 from operators.entrance import Entrance
 from operators.health import Health, health_routes
@@ -210,10 +210,12 @@ def _doors(
 async def serve(settings: Settings, *, roles: frozenset[str], host: str, port: int) -> int:
     """A production process, until SIGTERM or SIGINT. Returns the exit status.
 
-    Raises ConfigurationError for unknown roles and for a schema that this version does not know.
+    Raises ConfigurationError for unknown roles, for what they lack, and for a schema that this
+    version does not know.
     """
     if unknown := roles - ROLES:
         raise ConfigurationError(f"Unknown role {', '.join(sorted(unknown))}: use {sorted(ROLES)}.")
+    needs.require(settings, roles)
     url = settings.database_url.get_secret_value()
     await migrate.require_current(url)
     database = open_database(url)

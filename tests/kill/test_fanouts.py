@@ -87,7 +87,11 @@ async def _rename_of_a_crowd(database: Database) -> str:
 
 
 def _serve(url: str, folder: Path, life: int) -> RunningProcess:
-    environment = {**ENVIRONMENT, "PROVISIONER_DATABASE_URL": url.replace("+asyncpg", "")}
+    environment = {
+        **ENVIRONMENT,
+        "PROVISIONER_DATABASE_URL": url.replace("+asyncpg", ""),
+        "PROVISIONER_TOKEN_PEPPER": "x" * 32,
+    }
     return start(
         provisioner("serve", "--roles", "lanes", "--port", "0"),
         name=f"serve-{life}",
