@@ -25,6 +25,8 @@ _LONGEST_KEY: Final = 2000
 _SHORT: Final = _LONGEST_KEY // 12
 """Characters that are short enough however many others they fold to, of four bytes at most."""
 _INDEXED: Final = frozenset(("userName", "externalId", "displayName"))
+_EXACT: Final = 2**53
+"""Up to here a number without quotes is read as it was written, so that no two become the same."""
 MOST_ENTRIES: Final = 1000
 MEMBERS: Final = "members"
 
@@ -267,6 +269,10 @@ class Profile:
 
     def _text(self, attribute: Attribute, value: object) -> str:
         if isinstance(value, int | float) and not isinstance(value, bool) and self.tolerant:
+            if isinstance(value, float) and abs(value) > _EXACT:
+                raise invalid_value(
+                    f"{attribute.name} has more digits than a number keeps: quote it."
+                )
             value = str(value)  # employeeNumber as a number
         if not isinstance(value, str):
             raise invalid_value(f"{attribute.name} must be a string.")

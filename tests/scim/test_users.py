@@ -238,3 +238,15 @@ async def test_stored_resource_has_canonical_names(embedded: Scim) -> None:
         "name": {"givenName": "Lena", "familyName": "Holt"},
         "title": "Clerk",
     }
+
+
+@pytest.mark.parametrize("digits", ["123456789012345678901234567890", "9007199254740993.5"])
+async def test_a_number_that_would_lose_digits_is_no_text(embedded: Scim, digits: str) -> None:
+    for name in ("userName", "externalId"):
+        body = f'{{"userName": "number", "{name}": {digits}}}'
+        answer = await embedded.http.post("Users", content=body)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["scimType"] == "invalidValue"
+    body = '{"userName": "number", "externalId": 9007199254740993}'
+    answer = await embedded.http.post("Users", content=body)
+    assert answer.json()["externalId"] == "9007199254740993"
