@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from service.directory import people, tables
+from service.directory import events, people, tables
 from tests.scim.client import CORE_USER, ENTERPRISE, PATCH_OP, PROVISIONING, Scim
 
 
@@ -182,18 +182,18 @@ async def test_every_write_is_an_event_with_its_body(scim: Scim) -> None:
         path, json={"userName": "lena"}, headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     )
     await scim.http.delete(path)
-    events = await scim.database.read(
+    told = await scim.database.read(
         lambda transaction: events.listing(transaction, events.Filter())
     )
-    assert [event.type for event in events] == [
+    assert [event.type for event in told] == [
         "scim.user.created",
         "scim.user.patched",
         "scim.user.replaced",
         "scim.user.deleted",
     ]
-    assert {event.user_id for event in events} == {user["id"]}
-    assert events[0].body == b'{"schemas":["%s"],"userName":"lena"}' % CORE_USER.encode()
-    assert events[2].traceparent == f"00-{'a' * 32}-{'b' * 16}-01"
+    assert {event.user_id for event in told} == {user["id"]}
+    assert told[0].body == b'{"schemas":["%s"],"userName":"lena"}' % CORE_USER.encode()
+    assert told[2].traceparent == f"00-{'a' * 32}-{'b' * 16}-01"
 
 
 async def test_strict_profile_refuses_what_the_rfc_does_not_know(strict: Scim) -> None:
