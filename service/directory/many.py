@@ -89,8 +89,10 @@ class LookUp:
                 " OFFSET 0) AS found"
             ).columns(PLACE, *types)
         )
-        given = ", ".join(f'column{at} AS "{name}"' for at, name in enumerate((*by, PLACE.name), 1))
-        asked = " AND ".join(f'found."{name}" = given."{name}"' for name in by)
+        # Under names of their own: ``where`` speaks of what is found, by its columns' plain names.
+        given = ", ".join(f"column{at} AS given_{at}" for at in range(1, len(by) + 1))
+        given += f", column{len(by) + 1} AS {PLACE.name}"
+        asked = " AND ".join(f'found."{name}" = given.given_{at}' for at, name in enumerate(by, 1))
         # CROSS JOIN, so that SQLite goes from what is given to what is found.
         self._several = Several(
             [*(table.c[name] for name in by), PLACE],
