@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
@@ -352,13 +352,14 @@ def _row(person: Coming, known: Migrant) -> Row:
 
 async def became(database: Database, organization: str, run: str, rows: Sequence[Row]) -> list[Row]:
     """The rows as they stand now."""
-    known: Mapping[str, Migrant] = {
-        each.user_id: each
-        for each in await database.read(lambda tx: migrants.of_run(tx, organization, run))
-    }
-    return [
-        replace(row, status=found.state, reason=found.reason)
-        if (found := known.get(row.user_id or "")) is not None
-        else row
-        for row in rows
-    ]
+    told = list(rows)
+    places = {row.user_id: place for place, row in enumerate(told)}
+    line = -1
+    while found := await database.read(
+        lambda tx, line=line: migrants.of_run(tx, organization, run, after=line)
+    ):
+        for each in found:
+            if (place := places.get(each.user_id)) is not None:
+                told[place] = replace(told[place], status=each.state, reason=each.reason)
+        line = found[-1].line
+    return told

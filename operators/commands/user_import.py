@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from operators.migrating import Row
     from operators.migration_rows import Coming, Mistake
     from service.directory.database import Database
+    from service.directory.migrants import Migrant
     from service.directory.organizations import Registered
+    from service.people import User
 
 _MOST_MISTAKES: Final = 20
 
@@ -69,71 +72,108 @@ async def _import(
     data_dir: Path | None,
     actor: str,
 ) -> bool:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from operators import declaring, exports, migrating, migration_rows
-    from service.directory import organizations
-    from service.organizations import Tenant
-    from service.sealing import sealer_of_hashes
+    from operators import declaring, migrating
 
     async with opened(data_dir) as here:
-        sealer = sealer_of_hashes(here.settings.pepper())
+        pepper = here.settings.pepper()
         registered = await here.database.read(
             lambda tx: declaring.the_organization(tx, organization)
         )
         migrating.require_importable(registered)
-        with exports.opened_file(file) as opened_file:
-            content = opened_file.read()
-        coming, mistakes = migration_rows.gathered(content)
-        coming, mistakes = _fit(coming, mistakes, registered)
-        _tell_mistakes(mistakes)
-        known = await migrating.look_up(here.database, organization, coming)
-        tenants = await here.database.read(organizations.tenants)
-        tenant = registered.organization.tenant
-        rates = next((each for each in tenants if each.name == tenant), Tenant(name=tenant)).plan
-        file_id = migrating.run_of(organization, content)
-        expected = migrating.plan(known, file_id, rates)
-        note(
-            f"{expected.new} new ({expected.blocked} of them blocked: not made in Auth0),"
-            f" {expected.here} already there, {expected.resumed} of an earlier run of this file,"
-            f" {len(mistakes)} refused; {expected.files} import files, about"
-            f" {max(1, round(expected.seconds / 60))} min"
-        )
-        if expected.own_ids:
-            note(
-                f"user_id of {expected.own_ids} rows is not taken over: Auth0's ids are made here."
-            )
-        refused = [migrating.Row(**_of_mistake(each)) for each in mistakes]
-        stop = bool(mistakes) and not skip_refused
-        if dry_run or stop or not coming:
+        found = await _found(here.database, registered, file)
+        await _tell_plan(here.database, registered, found)
+        stop = bool(found.refused) and not skip_refused
+        if dry_run or stop or not found.known:
             if stop and not dry_run:
                 note("Nothing is stored: mend the rows, or leave them out by --skip-refused.")
             if results is not None and not dry_run:
-                _write(results, refused)
-            return bool(mistakes)
-        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-            storing = progress.add_task("storing", total=len(known))
-            rows = await migrating.store(
-                here.database,
-                registered,
-                known,
-                run=file_id,
-                sealer=sealer,
-                actor=actor,
-                clock=now,
-                progress=lambda done: progress.update(storing, advance=done),
-            )
-            note(f"Stored as {file_id}: 'provisioner user imports {organization}' shows its state.")
-            if wait:
-                await _follow(here.database, organization, file_id, progress)
-        rows = await migrating.became(here.database, organization, file_id, rows)
-    rows = sorted([*rows, *refused], key=lambda each: each.line)
+                _write(results, found.refused)
+            return bool(found.refused)
+        rows = await _carried_out(here.database, registered, found, pepper, wait, actor)
     if results is not None:
         _write(results, rows)
     counts = Counter(each.status for each in rows)
     note(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
     return counts["refused"] > 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """A file's people, with whom the directory has of them, and the rows that are no use."""
+
+    run: str
+    known: list[tuple[Coming, User | None, Migrant | None]]
+    refused: list[Row]
+
+
+async def _found(database: Database, registered: Registered, file: Path) -> _Found:
+    from operators import exports, migrating, migration_rows
+
+    name = registered.organization.name
+    with exports.opened_file(file) as opened_file:
+        content = opened_file.read()
+    coming, mistakes = _fit(*migration_rows.gathered(content), registered)
+    _tell_mistakes(mistakes)
+    return _Found(
+        run=migrating.run_of(name, content),
+        known=await migrating.look_up(database, name, coming),
+        refused=[migrating.Row(**_of_mistake(each)) for each in mistakes],
+    )
+
+
+async def _tell_plan(database: Database, registered: Registered, found: _Found) -> None:
+    from operators import migrating
+    from service.directory import organizations
+    from service.organizations import Tenant
+
+    tenants = await database.read(organizations.tenants)
+    tenant = registered.organization.tenant
+    rates = next((each for each in tenants if each.name == tenant), Tenant(name=tenant)).plan
+    expected = migrating.plan(found.known, found.run, rates)
+    note(
+        f"{expected.new} new ({expected.blocked} of them blocked: not made in Auth0),"
+        f" {expected.here} already there, {expected.resumed} of an earlier run of this file,"
+        f" {len(found.refused)} refused; {expected.files} import files, about"
+        f" {max(1, round(expected.seconds / 60))} min"
+    )
+    if expected.own_ids:
+        note(f"user_id of {expected.own_ids} rows is not taken over: Auth0's ids are made here.")
+
+
+async def _carried_out(
+    database: Database,
+    registered: Registered,
+    found: _Found,
+    pepper: bytes,
+    wait: bool,
+    actor: str,
+) -> list[Row]:
+    """Stores them and follows what becomes of them; by line, as far as it is known by then."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from operators import migrating
+    from service.sealing import sealer_of_hashes
+
+    name = registered.organization.name
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        storing = progress.add_task("storing", total=len(found.known))
+        rows = await migrating.store(
+            database,
+            registered,
+            found.known,
+            run=found.run,
+            sealer=sealer_of_hashes(pepper),
+            actor=actor,
+            clock=now,
+            progress=lambda done: progress.update(storing, advance=done),
+        )
+        found.known.clear()  # a file may have hundreds of thousands of them
+        note(f"Stored as {found.run}: 'provisioner user imports {name}' shows its state.")
+        if wait:
+            await _follow(database, name, found.run, progress)
+    rows = await migrating.became(database, name, found.run, rows)
+    return sorted([*rows, *found.refused], key=lambda each: each.line)
 
 
 def _fit(

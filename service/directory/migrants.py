@@ -170,13 +170,20 @@ def count_try(transaction: Transaction, account_id: str) -> None:
     )
 
 
-def of_run(transaction: Transaction, organization: str, run: str) -> list[Migrant]:
-    """By line."""
+def of_run(
+    transaction: Transaction, organization: str, run: str, *, after: int = -1, most: int = 1000
+) -> list[Migrant]:
+    """By line, those behind a line."""
     columns = [t.migrants.c[name] for name in Migrant.__slots__]
     rows = transaction.execute(
         select(*columns)
-        .where(t.migrants.c.organization == organization, t.migrants.c.run == run)
+        .where(
+            t.migrants.c.organization == organization,
+            t.migrants.c.run == run,
+            t.migrants.c.line > after,
+        )
         .order_by(t.migrants.c.line)
+        .limit(most)
     )
     return [Migrant(**row) for row in rows.mappings()]
 
