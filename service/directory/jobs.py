@@ -43,15 +43,19 @@ def attempt_all(connection: Connection, works: Sequence[Work[Any]]) -> list[Verd
     ]
 
 
-def attempt_alike(connection: Connection, works: Sequence[Work[Any]]) -> dict[int, Verdict]:
-    """Those that are done together, by place; where they fail, each is to be tried alone."""
+def attempt_alike(
+    connection: Connection, works: Sequence[Work[Any]], *, least: int = 2
+) -> dict[int, Verdict]:
+    """Those that are done together, by place; where they fail, each is to be tried alone. So is one of
+    a kind that is not ``least``.
+    """
     kinds: dict[Together, dict[int, Any]] = {}
     for place, work in enumerate(works):
         if isinstance(work, Alike):
             kinds.setdefault(work.together, {})[place] = work.item
     done: dict[int, Verdict] = {}
     for together, items in kinds.items():
-        if len(items) > 1:
+        if len(items) >= least:
             done |= _attempt_together(connection, together, items)
     return done
 

@@ -22,13 +22,16 @@ from service.directory.database import is_unavailable
 from service.directory.jobs import Job, Verdict, attempt_alike
 from service.directory.turnstile import Turnstile
 
-_MOST: Final = 64
+_FEW, _MOST = 8, 64
+"""Jobs of a turn, at least where so many wait, and at most."""
 _LONG: Final = 0.05
 """Seconds after which a turn has kept the loop too long, as where the file is not in memory."""
 _REST: Final = 0.25
 """Seconds for which there is none after such a one."""
 _COURTESY: Final = 0.05
 """Seconds that another thread waits for the loop to take a turn that it wants."""
+_START: Final = 0.002
+"""Seconds that the loop waits for a commit to begin, at most: else it would begin when the loop rests."""
 
 Elsewhere = Callable[[Sequence[Job]], None]
 """Takes what is not done here, to be done by a thread."""
@@ -60,9 +63,11 @@ class LoopTurns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Job] = deque()
         self._under_way = False
+        self._last = 0
         self._not_before = 0.0
         self._wanted = False
         self._taken = threading.Event()
+        self._at_it = threading.Event()
 
     def take(self, job: Job) -> bool:
         """Whether it is done here, with whoever is ready in this turn of the loop, or handed over later."""
@@ -107,9 +112,6 @@ class LoopTurns:
             self._taken.set()
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        if len(self._waiting) == 1:  # one by itself may be long, and gains nothing
-            self.hand_over()
-            return
         self._wanted = True  # before it is tried, so that whoever has it now sees it when they end
         if not self._writing.acquire(blocking=False):
             return
@@ -120,7 +122,7 @@ class LoopTurns:
             self._writing.release()
             self.hand_over()
             return
-        jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
+        jobs = [self._waiting.popleft() for _ in range(self._size())]
         done = self._attempt(connection, jobs)
         self._elsewhere([job for place, job in enumerate(jobs) if place not in done])
         now = time.monotonic()
@@ -128,7 +130,16 @@ class LoopTurns:
             self._not_before = now + _REST
         self._under_way = True
         ended = [(jobs[place], verdict) for place, verdict in done.items()]
+        self._at_it.clear()
         self._committing.submit(self._commit, loop, ended)
+        self._at_it.wait(_START)
+
+    def _size(self) -> int:
+        """Half of those who come again and again: while they are committed the others are answered."""
+        waiting = len(self._waiting)
+        half = (waiting + self._last + 1) // 2
+        self._last = min(waiting, max(half, _FEW), _MOST)
+        return self._last
 
     def _begun(self) -> Connection | None:
         """A transaction, if it can be had at once."""
@@ -146,7 +157,7 @@ class LoopTurns:
 
     def _attempt(self, connection: Connection, jobs: Sequence[Job]) -> Mapping[int, Verdict]:
         try:
-            return attempt_alike(connection, [job.work for job in jobs])
+            return attempt_alike(connection, [job.work for job in jobs], least=1)
         except Exception:  # a full disk and the like end the whole transaction
             self._drop()
             return {}
@@ -157,6 +168,7 @@ class LoopTurns:
         """In a thread of its own."""
         failure: BaseException | None = None
         try:
+            self._at_it.set()
             if self._connection is not None:
                 self._connection.commit()
         except BaseException as error:  # nothing of this turn is durable

@@ -1,5 +1,5 @@
-"""Transactions on SQLite: one writer thread with group commit, readers beside it, and look-ups in the
-caller's own thread.
+"""Transactions on SQLite: one writer at a time with group commit, a thread or the loop itself, and readers
+beside it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ them."""
 
 
 class SqliteDatabase:
-    """One writer thread per process; waiting transactions share a commit, each in its savepoint."""
+    """One writer at a time; waiting transactions share a commit, each in its savepoint. What is alike is
+    written in turns of the loop, all else by a thread.
+    """
 
     _BATCH: Final = 64
 

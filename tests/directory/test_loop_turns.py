@@ -78,14 +78,26 @@ async def test_what_is_alike_is_written_at_once_and_here(
     assert done == list(range(64))
     assert await database.read(_known) == list(range(64))
     assert writing.threads == {HERE}
-    assert writing.together == [64]
+    assert writing.together == [32, 32]
 
 
-async def test_what_is_alone_is_written_beside_the_loop(
+async def test_who_is_left_out_is_written_beside_the_loop(
     database: SqliteDatabase, writing: Writing
 ) -> None:
-    assert await database.transact(writing.of(7)) == 7
-    assert writing.threads == {THERE}
+    assert await database.transact(writing.of(-7)) == -7
+    assert writing.threads == {HERE, THERE}
+
+
+async def test_of_many_who_come_again_and_again_half_are_answered_while_the_others_are_committed(
+    database: SqliteDatabase, writing: Writing
+) -> None:
+    async def again(first: int) -> None:
+        for number in range(first, first + 8):
+            await database.transact(writing.of(number))
+
+    await asyncio.gather(*(again(100 * n) for n in range(32)))
+    assert len(await database.read(_known)) == 256
+    assert max(writing.together[2:]) < 32
 
 
 async def test_who_is_left_out_is_done_alone_and_fails_alone(
