@@ -83,19 +83,6 @@ class Prepared:
         else:
             _run(transaction, self._for(transaction, values), values)
 
-    def run_each(self, transaction: Connection, rows: Sequence[Values]) -> None:
-        """As ``run``, of rows that have the same names; for SQLite, which is quicker then."""
-        driver = transaction.connection.dbapi_connection
-        if is_watched(transaction) or not isinstance(driver, sqlite3.Connection):
-            for row in rows:
-                self.run(transaction, row)
-            return
-        compiled = self._for(transaction, rows[0])
-        try:
-            driver.executemany(compiled.sql, [compiled.parameters(row) for row in rows])
-        except sqlite3.Error as error:
-            raise known(error, transaction, compiled.sql) from error
-
     def _for(self, transaction: Connection, values: Values) -> _Compiled:
         kind = (transaction.dialect.name, *values)
         known = self._compiled.get(kind)
