@@ -29,7 +29,6 @@ from scim.http import (
     Disconnected,
     Request,
     intended_method,
-    parameters,
     read_body,
     refusal,
     send_answer,
@@ -37,6 +36,7 @@ from scim.http import (
 from scim.issuers import Issuers
 from scim.lists import Lists, Source
 from scim.preferences import WRITES, Later, prefers_async
+from scim.query_string import parameters
 from scim.schema import load_catalogue
 from scim.users import Users
 from service.clock import Clock
@@ -119,7 +119,7 @@ class ScimApp:
             answer = await self._answer(scope, receive)
         except Disconnected:
             return
-        await send_answer(answer, send)
+        await send_answer(answer, send, head=scope["method"] == "HEAD")
 
     async def close(self) -> None:
         """Ends what is still asked of issuers."""
@@ -148,6 +148,8 @@ class ScimApp:
         organization, *segments = path.strip("/").split("/")
         headers = dict(scope["headers"])
         method = intended_method(scope["method"], headers)
+        if method == "HEAD":
+            method = "GET"
         client = scope.get("client")
         registered = await self._admission.admit(
             organization,
@@ -165,7 +167,7 @@ class ScimApp:
             segments=tuple(segments),
             base_url=self._base(scope, headers) + "/" + organization,
             headers=headers,
-            query=parameters(scope),
+            query=parameters(scope.get("query_string", b"")),
             body=await read_body(headers, receive, largest=largest),
             later=self._later(method, scope),
         )
@@ -265,7 +267,7 @@ async def _not_implemented(request: Request, _: Organization) -> Answer:
 
 
 def _not_allowed(handlers: Mapping[str, Handler]) -> ScimError:
-    allowed = ", ".join(sorted(handlers))
+    allowed = ", ".join(sorted({*handlers, "HEAD"} if "GET" in handlers else handlers))
     return ScimError(405, f"This path takes {allowed}.", headers=(("Allow", allowed),))
 
 

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from scim.errors import ScimError
 from scim.preferences import Later
@@ -18,6 +17,7 @@ from service.tracing import Trace, trace_of
 LARGEST_BODY: Final = 1024 * 1024
 MEDIA_TYPE: Final = b"application/scim+json"
 _OVERRIDES: Final = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _TAG: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
@@ -51,9 +51,12 @@ class Request:
         return value.decode("latin-1") if value is not None else None
 
     def json(self) -> Any:
-        """The body as JSON. Raises ScimError 400 ``invalidSyntax``."""
+        """The body as JSON, a mark before it passed over (RFC 8259 section 8.1).
+
+        Raises ScimError 400 ``invalidSyntax``.
+        """
         try:
-            return orjson.loads(self.body)
+            return orjson.loads(self.body.removeprefix(_BYTE_ORDER_MARK))
         except orjson.JSONDecodeError as error:
             raise ScimError(400, "The body is not valid JSON.", "invalidSyntax") from error
 
@@ -109,14 +112,6 @@ def intended_method(method: str, headers: Mapping[bytes, bytes]) -> str:
     return meant
 
 
-def parameters(scope: Scope) -> dict[str, str]:
-    raw: bytes = scope.get("query_string", b"")
-    if not raw:
-        return {}
-    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
-    return {name.casefold(): value for name, value in pairs}
-
-
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, *, largest: int = LARGEST_BODY
 ) -> bytes:
@@ -145,7 +140,8 @@ def too_large(largest: int) -> ScimError:
     return ScimError(413, f"A body has at most {largest} bytes: send the change in parts.")
 
 
-async def send_answer(answer: Answer, send: Send) -> None:
+async def send_answer(answer: Answer, send: Send, *, head: bool = False) -> None:
+    """``head``: headers as for GET, and no body (RFC 9110 section 9.3.2)."""
     body = b""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.document is not None:
@@ -154,4 +150,4 @@ async def send_answer(answer: Answer, send: Send) -> None:
     if answer.status not in (204, 304):
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if head else body})

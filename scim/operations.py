@@ -14,11 +14,12 @@ _NAMES: Final[dict[str, OperationName]] = {"add": "add", "replace": "replace", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation as sent; no value and null are the same."""
+    """One operation as sent; where no value and null are not the same, ``null`` says which."""
 
     name: OperationName
     path: str | None = None
     value: Any = None
+    null: bool = False
 
 
 def read_operations(document: object, *, tolerant: bool) -> list[Operation]:
@@ -48,4 +49,6 @@ def _operation(entry: object) -> Operation:
     if path is not None and not isinstance(path, str):
         raise invalid_path("path must be a string.")
     path = path.strip() if path else None
-    return Operation(name=found, path=path or None, value=known.get("value"))
+    value = known.get("value")
+    null = value is None and "value" in known
+    return Operation(name=found, path=path or None, value=value, null=null)

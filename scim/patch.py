@@ -338,6 +338,10 @@ class _GroupDraft(_Draft):
 
     def _change_members(self, operation: Operation) -> None:
         if operation.name == "remove":
+            if operation.null:
+                raise invalid_value(
+                    "Name the members to remove; to empty the group, no value at all."
+                )
             if operation.value is None:
                 self._replace(frozenset())
             else:

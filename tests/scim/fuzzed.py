@@ -125,6 +125,8 @@ def fault(sent: Sent, answer: Answered) -> str | None:
     asked = f"{sent.path} {unquote(sent.query)}".encode("utf-8", "replace") + sent.body
     if FOREIGN.encode() in answer.body and FOREIGN.encode() not in asked:
         return "another organization's data is shown"
+    if sent.method == "HEAD":
+        return "a body for HEAD" if answer.body else None
     if not answer.body:
         return None if answer.status in (202, 204, 304) else "no body"
     if answer.headers.get("content-type") != "application/scim+json":

@@ -183,7 +183,12 @@ def encoded(query: str) -> str:
 def test_any_request_is_answered(
     send: Send, method: str, path: str, query: str, body: bytes
 ) -> None:
-    assert_answered(*send(method, path, query, body))
+    status, document = send(method, path, query, body)
+    if method == "HEAD":
+        assert document is None
+        assert status < 500
+    else:
+        assert_answered(status, document)
 
 
 @tried_on(150)

@@ -112,6 +112,27 @@ async def test_removing_who_is_not_in_it_is_no_error(
     assert await scim.members(group) == set(users[:2])
 
 
+@pytest.mark.parametrize("value", [None, [None], {}, [{}], [{"value": None}], [{"value": ""}]])
+async def test_who_names_nobody_to_be_removed_removes_nobody(
+    scim: Scim, crew: tuple[str, list[str]], value: object
+) -> None:
+    group, users = crew
+    operation = {"op": "Remove", "path": "members", "value": value}
+    answer = await scim.patch(f"Groups/{group}", operation)
+    assert answer.status_code == 400
+    assert answer.json()["scimType"] == "invalidValue"
+    assert await scim.members(group) == set(users[:2])
+
+
+async def test_a_group_is_emptied_by_a_removal_without_a_value(
+    scim: Scim, crew: tuple[str, list[str]]
+) -> None:
+    group, _ = crew
+    answer = await scim.patch(f"Groups/{group}", {"op": "remove", "path": "members"})
+    assert answer.status_code == 204
+    assert await scim.members(group) == set()
+
+
 async def test_concurrent_patches_lose_no_member(scim: Scim, crew: tuple[str, list[str]]) -> None:
     group, users = crew
     await asyncio.gather(

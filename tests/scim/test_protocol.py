@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from scim.app import create_app
+from scim.query_string import parameters
 from service.clock import SystemClock
 from service.directory import credentials, organizations, tables
 from service.directory.database import Database, Work, open_database
@@ -329,6 +330,49 @@ async def test_schemas_describe_every_attribute_and_hold_no_nulls(embedded: Scim
             check(attribute)
 
 
+# Query strings
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("filter=userName%20eq%20%22a%2Bb@x.example%22", "a+b@x.example"),
+        ("filter=userName+eq+%22a%2Bb@x.example%22", "a+b@x.example"),
+        # Who writes spaces as %20 writes no form: a plus sign left as it is means itself.
+        ("filter=userName%20eq%20%22a+b@x.example%22", "a+b@x.example"),
+        ('count=1&Filter=userName%20eq%20"a+b@x.example"&sortBy=userName', "a+b@x.example"),
+        (
+            "filter=not%20(userName%20eq%20%22a%20b%22)%20and%20userName%20sw%20%22a+%22",
+            "a+b@x.example",
+        ),
+        ("filter=userName+eq+%22a+b%22", "a b"),
+        ("filter=userName+eq+%22a%20b%22", "a b"),
+        ("filter=userName%20eq+%22a+b%22", "a b"),
+        ("filter=userName%20eq%20%22a%20b%22", "a b"),
+        ("filter=userName%20sw%20%22%5C%22+%22", '"+'),
+        ("filter=userName%20eq%20%22gr%C3%BCn%22", "grün"),
+    ],
+)
+async def test_a_plus_sign_means_what_its_sender_means(
+    embedded: Scim, query: str, found: str
+) -> None:
+    for name in ("a+b@x.example", "a b", '"+', '" ', "grün"):
+        await embedded.post_user(name)
+    listed = await embedded.http.get(f"Users?{query}")
+    assert [user["userName"] for user in listed.json()["Resources"]] == [found]
+
+
+async def test_a_time_with_an_offset_needs_no_escaped_plus_sign(embedded: Scim) -> None:
+    await embedded.post_user("lena")
+    query = 'filter=meta.lastModified%20ge%20"2026-01-01T00:00:00+02:00"'
+    assert (await embedded.http.get(f"Users?{query}")).json()["totalResults"] == 1
+
+
+def test_letters_that_nobody_escaped_are_read_as_utf8() -> None:
+    query = 'filter=userName%20eq%20"grün"&Count=1'  # no client library here sends this
+    assert parameters(query.encode()) == {"filter": 'userName eq "grün"', "count": "1"}
+
+
 # Paths, methods, bodies
 
 
@@ -337,10 +381,23 @@ async def test_unknown_paths_and_wrong_methods_are_told(embedded: Scim) -> None:
         assert_error(await embedded.http.get(path), 404)
     answer = await embedded.http.delete("Users")
     assert_error(answer, 405)
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
     answer = await embedded.http.post("Users/1", json={})
     assert_error(answer, 405)
-    assert answer.headers["allow"] == "DELETE, GET, PATCH, PUT"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+
+
+async def test_head_is_answered_as_get_without_the_body(embedded: Scim) -> None:
+    user = await embedded.post_user("lena")
+    one, discovery = f"Users/{user['id']}", "ServiceProviderConfig"
+    for path in ("", "Users", "Groups?count=1", one, "Schemas", discovery, "Users/nobody", "Me"):
+        got, head = await embedded.http.get(path), await embedded.http.head(path)
+        assert head.content == b""
+        assert head.status_code == got.status_code
+        assert head.headers == got.headers
+    known = await embedded.http.head(one, headers={"If-None-Match": 'W/"1"'})
+    assert known.status_code == 304
+    assert (await embedded.http.head("Bulk")).headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize(
@@ -348,6 +405,14 @@ async def test_unknown_paths_and_wrong_methods_are_told(embedded: Scim) -> None:
 )
 async def test_malformed_json_is_refused(embedded: Scim, body: bytes) -> None:
     assert_error(await embedded.http.post("Users", content=body), 400, "invalidSyntax")
+
+
+async def test_a_byte_order_mark_before_the_body_is_passed_over(embedded: Scim) -> None:
+    body = b'\xef\xbb\xbf{"userName": "lena", "filter": "userName pr"}'
+    assert (await embedded.http.post("Users", content=body)).status_code == 201
+    assert (await embedded.http.post(".search", content=body)).json()["totalResults"] == 1
+    bulk = b'\xef\xbb\xbf{"Operations": []}'
+    assert (await embedded.http.post("Bulk", content=bulk)).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""A query string to parameters: as a form, except for plus signs that their sender left unescaped.
+
+Knows of filters only where their text values begin and end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote, unquote_plus
+
+_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?$)')
+
+
+def parameters(raw: bytes) -> dict[str, str]:
+    """The parameters by their names in lower case; of a name that comes twice the last one."""
+    found: dict[str, str] = {}
+    for pair in raw.decode("utf-8", "replace").split("&") if raw else ():
+        if not pair:
+            continue
+        name, _, value = pair.partition("=")
+        folded = unquote_plus(name).casefold()
+        found[folded] = _filter(value) if folded == "filter" else unquote_plus(value)
+    return found
+
+
+def _filter(value: str) -> str:
+    """A form's writers escape a plus sign and write spaces as one; others write spaces as ``%20``.
+
+    Some of those leave a plus sign in an address as it is. The spaces between a filter's words tell
+    who wrote it.
+    """
+    if "+" not in value:
+        return unquote(value)
+    kept = unquote(value)
+    between = _TEXTS.sub("", kept)
+    return kept if " " in between and "+" not in between else unquote_plus(value)
