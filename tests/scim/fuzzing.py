@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from scim.schema import Attribute, Catalogue, ResourceType
+from tests.scim.extremes import Extremes, Sent
 
 SECRET: Final = "Hidden-7f3c-password"
 """The text of every password that is sent."""
@@ -46,17 +47,6 @@ _HEADERS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """One request below an organization's base URL; ``query`` is as on the wire."""
-
-    method: str
-    path: str
-    query: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-
 @dataclass(slots=True)
 class Known:
     """Ids to aim at; ``foreign`` are those of another organization."""
@@ -81,10 +71,17 @@ class Generator:
         self._known = known
         self._recorded = recorded_requests()
         self._names = [*_names(catalogue.user), *_names(catalogue.group)]
+        self._extremes = Extremes(self._random, self._names, self._of_kind)
 
     def next(self) -> Sent:
-        make = self._one_of((self._of_schema, self._of_schema, self._of_record, self._of_nothing))
-        sent = make()
+        sorts = (
+            self._of_schema,
+            self._of_schema,
+            self._of_record,
+            self._of_nothing,
+            self._extremes.next,
+        )
+        sent = self._one_of(sorts)()
         if self._chance(0.05) and SECRET.encode() not in sent.body:
             body = bytearray(sent.body)
             for _ in range(self._random.randrange(1, 4)):
@@ -335,7 +332,10 @@ class Generator:
         return value
 
     def _id(self, kind: ResourceType) -> str:
-        own = self._known.users if kind.name == "User" else self._known.groups
+        return self._of_kind(kind.endpoint.strip("/"))
+
+    def _of_kind(self, endpoint: str) -> str:
+        own = self._known.users if endpoint == "Users" else self._known.groups
         if own and self._chance(0.85):
             return self._one_of(own)
         return self._one_of(

@@ -21,8 +21,9 @@ from service.clock import SystemClock
 from service.directory.database import open_database
 from tests.infrastructure.examples import tried_on
 from tests.scim.client import ENTERPRISE, PEPPER, create_tables, organization, register
+from tests.scim.extremes import Sent
 from tests.scim.fuzzed import FOREIGN, Answered, fault, fuzz, holding_passwords
-from tests.scim.fuzzing import SECRET, Sent
+from tests.scim.fuzzing import SECRET
 
 Send = Callable[[str, str, str, bytes], tuple[int, dict[str, Any] | None]]
 
