@@ -42,6 +42,11 @@ _SELECTION: Final = re.compile(
     r'([A-Za-z][A-Za-z0-9_.:-]*)\[\s*([A-Za-z]+)\s+[eE][qQ]\s+"([^"\\\x00-\x1f]*)"\s*\]'
 )
 _EQUALITY: Final = re.compile(r'\s*([A-Za-z][A-Za-z0-9_.:-]*)\s+[eE][qQ]\s+"([^"\\\x00-\x1f]*)"\s*')
+# Without quotes, as some providers send it: a word that is no other value of JSON.
+_WORD: Final = re.compile(
+    r"\s*([A-Za-z][A-Za-z0-9_.:-]*)\s+[eE][qQ]\s+"
+    r"(?!(?i:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*$)([^\s\"'()\[\]\\\x00-\x1f]+)\s*"
+)
 _NAME: Final = re.compile(r"[A-Za-z$][A-Za-z0-9_$:.\-]*")
 
 
@@ -58,6 +63,8 @@ class PatchPath:
 def parse_filter(text: str, resource_type: ResourceType, *, tolerant: bool) -> Predicate:
     """The predicate of a filter. Raises ScimError 400 ``invalidFilter`` for whatever is wrong."""
     simple = _EQUALITY.fullmatch(text) if len(text) <= LONGEST else None
+    if simple is None and tolerant and len(text) <= LONGEST:
+        simple = _WORD.fullmatch(text)
     if simple is not None:  # nearly all that identity providers send
         path = resource_type.resolve(_meant(simple[1], tolerant), tolerant=tolerant)
         if path is None:

@@ -65,9 +65,11 @@ class Request:
         return trace_of(self.header(b"traceparent"), self.header(b"tracestate"))
 
     def require_match(self, version: int) -> None:
-        """Raises ScimError 412 where If-Match names other versions (RFC 7644 section 3.14)."""
+        """Raises ScimError 412 where If-Match names other versions (RFC 7644 section 3.14), or
+        If-None-Match this one (RFC 9110 section 13.1.2).
+        """
         wanted = self.header(b"if-match")
-        if wanted is not None and not _names(wanted, version):
+        if self.is_known(version) or (wanted is not None and not _names(wanted, version)):
             raise ScimError(412, f'The resource is at version W/"{version}": read it, then repeat.')
 
     def is_known(self, version: int) -> bool:

@@ -12,6 +12,7 @@ from scim.cursors import Cursor, Cursors
 from scim.errors import ScimError
 from scim.http import Answer, Request
 from scim.listing import Asked, Found, Window, asked_by, list_response
+from scim.query_string import two_filters
 from service.directory.pages import Position, Walk
 from service.organizations import Organization
 
@@ -45,6 +46,8 @@ class Lists:
             document = request.json()
             if not isinstance(document, dict):
                 raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
+            if sum(key.casefold() == "filter" for key in document) > 1:
+                raise two_filters()
             asked = asked_by({key.casefold(): value for key, value in document.items()})
             return await self._answer(_Asking(request, organization, asked, sources))
 

@@ -9,19 +9,31 @@ import re
 from typing import Final
 from urllib.parse import unquote, unquote_plus
 
+from scim.errors import ScimError, invalid_filter
+
 _TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?$)')
 
 
 def parameters(raw: bytes) -> dict[str, str]:
-    """The parameters by their names in lower case; of a name that comes twice the last one."""
+    """The parameters by their names in lower case; of a name that comes twice the last one.
+
+    Raises ScimError 400 ``invalidFilter`` for a second filter, since neither may be dropped.
+    """
     found: dict[str, str] = {}
     for pair in raw.decode("utf-8", "replace").split("&") if raw else ():
         if not pair:
             continue
         name, _, value = pair.partition("=")
         folded = unquote_plus(name).casefold()
-        found[folded] = _filter(value) if folded == "filter" else unquote_plus(value)
+        meant = _filter(value) if folded == "filter" else unquote_plus(value)
+        if folded == "filter" and found.get(folded, meant) != meant:
+            raise two_filters()
+        found[folded] = meant
     return found
+
+
+def two_filters() -> ScimError:
+    return invalid_filter("There is more than one filter: join them with and.")
 
 
 def _filter(value: str) -> str:

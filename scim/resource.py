@@ -160,6 +160,8 @@ class Profile:
             made = self.value(attribute, value)
         else:
             made = self._part(resource, path, value)
+        if attribute.required and isinstance(made, str) and not made.strip():
+            raise invalid_value(f"{attribute.name} is required.")
         if attribute.returned == "never":
             return  # the type was checked; a password goes no further than this
         holder = resource

@@ -234,3 +234,34 @@ def test_a_path_with_one_wrong_equality_is_refused(text: str, scim_type: str) ->
     with pytest.raises(ScimError) as refused:
         parse_path(text, USER, tolerant=True)
     assert refused.value.scim_type == scim_type
+
+
+@pytest.mark.parametrize("word", ["lena", "lena+eu@x.example", "00417", "nullable", "-", "7b9a-11"])
+def test_a_word_without_quotes_is_compared_where_it_can_be_nothing_else(word: str) -> None:
+    assert parsed(f"userName Eq {word} ") == parsed(f'userName eq "{word}"')
+    with pytest.raises(ScimError):
+        parsed(f"userName eq {word}", tolerant=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "userName ne lena",
+        "userName eq lena holt",
+        "userName eq lena or title pr",
+        "userName eq lena)",
+        "(userName eq lena)",
+        "userName eq lena\\",
+        "userName eq null1 null",
+        "userName eq 1.5",
+        "userName eq true",
+        "active eq yes",
+        "nosuch eq lena",
+        "password eq lena",
+        "emails[type eq work]",
+    ],
+)
+def test_a_word_without_quotes_is_refused_wherever_it_could_be_something_else(text: str) -> None:
+    with pytest.raises(ScimError) as refused:
+        parsed(text)
+    assert refused.value.scim_type == "invalidFilter"

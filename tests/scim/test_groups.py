@@ -133,6 +133,21 @@ async def test_a_group_is_emptied_by_a_removal_without_a_value(
     assert await scim.members(group) == set()
 
 
+async def test_a_name_of_spaces_is_no_name(scim: Scim, crew: tuple[str, list[str]]) -> None:
+    group, users = crew
+    assert (await scim.http.post("Groups", json={"displayName": "  "})).status_code == 400
+    for path, name in ((f"Groups/{group}", "displayName"), (f"Users/{users[0]}", "userName")):
+        before = await scim.get(path)
+        for operation in (
+            {"op": "replace", "path": name, "value": " \t"},
+            {"op": "replace", "value": {name: "  "}},
+        ):
+            answer = await scim.patch(path, operation)
+            assert answer.status_code == 400
+            assert answer.json()["scimType"] == "invalidValue"
+        assert await scim.get(path) == before
+
+
 async def test_concurrent_patches_lose_no_member(scim: Scim, crew: tuple[str, list[str]]) -> None:
     group, users = crew
     await asyncio.gather(

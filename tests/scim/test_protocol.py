@@ -282,6 +282,21 @@ async def test_if_match_guards_every_write(scim: Scim) -> None:
         assert (await scim.http.delete(path, headers={"If-Match": 'W/"2"'})).status_code == 204
 
 
+async def test_if_none_match_holds_a_write_back_where_the_version_is_known(scim: Scim) -> None:
+    """RFC 9110 section 13.1.2."""
+    user, group = await scim.post_user("lena"), await scim.post_group("Field crew")
+    for path, body in (
+        (f"Users/{user['id']}", {"userName": "lena", "externalId": "x"}),
+        (f"Groups/{group['id']}", {"displayName": "Field crew", "externalId": "x"}),
+    ):
+        for known in ("*", 'W/"1"', 'W/"7", W/"1"'):
+            headers = {"If-None-Match": known}
+            assert_error(await scim.http.put(path, json=body, headers=headers), 412)
+            assert_error(await scim.http.delete(path, headers=headers), 412)
+        other = {"If-None-Match": 'W/"7"'}
+        assert (await scim.http.put(path, json=body, headers=other)).status_code == 200
+
+
 async def test_unchanged_resource_is_not_sent_again(embedded: Scim) -> None:
     user, group = await embedded.post_user("lena"), await embedded.post_group("Field crew")
     for path in (f"Users/{user['id']}", f"Groups/{group['id']}"):
@@ -373,6 +388,26 @@ def test_letters_that_nobody_escaped_are_read_as_utf8() -> None:
     assert parameters(query.encode()) == {"filter": 'userName eq "grün"', "count": "1"}
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["filter=userName+eq+%22x%22&filter=userName+pr", "filter=userName+pr&FILTER=title+pr"],
+)
+async def test_of_two_filters_none_is_dropped(embedded: Scim, query: str) -> None:
+    assert_error(await embedded.http.get(f"Users?{query}"), 400, "invalidFilter")
+
+
+async def test_the_same_filter_twice_is_one(embedded: Scim) -> None:
+    await embedded.post_user("lena")
+    answer = await embedded.http.get("Users?filter=userName+pr&filter=userName%20pr")
+    assert answer.json()["totalResults"] == 1
+
+
+async def test_of_two_filters_in_a_search_none_is_dropped(embedded: Scim) -> None:
+    search = {"filter": 'userName eq "x"', "Filter": "userName pr"}
+    answer = await embedded.http.post("Users/.search", json=search)
+    assert_error(answer, 400, "invalidFilter")
+
+
 # Paths, methods, bodies
 
 
@@ -421,6 +456,7 @@ async def test_a_byte_order_mark_before_the_body_is_passed_over(embedded: Scim) 
         ({"userName": 7.5, "emails": 3.5, "name": "Lena"}, "invalidValue"),
         ({"userName": {"a": 1}}, "invalidValue"),
         ({"userName": None}, "invalidValue"),
+        ({"userName": " \t"}, "invalidValue"),
         ({"userName": "x", "active": 1}, "invalidValue"),
         ({"userName": "x", "emails": [{"value": ["a"]}]}, "invalidValue"),
         ({"userName": "x", ENTERPRISE: "Billing"}, "invalidValue"),
