@@ -85,7 +85,9 @@ def read(text: str) -> AccessToken | None:
     if header is None or claims is None:
         return None
     algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
-    if algorithm not in ALGORITHMS or not isinstance(key_id, str | None):
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        return None
+    if not isinstance(key_id, str | None):
         return None
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import Key, RSAKey
@@ -254,10 +254,13 @@ json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
+JWK = ["kty", "crv", "alg", "use", "kid", "n", "e", "x", "y", "key_ops", "x5c"]
 NAMES = ["iss", "aud", "exp", "nbf", "iat", "sub", "azp", "client_id", "jti", "scope"]
 
 
-@given(st.dictionaries(st.sampled_from(["kid", "typ", "jku", "x5c", "jwk", "cty"]), json))
+@given(st.dictionaries(st.sampled_from(["alg", "kid", "typ", "jku", "x5c", "jwk", "cty"]), json))
+@example({"alg": ["ES256"]})
+@example({"alg": {"ES256": 1}})
 def test_odd_headers_break_nothing(header: dict[str, Any]) -> None:
     scopes = allows(_by_hand({"alg": "ES256"} | header, claims(ISSUER, NOW)))
     assert scopes is None or scopes == {"read", "write"}
@@ -266,6 +269,17 @@ def test_odd_headers_break_nothing(header: dict[str, Any]) -> None:
 @given(st.dictionaries(st.sampled_from(NAMES), json, min_size=1))
 def test_odd_claims_break_nothing(odd: dict[str, Any]) -> None:
     assert allows(made(**odd)) in (None, {"read", "write"})
+
+
+@pytest.mark.parametrize("key", [KEY, new_key("RS256", "k-1"), new_key("EdDSA", "k-1")])
+@given(odd=st.dictionaries(st.sampled_from(JWK), json, min_size=1))
+@example(odd={"kty": ["EC"]})
+@example(odd={"alg": ["ES256"], "kty": {"RSA": 1}})
+@example(odd={"n": "", "x": "AA"})
+@example(odd={"e": "AA", "y": "AA"})
+def test_odd_keys_break_nothing(key: Key, odd: dict[str, Any]) -> None:
+    kept = keys_of({"keys": [{**key.as_dict(private=False), **odd}, KEY.as_dict(private=False)]})
+    assert allows(made(), kept) == {"read", "write"}
 
 
 @pytest.mark.parametrize("deep", [b"[" * 6000, b'{"a":' * 1000 + b"1" + b"}" * 1000])

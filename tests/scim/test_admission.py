@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -455,6 +456,17 @@ async def test_a_token_that_is_not_valid_is_told_what_every_wrong_one_is(
     assert_error(wrong, 401)
     assert wrong.content == (await door.ask(None)).content
     assert 'error="invalid_token"' in wrong.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("algorithm", [["ES256"], {}, None, 7, "none", "HS256", "es256"], ids=str)
+async def test_a_token_of_no_algorithm_of_ours_is_a_wrong_one(
+    door: Entrance, issuer: Issuer, algorithm: object
+) -> None:
+    await door.declare(organization(scim_oauth=issuer.oauth()))
+    _, payload, signature = issuer.token().split(".")
+    header = urlsafe_b64encode(orjson.dumps({"alg": algorithm, "kid": "k-1"})).decode().rstrip("=")
+    assert_error(await door.ask(f"{header}.{payload}.{signature}"), 401)
+    assert issuer.asked == []
 
 
 async def test_the_log_says_once_a_minute_why_tokens_of_an_issuer_are_refused(
