@@ -117,9 +117,15 @@ def intended_method(method: str, headers: Mapping[bytes, bytes]) -> str:
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, *, largest: int = LARGEST_BODY
 ) -> bytes:
-    """The whole body. Raises ScimError 413 over ``largest`` bytes, before more is read, and
-    Disconnected.
+    """The whole body. Raises ScimError 413 over ``largest`` bytes, before more is read, 415 where
+    it is compressed, and Disconnected.
     """
+    if headers.get(b"content-encoding", b"").strip().lower() not in (b"", b"identity"):
+        raise ScimError(
+            415,
+            "Send the body as it is, without Content-Encoding.",
+            headers=(("Accept-Encoding", "identity"),),
+        )
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced[:20]) > largest:
         raise too_large(largest)

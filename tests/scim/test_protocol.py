@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -470,6 +471,15 @@ async def test_a_byte_order_mark_before_the_body_is_passed_over(embedded: Scim) 
 )
 async def test_wrong_types_are_refused(embedded: Scim, wrong: Any, scim_type: str) -> None:
     assert_error(await embedded.http.post("Users", json=wrong), 400, scim_type)
+
+
+async def test_a_compressed_body_is_told_to_come_as_it_is(embedded: Scim) -> None:
+    body = gzip.compress(b'{"userName": "lena"}')
+    answer = await embedded.http.post("Users", content=body, headers={"Content-Encoding": "gzip"})
+    assert_error(answer, 415)
+    assert answer.headers["accept-encoding"] == "identity"
+    plain = {"Content-Encoding": "Identity"}
+    assert (await embedded.http.post("Users", json={"userName": "lena"}, headers=plain)).is_success
 
 
 async def test_deeply_nested_body_is_refused(embedded: Scim) -> None:
