@@ -33,6 +33,7 @@ from service.directory.outbox import Outcome
 from service.errors import NotFound
 from service.outcomes.catalogue import PREFIX, SUFFIX
 from service.people import Cause, User, causes
+from service.provisioning import granting
 from service.provisioning.desired import Desired, desire
 from service.provisioning.observed import Observed
 from service.provisioning.plan import plan
@@ -270,7 +271,7 @@ def _aspects(wanted: Desired, observed: Observed) -> Iterator[Aspect]:
             observed=getattr(observed.profile, name) or "",
         )
     for name in sorted({*wanted.memberships, *observed.memberships, *wanted.leavers}):
-        wish, have = wanted.memberships.get(name), observed.memberships.get(name)
+        wish, have = wanted.memberships.get(name), granting.held(observed, name)
         yield Aspect(
             name=f"member of {name}",
             desired=_membership(tuple(sorted(wish.roles)) if wish else None),

@@ -174,6 +174,25 @@ class Auth0Client(PacedCalls):
 
         return await self._call("members-write", remove, leaver=leaver)
 
+    async def member_roles(self, organization_id: str, user_id: str) -> Answer:
+        """The names of the roles that a member has in an Organization, as a list."""
+        names: list[str] = []
+        for page in range(20):
+            answer = await self._call(
+                "members-read",
+                self._api.organizations.members.roles.with_raw_response.list,
+                organization_id,
+                user_id,
+                page=page,
+                per_page=100,
+            )
+            if answer.verdict != "ok":
+                return answer
+            names += [role["name"] for role in answer.data]
+            if len(answer.data) < 100:  # fifty roles are the most that a member can have
+                break
+        return Answer(verdict="ok", status=200, data=names)
+
     async def add_roles(self, organization_id: str, user_id: str, roles: Sequence[str]) -> Answer:
         return await self._call(
             "member-roles-write",

@@ -23,6 +23,7 @@ SCOPES: Final = (
     "read:organizations",
     "create:organization_members",
     "delete:organization_members",
+    "read:organization_member_roles",
     "create:organization_member_roles",
     "delete:organization_member_roles",
     "read:roles",

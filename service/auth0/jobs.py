@@ -135,13 +135,3 @@ class Jobs:
         return await self._client.call(
             "members-read", choose, organization_id, take=100, fields="user_id,roles", **named
         )
-
-    async def member_roles(self, organization_id: str, user_id: str) -> Answer:
-        """The roles of one member, as a list."""
-        return await self._client.call(
-            "members-read",
-            lambda api: api.organizations.members.roles.with_raw_response.list,
-            organization_id,
-            user_id,
-            per_page=50,
-        )

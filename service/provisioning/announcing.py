@@ -67,5 +67,5 @@ def outcomes_of(operation: Operation, answer: Answer) -> tuple[told.Effect, ...]
             return (told.UserDeleted(auth0_request_id=request),)
         case op.ReadUser() | op.FindByEmail() | op.ReadMemberships() | op.FindInvitations():
             return ()
-        case op.ReadAppeared() | op.FindIdentity():
+        case op.ReadAppeared() | op.FindIdentity() | op.ReadRoles():
             return ()

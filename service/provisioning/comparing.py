@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from service.directory.accounts import Account
 from service.organizations import LISTED, Model
+from service.provisioning import granting
 from service.provisioning.observed import Observed, listed_in, marker
 
 FIELDS: Final = (
@@ -98,14 +99,13 @@ def lets_in(told: Mapping[str, Any], *, wanted: bool) -> bool:
     return bool(told.get("rejoined")) or (told.get("blocked") is False and not wanted)
 
 
-def doubt_of(told: Mapping[str, Any]) -> dict[str, Any]:
+def doubts_of(told: Mapping[str, Any], observed: Observed) -> list[dict[str, Any]]:
     """What makes the lanes read the account again and mend it: see service.provisioning.doubt."""
     organization = told.get("auth0_organization")
     if organization is None:
-        return {"kind": "drift"}
+        return [{"kind": "drift"}]
     if told.get("rejoined"):
-        return {"kind": "remove-member", "organization": organization}
-    roles = told.get("missing_roles")
-    if roles:
-        return {"kind": "add-roles", "organization": organization, "roles": list(roles)}
-    return {"kind": "add-member", "organization": organization}
+        return [{"kind": "remove-member", "organization": organization}]
+    if roles := told.get("missing_roles"):
+        return granting.doubts_of(observed, organization, roles)
+    return [{"kind": "add-member", "organization": organization}]

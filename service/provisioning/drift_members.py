@@ -11,6 +11,7 @@ from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.organizations import Organization
 from service.people import is_wanted
+from service.provisioning import granting
 from service.provisioning.comparing import is_idle
 from service.provisioning.drift_run import PAGE, CheckFailed, Run, why
 from service.provisioning.observed import Observed
@@ -70,7 +71,7 @@ async def _walk_members(
         after, now, same = page[-1][0], run.clock.now(), list[str]()
         for user_id, account in page:
             listed = spool.take(account.user_id)
-            ours = Observed.from_document(account.observed).memberships.get(name)
+            ours = granting.held(Observed.from_document(account.observed), name)
             if not is_idle(account, now):
                 continue
             if ours is not None:
@@ -125,14 +126,14 @@ async def _confirmed_membership(
     found = await run.again(lambda: run.client.organization_by_name(name))
     if found.verdict != "ok":
         return None
-    roles = await run.again(lambda: run.jobs.member_roles(found.data["id"], account.user_id))
+    roles = await run.again(lambda: run.client.member_roles(found.data["id"], account.user_id))
     if roles.verdict != "ok":
         return None
-    return _missing(name, ours, {"roles": [each["name"] for each in roles.data]})
+    return _missing(name, ours, {"roles": roles.data})
 
 
 def _missing(name: str, ours: Sequence[str], listed: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What is gone of a membership and of the roles that we granted in it."""
+    """What is gone of a membership, and of the roles that the member is to have in it."""
     if listed is None:
         return {"auth0_organization": name}
     gone = sorted(set(ours) - set(listed["roles"]))

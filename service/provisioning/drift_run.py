@@ -19,7 +19,8 @@ from service.directory.accounts import Account
 from service.directory.database import Database, Transaction
 from service.directory.drift import Check, Finding
 from service.outcomes.data import DriftCorrected, DriftDetected
-from service.provisioning.comparing import doubt_of, is_idle, is_ours_to_mend, lets_in
+from service.provisioning.comparing import doubts_of, is_idle, is_ours_to_mend, lets_in
+from service.provisioning.doubt import recorded
 from service.provisioning.observed import Observed
 from service.provisioning.operations import Subject
 from service.provisioning.residents import residents_of
@@ -99,7 +100,7 @@ class Run:
             if drift.find(tx, finding) and not silent:
                 tell(tx, principal.subject, held, (DriftDetected(**_members(told)),), now)
             if mend:
-                doubt = doubt_of(told)
+                doubt = recorded(doubts_of(told, Observed.from_document(held.observed)))
                 accounts.store(tx, account.id, now, doubt=doubt, due_at=now, leaver=urgent)
             return True
 

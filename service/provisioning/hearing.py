@@ -152,8 +152,16 @@ def follow_up(
             role = news.role or ""
             having = {name for name, roles in observed.memberships.items() if role in roles}
             where = _places(news, having, "remove-roles", doubt)
+            others = {name for name, roles in observed.others_roles.items() if role in roles}
             return [
-                {"kind": "remove-roles", "organization": name, "roles": [role]} for name in where
+                *(
+                    {"kind": "remove-roles", "organization": name, "roles": [role]}
+                    for name in where
+                ),
+                *(
+                    {"kind": "read-roles", "organization": name, "roles": [role]}
+                    for name in _places(news, others, "remove-roles", doubt)
+                ),
             ]
         case "user.created":
             return ()

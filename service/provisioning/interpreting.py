@@ -14,7 +14,7 @@ from service.auth0.answers import Answer
 from service.auth0.buckets import LONGEST
 from service.directory.ledger import Ended
 from service.outcomes import data as told
-from service.provisioning import listing
+from service.provisioning import granting, listing
 from service.provisioning import operations as op
 from service.provisioning.advice import ADVICE
 from service.provisioning.announcing import outcomes_of
@@ -87,6 +87,8 @@ def _succeeded(operation: Operation, answer: Answer, setting: Setting) -> Effect
             ours = {*known.memberships, *known.left, *setting.desired.leavers}
             foreign = tuple(sorted(set(answer.data) - ours))
             return Done(observed=replace(setting.observed, foreign=foreign))
+        case op.ReadRoles():
+            return Done(observed=granting.found(setting.observed, operation, answer.data))
         case op.FindInvitations():
             return _found_invitations(operation, answer.data, setting)
         case op.WithdrawInvitation():
@@ -182,6 +184,9 @@ def _not_found(operation: Operation, answer: Answer, setting: Setting) -> Effect
     if isinstance(operation, op.RemoveMember | op.RemoveRoles) and not about_user:
         # Nobody is a member of an Organization that is gone, or has a role that is.
         return Done(observed=after(setting.observed, operation))
+    if isinstance(operation, op.ReadRoles) and not about_user:
+        # Who is no member has none. Where there is no such Organization, granting says so.
+        return Done(observed=granting.found(setting.observed, operation, ()))
     if not about_user:
         ours = ("unknown_role", "unknown_connection")
         code = answer.code if answer.code in ours else "unknown_organization_or_role"
@@ -212,6 +217,7 @@ def _conflict(operation: Operation, answer: Answer, setting: Setting) -> Effect:
 _OF_ORGANIZATION = (
     op.AddMember,
     op.RemoveMember,
+    op.ReadRoles,
     op.AddRoles,
     op.RemoveRoles,
     op.FindInvitations,

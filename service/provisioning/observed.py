@@ -54,6 +54,14 @@ class Observed:
     """Organizations whose membership an answer was lost for: it may be there or not."""
     unsure_roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Roles that may have been granted or not, by Organization."""
+    others_roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Roles that others had given before we came to, by Organization: see ``granting``."""
+    roles_read: tuple[str, ...] = ()
+    """Organizations in which the person's roles were read in the present turn."""
+    taken: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Roles that we have just taken away, with the moment, by Organization."""
+    newborn: bool = False
+    """Whether we made the user and have not come to an end with them yet: nobody has given anything."""
     foreign: tuple[str, ...] | None = None
     """Organizations that others made the person a member of; None where not read, or long ago."""
     foreign_stay: bool = False
@@ -89,9 +97,9 @@ class Observed:
         if not known:
             return cls()
         known["profile"] = Profile(**known.get("profile", {}))
-        for named in ("memberships", "unsure_roles"):
+        for named in ("memberships", "unsure_roles", "others_roles"):
             known[named] = {name: tuple(roles) for name, roles in known.get(named, {}).items()}
-        for listed in ("unsure_members", "left", "looked_for"):
+        for listed in ("unsure_members", "left", "looked_for", "roles_read"):
             known[listed] = tuple(known.get(listed, ()))
         for nullable in ("foreign", "listed"):
             if known.get(nullable) is not None:
@@ -104,7 +112,7 @@ def anew(observed: Observed, *, fresh: bool = False) -> Observed:
     them go; where a block of ours stands we are told of it."""
     foreign = observed.foreign if observed.blocked else None
     left = observed.left if observed.sessions == "owed" else ()
-    return replace(observed, fresh=fresh, foreign=foreign, left=left, looked_for=())
+    return replace(observed, fresh=fresh, foreign=foreign, left=left, looked_for=(), roles_read=())
 
 
 def after(observed: Observed, operation: Operation) -> Observed:
@@ -130,6 +138,9 @@ def after(observed: Observed, operation: Operation) -> Observed:
             return Observed()
         case op.ReadUser() | op.FindByEmail():
             return replace(observed, fresh=True)
+        case op.ReadRoles():
+            read = _without(observed.roles_read, operation.organization)
+            return replace(observed, roles_read=(*read, operation.organization))
         case (
             op.SendTicket()
             | op.SendResetMail()
@@ -158,6 +169,9 @@ def _created(observed: Observed, operation: op.CreateUser) -> Observed:
         memberships={},
         unsure_members=(),
         unsure_roles={},
+        others_roles={},
+        taken={},
+        newborn=True,
         foreign=(),
         listed=operation.listed,
         unlistable=False,
@@ -202,6 +216,8 @@ def _membership(
                 memberships=_without_key(observed.memberships, name),
                 unsure_members=_without(observed.unsure_members, name),
                 unsure_roles=_without_key(observed.unsure_roles, name),
+                others_roles=_without_key(observed.others_roles, name),
+                roles_read=_without(observed.roles_read, name),
                 sessions=observed.sessions if observed.blocked else "owed",
                 foreign=None,
                 foreign_stay=False,
@@ -302,6 +318,7 @@ def of_generations(observed: Observed, generations: Mapping[str, int]) -> Observ
     return replace(
         observed,
         memberships={name: of for name, of in observed.memberships.items() if name not in lost},
+        others_roles={name: of for name, of in observed.others_roles.items() if name not in lost},
         unsure_members=tuple(sorted({*observed.unsure_members, *held})),
         generations={**observed.generations, **generations},
     )
@@ -315,13 +332,17 @@ def unsure(observed: Observed, doubts: Iterable[Mapping[str, Any]]) -> Observed:
     """
     members = set(observed.unsure_members)
     roles = {name: set(some) for name, some in observed.unsure_roles.items()}
+    others = {name: set(some) for name, some in observed.others_roles.items()}
     for doubt in doubts:
         name = doubt.get("organization", "")
         if doubt["kind"] in ("add-member", "remove-member"):
             members.add(name)
             roles.setdefault(name, set()).update(observed.memberships.get(name, ()))
+            others.pop(name, None)
         elif doubt["kind"] in ("add-roles", "remove-roles"):
             roles.setdefault(name, set()).update(doubt.get("roles", ()))
+        elif doubt["kind"] == op.ReadRoles.kind and name in others:
+            others[name] -= set(doubt.get("roles", ()))
     return replace(
         observed,
         presence="unknown",
@@ -329,6 +350,8 @@ def unsure(observed: Observed, doubts: Iterable[Mapping[str, Any]]) -> Observed:
         foreign_stay=False,
         unsure_members=tuple(sorted(members)),
         unsure_roles={name: tuple(sorted(some)) for name, some in roles.items() if some},
+        others_roles={name: tuple(sorted(some)) for name, some in others.items() if some},
+        roles_read=(),
     )
 
 

@@ -86,6 +86,14 @@ class ReadMemberships(_Operation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRoles(_Operation):
+    """See which roles the person has in an Organization already: those are none of ours."""
+
+    kind: ClassVar[str] = "read-roles"
+    organization: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateUser(_Operation):
     kind: ClassVar[str] = "create-user"
     email: str
@@ -245,6 +253,7 @@ Operation = (
     | ReadAppeared
     | FindIdentity
     | ReadMemberships
+    | ReadRoles
     | CreateUser
     | MarkAccount
     | ListOrganizations
@@ -265,4 +274,12 @@ Operation = (
     | DeleteUser
 )
 Sending = SendTicket | SendResetMail | SendInvitation
-READS = (ReadUser, FindByEmail, ReadAppeared, FindIdentity, ReadMemberships, FindInvitations)
+READS = (
+    ReadUser,
+    FindByEmail,
+    ReadAppeared,
+    FindIdentity,
+    ReadMemberships,
+    ReadRoles,
+    FindInvitations,
+)

@@ -19,7 +19,7 @@ from service.provisioning.courier import Courier, MailRecord
 from service.provisioning.names import Names
 from service.provisioning.turn import Step
 
-_Membership = op.AddMember | op.RemoveMember | op.AddRoles | op.RemoveRoles
+_Membership = op.AddMember | op.RemoveMember | op.ReadRoles | op.AddRoles | op.RemoveRoles
 _ALPHABET: Final = string.ascii_letters + string.digits + "-_.!*"
 
 
@@ -109,7 +109,13 @@ class Performer:
                 return await self._courier.send(step, operation, record)
             case op.FindInvitations() | op.WithdrawInvitation():
                 return await self._invitations(operation, leaver=leaver)
-            case op.AddMember() | op.RemoveMember() | op.AddRoles() | op.RemoveRoles():
+            case (
+                op.AddMember()
+                | op.RemoveMember()
+                | op.ReadRoles()
+                | op.AddRoles()
+                | op.RemoveRoles()
+            ):
                 return await self._membership(operation, user_id, leaver=leaver)
 
     async def _find(
@@ -189,7 +195,7 @@ class Performer:
         )
         if isinstance(organization, Answer):
             return organization
-        if isinstance(operation, op.AddMember | op.RemoveMember):
+        if isinstance(operation, op.AddMember | op.RemoveMember | op.ReadRoles):
             return [organization]
         roles = await self._names.roles(operation.roles)
         return roles if isinstance(roles, Answer) else [organization, *roles]
@@ -203,6 +209,8 @@ class Performer:
                 return await self._memberships.add(organization, user_id, leaver=leaver)
             case op.RemoveMember():
                 return await self._memberships.remove(organization, user_id, leaver=leaver)
+            case op.ReadRoles():
+                return await self.client.member_roles(organization, user_id)
             case op.AddRoles():
                 return await self.client.add_roles(organization, user_id, roles)
             case op.RemoveRoles():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from service.provisioning import listing
+from service.provisioning import granting, listing
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired
 from service.provisioning.inviting import Invite
@@ -218,10 +218,10 @@ def _memberships(desired: Desired, observed: Observed) -> Iterator[Operation]:
     for name, wish in sorted(desired.memberships.items()):
         if name in observed.refused:
             continue
-        have = set(observed.memberships.get(name, ()))
-        maybe = set(observed.unsure_roles.get(name, ()))
         if name not in observed.memberships or name in observed.unsure_members:
             yield op.AddMember(subject=wish.subject, organization=name)
             yield from surplus_roles(name, wish, observed)
-        if missing := tuple(sorted(wish.roles - (have - maybe))):
+        if missing := granting.to_grant(name, wish, observed):
+            if granting.is_to_be_read(name, missing, observed):
+                yield op.ReadRoles(subject=wish.subject, organization=name)
             yield op.AddRoles(subject=wish.subject, organization=name, roles=missing)

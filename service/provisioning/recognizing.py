@@ -35,7 +35,8 @@ def read_by_id(user: Mapping[str, Any], setting: Setting) -> Effect:
     )
     observed = replace(observed, linked=_is_secondary(user, setting.connection))
     if "create-user" in setting.doubted and before.origin is None:
-        observed = replace(observed, foreign=())
+        # Who was found after a conflict may be there for long.
+        observed = replace(observed, foreign=(), newborn=before.presence == "unknown")
     return Done(observed=observed, told=tuple(_discovered(before, observed, setting)))
 
 
@@ -158,6 +159,8 @@ def _other(users: Sequence[Mapping[str, Any]], setting: Setting) -> Done:
                 sessions="possible",
                 memberships={},
                 unsure_roles={},
+                others_roles={},
+                newborn=False,
             )
             observed = _taken_up(before, user, setting, origin="adopted")
             return Done(observed=observed, user_id=str(user.get("user_id")))
@@ -182,6 +185,8 @@ def linked_elsewhere(users: Sequence[Mapping[str, Any]], setting: Setting) -> Ef
         # With the identity went all that hung on it: of the primary's we know nothing.
         memberships={},
         unsure_roles={},
+        others_roles={},
+        newborn=False,
         unsure_members=tuple(sorted(setting.desired.leavers)),
         foreign=None,
     )

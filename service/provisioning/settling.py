@@ -12,7 +12,7 @@ from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.events import Problem, Tries
 from service.people import State, User, withheld_of
-from service.provisioning import listing
+from service.provisioning import granting, listing
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.moving import arrive
@@ -85,9 +85,11 @@ def _settled(
     desired: Desired | None, observed: Observed, full: Mapping[str, Mapping[str, Any]]
 ) -> Observed:
     """The picture as it is kept: without what is tried again by itself."""
+    observed = granting.settled(observed, desired) if desired is not None else observed
     return replace(
         observed,
         lifted=False,
+        newborn=observed.newborn and bool(full),
         entries=listing.settled(observed, desired).entries if desired else observed.entries,
         foreign_stay=observed.foreign_stay or _is_left_to_others(desired, observed),
         refused={scope: each for scope, each in observed.refused.items() if scope not in full},

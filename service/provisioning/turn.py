@@ -15,6 +15,7 @@ from service.directory.database import Transaction
 from service.directory.events import Problem
 from service.directory.ledger import Intent
 from service.ids import account_key
+from service.provisioning import granting
 from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
@@ -100,6 +101,7 @@ def begin(transaction: Transaction, account_id: str, owner: Owner, now: datetime
         observed = replace(observed, refused=kept)
     being_made = account.applied_revision == 0
     observed = anew(observed, fresh=observed.fresh and being_made)
+    observed = replace(observed, taken=granting.still_taken(observed, now))
     doubts: list[Doubt] = []
     if account.doubt is not None:
         doubts = doubts_in(account.doubt)
@@ -153,7 +155,8 @@ def advance(
                 account = _gone(transaction, step, account, now)
             if account.closed_at is not None:
                 return close(transaction, account, effect.observed, now)
-            return _next(transaction, account, effect.observed, doubts, now)
+            observed = granting.with_taken(step.observed, effect.observed, step.operation, now)
+            return _next(transaction, account, observed, doubts, now)
 
 
 def _record_mails(transaction: Transaction, step: Step, effect: Done, now: datetime) -> None:
