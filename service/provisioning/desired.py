@@ -120,6 +120,8 @@ class Desired:
     changed_at: datetime | None = None
     """When a resident changed last, or was out here by a move."""
     delete: bool = False
+    deletes_by_order: bool = False
+    """Whether an operator has said so, of the user or of the organization, and not policy alone."""
     delete_at: datetime | None = None
     """When a held deletion is due, where policy deletes."""
 
@@ -191,6 +193,7 @@ def desire(
         watch_until=None if staying else inviting.watch_until(post, now),
         changed_at=max(each.left_at or each.user.modified_at for each in residents),
         delete=delete_at is not None and delete_at <= now,
+        deletes_by_order=all(each.deleting_at or each.user.released_at for each in residents),
         delete_at=delete_at,
     )
 

@@ -20,7 +20,7 @@ from service.provisioning.advice import ADVICE
 from service.provisioning.announcing import outcomes_of
 from service.provisioning.effects import Done, Effect, Later, Refused, Setting, TenantRefused
 from service.provisioning.hearing import CHANGED
-from service.provisioning.observed import BLOCK, SESSIONS, after, gone, invitation_of
+from service.provisioning.observed import BLOCK, DELETION, SESSIONS, after, gone, invitation_of
 from service.provisioning.operations import READS, Operation
 from service.provisioning.recognizing import (
     appeared,
@@ -251,6 +251,8 @@ def _scope(operation: Operation) -> str:
             return BLOCK
         case op.RevokeAccess():
             return SESSIONS
+        case op.DeleteUser():
+            return DELETION
         case op.ListOrganizations():
             return listing.SCOPE
         case _:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from service.directory.ledger import Sent
-from service.provisioning import listing
+from service.provisioning import deleting, listing
 from service.provisioning import operations as op
 from service.provisioning.desired import Desired, Wish
 from service.provisioning.observed import BLOCK, SESSIONS, Observed
@@ -18,16 +18,12 @@ from service.provisioning.operations import Operation, Subject
 def leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
     """Nobody is in: block where we may, end sessions, take memberships away, then keep or delete."""
     principal = desired.principal
-    deletes = desired.delete and not observed.linked  # the rest of that user is not ours
+    deletes = deleting.is_due(desired, observed)
     if _may_be_anothers_block(desired, observed) and not (observed.fresh or deletes):
         # Somebody else may have placed one since, which ours would hide, or lifted theirs.
         yield op.ReadUser(subject=principal)
     if desired.model == "shared":
         yield from _leave_shared(desired, observed)
-        return
-    if deletes:
-        yield from withdrawals(desired, observed, desired.withdraw)
-        yield op.DeleteUser(subject=principal)
         return
     if not observed.blocked and BLOCK in observed.refused:
         yield from lost_memberships(desired, observed)
@@ -39,8 +35,11 @@ def leave(desired: Desired, observed: Observed) -> Iterator[Operation]:
         if observed.sessions != "revoked":
             yield from revocation(principal, observed)
         yield from lost_memberships(desired, observed)
-    yield from listing.unlist(desired, observed)
+    if not deletes:
+        yield from listing.unlist(desired, observed)
     yield from withdrawals(desired, observed, desired.withdraw)
+    if deletes:
+        yield from deleting.delete(desired, observed)
 
 
 def _may_be_anothers_block(desired: Desired, observed: Observed) -> bool:

@@ -23,6 +23,7 @@ Sessions = Literal["possible", "owed", "revoked"]
 """``owed``: access was taken away and sessions still have to be ended, whatever comes next."""
 BLOCK: Final = "users.block"
 SESSIONS: Final = "users.revoke-access"
+DELETION: Final = "users.delete"
 """Under these a refusal stops this one call of a leaving, and nothing else of it. No Organization
 has such a name."""
 
@@ -85,7 +86,7 @@ class Observed:
     """Whether the person has logged in or chosen a password, when it was last read."""
     refused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Problems that stop work for now: under an Organization's name, one call's (``BLOCK``,
-    ``SESSIONS``, that of ``listing``), or ``""`` for all of it."""
+    ``SESSIONS``, ``DELETION``, that of ``listing``), or ``""`` for all of it."""
 
     def as_document(self) -> dict[str, Any]:
         return asdict(self)

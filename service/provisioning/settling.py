@@ -7,16 +7,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from service.directory import accounts, appearances, ending, leavers, ledger, people
+from service.directory import accounts, appearances, ending, inbox, leavers, ledger, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.events import Problem, Tries
+from service.directory.inbox import Received
 from service.people import State, User, withheld_of
 from service.provisioning import granting, listing
 from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, recorded
 from service.provisioning.moving import arrive
-from service.provisioning.observed import BLOCK, SESSIONS, Observed
+from service.provisioning.observed import BLOCK, DELETION, SESSIONS, Observed
 from service.provisioning.residents import residents_of
 
 Result = Literal["applied", "waiting", "held"]
@@ -24,6 +25,9 @@ _ADDRESS_KEPT: Final = (
     "The address in Auth0 is another one and stays: others use the account, too, and no organization"
     " changes its profile."
 )
+KEPT: Final = "account.deletion"
+_SOURCE: Final = "/provisioner"
+"""Of the events of our own by which operators see what nobody waits for any more."""
 _FIRST_LOOK: Final = timedelta(minutes=1)
 _LAST_LOOKS: Final = timedelta(minutes=15)
 """How often a former user is looked at whom an open link might let back in: soon after they left,
@@ -78,7 +82,30 @@ def settle(
         transaction, account, replace(settled, refused=observed.refused), desired, residents, now
     )
     result: Result = "waiting" if waiting else "held" if held else "applied"
+    if (kept := observed.refused.get(DELETION)) is not None and not kept.get("told"):
+        _tell_of_kept(transaction, account, Problem.from_document(kept), residents, now)
     _tell(transaction, account, settled, residents, full, result, desired, now)
+
+
+def _tell_of_kept(
+    transaction: Transaction,
+    account: Account,
+    problem: Problem,
+    residents: Sequence[Resident],
+    now: datetime,
+) -> None:
+    """Who was to be deleted and is not: where the event that asked for it has ended long ago, one of
+    our own says so, and can be replayed."""
+    waiting = {row.user_id for row in accounts.waiting_events(transaction, account.id)}
+    for resident in residents:
+        user = resident.user
+        if user.id in waiting:
+            continue
+        received = Received(
+            door="operator", source=_SOURCE, type=KEPT, at=now, causation_id=user.last_event_id
+        )
+        admitted = inbox.admit(transaction, received, user.organization, user_id=user.id)
+        ending.finish(transaction, admitted.event_id, "deadlettered", now=now, problem=problem)
 
 
 def _settled(
@@ -86,13 +113,16 @@ def _settled(
 ) -> Observed:
     """The picture as it is kept: without what is tried again by itself."""
     observed = granting.settled(observed, desired) if desired is not None else observed
+    refused = {scope: each for scope, each in observed.refused.items() if scope not in full}
+    if DELETION in refused:
+        refused[DELETION] = {**refused[DELETION], "told": True}
     return replace(
         observed,
         lifted=False,
         newborn=observed.newborn and bool(full),
         entries=listing.settled(observed, desired).entries if desired else observed.entries,
         foreign_stay=observed.foreign_stay or _is_left_to_others(desired, observed),
-        refused={scope: each for scope, each in observed.refused.items() if scope not in full},
+        refused=refused,
     )
 
 
@@ -180,7 +210,9 @@ def _due_again(desired: Desired | None, observed: Observed, now: datetime) -> da
     if "" in observed.refused or desired is None:
         return None
     is_there = observed.presence == "present" and not observed.linked
-    deletes = is_there or (observed.presence == "absent" and not desired.delete)
+    deletes = (is_there and DELETION not in observed.refused) or (
+        observed.presence == "absent" and not desired.delete
+    )
     moments = [desired.delete_at] if deletes else []
     # A link lifts a block, or makes an account; whoever is neither blocked nor missing was left in.
     if desired.watch_until is not None and (observed.blocked or observed.presence == "absent"):
@@ -260,7 +292,7 @@ def _finish(
 def _problem_of(resident: Resident, observed: Observed) -> Problem | None:
     """Who is in hears nothing of what was refused of somebody else's leaving."""
     refused, organization = observed.refused, resident.organization
-    leaving = () if resident.wanted else (BLOCK, SESSIONS)
+    leaving = () if resident.wanted else (BLOCK, SESSIONS, DELETION)
     scopes = ("", *leaving, organization.auth0_name)
     known = next((refused[scope] for scope in scopes if scope in refused), None)
     if known is None:

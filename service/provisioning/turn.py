@@ -15,7 +15,7 @@ from service.directory.database import Transaction
 from service.directory.events import Problem
 from service.directory.ledger import Intent
 from service.ids import account_key
-from service.provisioning import granting
+from service.provisioning import deleting, granting
 from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
@@ -334,8 +334,14 @@ def _next(
         user_id=account.user_id,
         now=now,
     )
-    if looking and observed.presence == "present" and not desired.delete:
+    if (
+        looking
+        and observed.presence == "present"
+        and not (desired.delete and desired.deletes_by_order)
+    ):
         observed = replace(observed, presence="unknown")
+    observed = deleting.unread(desired, observed)
+    observed = deleting.judged(desired, observed, account.revision)
     tell_expired(transaction, account, desired.invitations, now)
     operations = plan(desired, observed, appeared=account.appeared)
     if not operations:

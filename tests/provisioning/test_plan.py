@@ -50,6 +50,7 @@ def wishes(draw: st.DrawFn) -> Desired:
         entries=entries if wanted else {},
         former_entries={} if wanted else entries,
         delete=not wanted and model == "isolated" and draw(st.booleans()),
+        deletes_by_order=draw(st.booleans()),
     )
 
 
@@ -163,10 +164,25 @@ def test_a_leaver_is_locked_out_before_anything_else(desired: Desired, observed:
     first = next(iter(plan(desired, observed)), None)
     if desired.wanted or desired.model != "isolated" or observed.presence != "present":
         return
-    if desired.delete:
-        assert isinstance(first, op.DeleteUser)
-    elif not observed.blocked:
+    if not observed.blocked:
         assert isinstance(first, op.Block)
+
+
+@given(desired=wishes(), observed=pictures())
+def test_whoever_is_deleted_was_locked_out_and_by_policy_read_and_found_to_be_ours(
+    desired: Desired, observed: Observed
+) -> None:
+    done, _ = carry_out(desired, observed)
+    kinds = [one.kind for one in done]
+    if "delete-user" not in kinds:
+        return
+    assert kinds[-1] == "delete-user"
+    assert observed.blocked or "block" in kinds
+    assert observed.sessions == "revoked" or "revoke-access" in kinds
+    assert kinds.count("remove-member") == len(observed.memberships)
+    if not desired.deletes_by_order:
+        assert "read-user" in kinds
+        assert observed.marked
 
 
 @given(desired=wishes(), observed=pictures())

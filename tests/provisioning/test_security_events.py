@@ -84,7 +84,7 @@ async def test_a_life_is_told_event_by_event_and_every_token_is_ours(world: Worl
         out = {**person, "name": {"givenName": "Augusta"}, "active": False}
         await do("out", 4, "PUT", path, out)
         await do("back", 3, "PUT", path, out | {"active": True})
-        await do("deleted", 3, "DELETE", path)
+        await do("deleted", 6, "DELETE", path)
         await world.settled()
         routes = security_events.routes(Settings(public_url=ISSUER), keys)
         published = await key_set(routes)
@@ -96,7 +96,10 @@ async def test_a_life_is_told_event_by_event_and_every_token_is_ours(world: Worl
         *("session-revoked", "misc:asyncresp"),
     ]
     assert names(life["back"]) == ["prov:activate", "account-enabled", "misc:asyncresp"]
-    assert names(life["deleted"]) == ["prov:delete", "account-purged", "misc:asyncresp"]
+    assert names(life["deleted"]) == [
+        *("prov:deactivate", "account-disabled", "session-revoked"),
+        *("prov:delete", "account-purged", "misc:asyncresp"),
+    ]
     assert {name for step in life.values() for name in names(step)} == set(EVENTS)
 
     scim_subject = {"format": "scim", "uri": f"/{path}", "externalId": "E-7"}
