@@ -11,7 +11,7 @@ from service.directory.batches import Heard
 from service.directory.database import Transaction
 from service.directory.organizations import Registered
 from service.ids import new_id
-from service.people import User, identifier_of, is_wanted
+from service.people import User, identifier_of
 from service.workers import RESCINDS, Order, WorkerEvent
 
 
@@ -67,7 +67,7 @@ def apply(transaction: Transaction, heard: Heard, user: User | None) -> None:
     user = user or _create(transaction, heard)
     if user.id != heard.user_id or not heard.is_attributed:
         inbox.attribute(transaction, event_id, user.id)
-    was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+    was_wanted = registered.wants(user)
     changes, late = people.changes_by(user, event, order, now)
     if event.kind != "attributes" and not late:
         changes |= _displacing(transaction, heard, user)
@@ -109,11 +109,10 @@ def _is_first_address(user: User, registered: Registered) -> bool:
     """Whether somebody who is in has no account yet but for want of an address, and now has one: the
     hire that names it may come after what happened since.
     """
-    organization = registered.organization
     return (
         user.account_id is None
-        and is_wanted(user, organization, decommissioned=registered.decommissioned)
-        and identifier_of(user, organization) is not None
+        and registered.wants(user)
+        and identifier_of(user, registered.organization) is not None
     )
 
 

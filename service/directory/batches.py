@@ -32,7 +32,7 @@ from service.directory.database import Transaction
 from service.directory.departing import Leaver, Outlook
 from service.directory.organizations import Registered
 from service.outcomes.endings import Exceeded
-from service.people import User, identifier_of, is_wanted, worker_key
+from service.people import User, identifier_of, worker_key
 from service.workers import Order, WorkerEvent
 
 Person = tuple[str, str]
@@ -150,7 +150,7 @@ def _followed(chain: Sequence[Heard]) -> _Course:
     first = chain[0]
     registered = first.registered
     user = first.user or new_user(first)
-    usual = first.user is None or (user.account_id is not None and _is_in(user, registered))
+    usual = first.user is None or (user.account_id is not None and registered.wants(user))
     leaves = False
     found: set[str | None] = set()
     for each in chain:
@@ -159,7 +159,7 @@ def _followed(chain: Sequence[Heard]) -> _Course:
             usual = False
             continue
         user = replace(user, **changes)
-        leaves = not _is_in(user, registered)
+        leaves = not registered.wants(user)
         usual = usual and user.withheld is None and (not leaves or _is_last_of(first, chain))
         found.add(identifier_of(user, registered.organization))
     address = next(iter(found)) if len(found) == 1 else None
@@ -177,10 +177,6 @@ def _followed(chain: Sequence[Heard]) -> _Course:
 
 def _is_last_of(first: Heard, chain: Sequence[Heard]) -> bool:
     return first.user is not None and len(chain) == 1 and first.may_leave
-
-
-def _is_in(user: User, registered: Registered) -> bool:
-    return is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
 
 
 def _apart(courses: Sequence[_Course]) -> list[_Course]:

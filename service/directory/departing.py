@@ -20,7 +20,7 @@ from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.organizations import MassLeavers
 from service.outcomes.endings import Exceeded
-from service.people import User, Withheld, causes
+from service.people import User, Withheld
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def _none_goes(
 def withheld_from(leaver: Leaver) -> Mapping[str, Any] | None:
     """What is withheld of somebody who waits, and of whom nothing was before."""
     registered = leaver.registered
-    found = causes(leaver.user, registered.organization, decommissioned=registered.decommissioned)
+    found = registered.causes(leaver.user)
     return Withheld(staged=dict.fromkeys(sorted(found), leaver.event_id)).as_document()
 
 

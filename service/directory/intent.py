@@ -19,7 +19,7 @@ from service.directory.events import Problem
 from service.directory.leavers import Verdict
 from service.directory.organizations import Registered
 from service.organizations import Connection, Organization
-from service.people import User, identifier_of, is_wanted
+from service.people import User, identifier_of
 
 Store = Callable[[Mapping[str, Any]], User]
 """Writes what was decided into a user's row, and returns the row."""
@@ -104,7 +104,7 @@ def _settle(
     now: datetime,
 ) -> User:
     organization = registered.organization
-    wanted = is_wanted(user, organization, decommissioned=registered.decommissioned)
+    wanted = registered.wants(user)
     identifier = identifier_of(user, organization)
     claim = _account_of(transaction, user, identifier, registered, wanted=wanted, now=now)
     changes: dict[str, Any] = {

@@ -23,7 +23,7 @@ from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.organizations import MassLeavers
 from service.outcomes.endings import Exceeded
-from service.people import Cause, User, Withheld, causes, withheld_of
+from service.people import Cause, User, Withheld, withheld_of
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ def judge(
     For one who holds the user and no account yet. ``spoke``: the source whose word on status it is,
     even where that says what it said before. An ordinary leaver who goes is counted.
     """
-    found = causes(user, registered.organization, decommissioned=registered.decommissioned)
+    found = registered.causes(user)
     before = withheld_of(user)
     if user.withheld is None and not (was_wanted and found):
         return Verdict(withheld=None)

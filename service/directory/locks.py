@@ -27,7 +27,7 @@ from service.directory.database import Transaction
 from service.directory.inbox import Received
 from service.directory.organizations import Registered
 from service.errors import NotFound, Refused
-from service.people import Cause, User, causes, is_wanted
+from service.people import Cause, User
 
 SOURCE: Final = "/operators"
 """The source of operators' events. Who it was is in the audit entry, and not published."""
@@ -201,7 +201,7 @@ def decide(
 ) -> Locked:
     """An operator's word about one user: the event, what it changes, and who said it."""
     event_id = _admit(transaction, kind, user.organization, now)
-    was_wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+    was_wanted = registered.wants(user)
     people.store(transaction, user.id, modified_at=now, **changes)
     inbox.attribute(transaction, event_id, user.id)
     settled = intent.settle(
@@ -230,5 +230,5 @@ def _admit(transaction: Transaction, kind: str, organization: str, now: datetime
 
 
 def _locked(user: User, registered: Registered, event_id: str | None) -> Locked:
-    found = causes(user, registered.organization, decommissioned=registered.decommissioned)
+    found = registered.causes(user)
     return Locked(user=user, event_id=event_id, causes=frozenset(found))

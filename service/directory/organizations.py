@@ -17,6 +17,7 @@ from service.directory.database import Transaction
 from service.directory.dialect import IDS, hold, insert, one_of
 from service.directory.prepared import Prepared
 from service.organizations import EventSource, Organization, Tenant
+from service.people import Cause, User, causes, is_wanted
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,14 @@ class Registered:
     @property
     def decommissioned(self) -> bool:
         return self.decommissioned_at is not None
+
+    def wants(self, user: User) -> bool:
+        """Whether this user of the organization is in."""
+        return is_wanted(user, self.organization, decommissioned=self.decommissioned)
+
+    def causes(self, user: User) -> set[Cause]:
+        """Why this user is out, or would be but for what is withheld."""
+        return causes(user, self.organization, decommissioned=self.decommissioned)
 
 
 # Every write asks for its organization: the document comes as text and is understood once.

@@ -42,7 +42,6 @@ from service.directory.told import by_column, facts_of
 from service.errors import NotFound
 from service.organizations import EventSource
 from service.outcomes.endings import EventReplayed
-from service.people import is_wanted
 from service.workers import WorkerEvent
 
 REPLAY: Final = "operator.replay"
@@ -372,7 +371,7 @@ def _reconcile(transaction: Transaction, user_id: str, received: Received) -> st
         raise NotFound(f"The event's user {user_id} is no longer known.")
     event_id = inbox.admit(transaction, received, user.organization).event_id
     inbox.attribute(transaction, event_id, user.id)
-    wanted = is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
+    wanted = registered.wants(user)
     settled = intent.settle(
         transaction,
         user.id,

@@ -12,7 +12,7 @@ from service.directory.ledger import Intent, Way
 from service.directory.locks import Locked
 from service.errors import Refused
 from service.organizations import Organization
-from service.people import User, causes, is_wanted
+from service.people import User
 
 RESEND: Final = "operator.resend"
 
@@ -25,8 +25,8 @@ def resend(transaction: Transaction, user_id: str, *, actor: str, now: datetime)
     """
     user, registered = locks.held(transaction, user_id)
     organization = registered.organization
-    if not is_wanted(user, organization, decommissioned=registered.decommissioned):
-        why = causes(user, organization, decommissioned=registered.decommissioned)
+    if not registered.wants(user):
+        why = registered.causes(user)
         raise Refused(f"{user.id} is out ({', '.join(sorted(why))}): nobody who is out is invited.")
     way = _way(organization)
     account = _account_of(transaction, user)

@@ -15,7 +15,7 @@ from service.directory.events import Event, Problem
 from service.directory.organizations import Registered
 from service.directory.results import Result
 from service.errors import NotFound
-from service.people import Cause, User, Withheld, is_wanted, withheld_of
+from service.people import Cause, User, Withheld, withheld_of
 
 _REFUSED: Final = Problem(
     kind="operator", code="refused", message="An operator refused to let this person go."
@@ -40,8 +40,7 @@ def approve(transaction: Transaction, event_id: str, *, actor: str, now: datetim
     held = _hold(transaction, event_id)
     if isinstance(held, Result):
         return held
-    organization = held.registered.organization
-    was_wanted = is_wanted(held.user, organization, decommissioned=held.registered.decommissioned)
+    was_wanted = held.registered.wants(held.user)
     staged = sorted(set(held.withheld.staged.values()))
     left = replace(held.withheld, staged={}).as_document()
     user = people.change(transaction, held.user.id, withheld=left)

@@ -24,7 +24,7 @@ from service.directory.organizations import Registered
 from service.directory.people import Groups
 from service.directory.prepared import Prepared
 from service.errors import NotFound, UniquenessConflict, VersionConflict
-from service.people import User, is_wanted, join_key_of
+from service.people import User, join_key_of
 
 
 def get(transaction: Transaction, organization: str, user_id: str) -> User | None:
@@ -83,7 +83,7 @@ def create(
     earlier = joins.same_person(transaction, registered.organization, resource, locks)
     if earlier is None:
         return _create_stranger(transaction, registered, new, received)
-    was_wanted = _wanted(earlier, registered)
+    was_wanted = registered.wants(earlier)
     if earlier.resource is None:
         _require_free_user_name(transaction, organization, resource)
         said = rows.says(registered.organization, resource, active=True)
@@ -165,7 +165,7 @@ def replace(
         stayed = _stay(transaction, registered, known, user, received)
         if stayed is not None:
             return stayed
-    was_wanted = _wanted(known, registered)
+    was_wanted = registered.wants(known)
     event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
     store = functools.partial(_write, transaction, user) if changes else None
     if changes and joins_another:
@@ -206,7 +206,7 @@ def delete(
     user = lock(transaction, organization, user_id)
     _require_version(user, if_match)
     event_id = inbox.admit(transaction, received, organization, user_id=user.id).event_id
-    was_wanted = _wanted(user, registered)
+    was_wanted = registered.wants(user)
     user = people.change(
         transaction,
         user.id,
@@ -247,10 +247,6 @@ _GROUPS_OF: Final = (
     .where(t.members.c.user_id.in_(bindparam("users", expanding=True)))
     .order_by(t.groups.c.id)
 )
-
-
-def _wanted(user: User, registered: Registered) -> bool:
-    return is_wanted(user, registered.organization, decommissioned=registered.decommissioned)
 
 
 def _require_version(user: User, if_match: int | None) -> None:

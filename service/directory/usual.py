@@ -24,14 +24,14 @@ from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.errors import UniquenessConflict
 from service.ids import account_key, new_ids
-from service.people import User, identifier_of, is_wanted
+from service.people import User, identifier_of
 
 NAME_TAKEN: Final = "Another user of this organization has this userName."
 
 
 def wanted_address(user: User, registered: Registered) -> tuple[str, str] | None:
     """Tenant and address of someone who is in; None who is out or has no address."""
-    if not is_wanted(user, registered.organization, decommissioned=registered.decommissioned):
+    if not registered.wants(user):
         return None
     address = identifier_of(user, registered.organization)
     return (registered.organization.tenant, address) if address is not None else None

@@ -10,7 +10,6 @@ from service.directory import drift, organizations, people
 from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.organizations import Organization
-from service.people import is_wanted
 from service.provisioning import granting
 from service.provisioning.comparing import is_idle
 from service.provisioning.drift_run import PAGE, CheckFailed, Run, why
@@ -98,9 +97,8 @@ async def _has_left(run: Run, user_id: str, organization: Organization, now: dat
         user, registered = people.get(tx, user_id), organizations.find(tx, organization.name)
         if user is None or registered is None:
             return False
-        ended = registered.decommissioned
         since = user.last_applied_at or user.modified_at
-        return since < now - _LAG and not is_wanted(user, organization, decommissioned=ended)
+        return since < now - _LAG and not registered.wants(user)
 
     return await run.database.read(left)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from service.directory import ledger, moves, organizations, people, roles
 from service.directory.accounts import Account
 from service.directory.database import Transaction
-from service.people import is_wanted
 from service.provisioning.desired import Resident
 from service.provisioning.inviting import Post
 
@@ -26,9 +25,7 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
         organization = registered.organization
         gone = left.get(user.id)
         left_at = gone.left_at if gone is not None else None
-        wanted = left_at is None and is_wanted(
-            user, organization, decommissioned=registered.decommissioned
-        )
+        wanted = left_at is None and registered.wants(user)
         found.append(
             Resident(
                 user=user,
