@@ -23,9 +23,9 @@ import orjson
 import structlog
 from pydantic import SecretStr
 
-from operators import composition
-from operators.composition import Parts, Server, listen, url_of
+from operators import composition, process
 from operators.installation import settings_of
+from operators.process import Parts, Server, listen, url_of
 from operators.sample.day import DAY
 from operators.sample.organizations import CLIENT_SECRET, sample_installation
 from operators.sample.player import HttpDoors, Player
@@ -106,7 +106,7 @@ def run(
 async def _run(choices: Choices) -> int:
     starting = asyncio.current_task()
     assert starting is not None
-    # Until composition.run has handlers of its own: by an exit the simulator would be torn down.
+    # Until process.run has handlers of its own: by an exit the simulator would be torn down.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
     clock = SystemClock()
     settings = settings_of(choices.data_dir, create=True)
@@ -182,7 +182,7 @@ async def _serve(
             task.cancel()
         await asyncio.gather(playing, stopping, return_exceptions=True)
 
-    status = await composition.run(
+    status = await process.run(
         parts, listening, ready=ready, beside=sample_day if choices.sample else None
     )
     return 1 if status or (failed and choices.exit_after_sample) else 0

@@ -132,7 +132,7 @@ async def _simulator(
 
     import orjson
 
-    from operators.composition import Server, listen, url_of
+    from operators.process import Server, listen, url_of
     from service.auth0.simulator.app import create_simulator
     from service.auth0.simulator.exchanges import ExchangeLog
     from service.auth0.simulator.limits import LIMITS
