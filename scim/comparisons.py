@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from scim.errors import invalid_filter
+from scim.matching import holds
 from scim.schema import PROVISIONING, Attribute, Path, ResourceType
 from service.directory.predicates import (
     Compare,
@@ -144,9 +145,9 @@ def _schemas(resource_type: ResourceType, operator: str, value: Any) -> Predicat
     if not isinstance(value, str):
         raise invalid_filter("The value compared with schemas must be of type string.")
     positive = "eq" if operator == "ne" else _operator(operator)
-    terms: list[Predicate] = [Constant(_holds(resource_type.core.id, positive, value))]
+    terms: list[Predicate] = [Constant(holds(resource_type.core.id, positive, value))]
     for extension in resource_type.extensions:
-        if _holds(extension.id, positive, value):
+        if holds(extension.id, positive, value):
             terms.append(_whole_extension(resource_type, Path(extension=extension.id), "pr"))
     found = Or(tuple(terms))
     return Not(found) if operator == "ne" else found
@@ -170,7 +171,7 @@ def _meta(resource_type: ResourceType, path: Path, operator: str, value: Any) ->
             raise invalid_filter("The value compared with meta.resourceType must be a string.")
         if operator == "ne":
             return Constant(resource_type.name != value)
-        return Constant(_holds(resource_type.name, _operator(operator), value))
+        return Constant(holds(resource_type.name, _operator(operator), value))
     if sub.name == "version":
         found = _VERSION.fullmatch(value) if isinstance(value, str) else None
         if found is None or operator not in ("eq", "ne"):
@@ -179,26 +180,6 @@ def _meta(resource_type: ResourceType, path: Path, operator: str, value: Any) ->
         same = Compare(target=target, operator="eq", value=int(found[1]))
         return Not(same) if operator == "ne" else same
     return leaf_of(target_of(path, sub), sub, operator, value)
-
-
-def _holds(actual: str, operator: Operator, wanted: str) -> bool:
-    match operator:
-        case "eq":
-            return actual == wanted
-        case "co":
-            return wanted in actual
-        case "sw":
-            return actual.startswith(wanted)
-        case "ew":
-            return actual.endswith(wanted)
-        case "gt":
-            return actual > wanted
-        case "ge":
-            return actual >= wanted
-        case "lt":
-            return actual < wanted
-        case "le":
-            return actual <= wanted
 
 
 def number_of(value: object) -> int | float | None:

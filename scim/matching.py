@@ -11,6 +11,7 @@ from service.directory.predicates import (
     Constant,
     Entry,
     Not,
+    Operator,
     Or,
     Predicate,
     Present,
@@ -42,7 +43,12 @@ def _compares(leaf: Compare, actual: Any) -> bool:
         return False
     if isinstance(actual, str) and not leaf.target.exact:
         actual, wanted = actual.casefold(), wanted.casefold()
-    match leaf.operator:
+    return holds(actual, leaf.operator, wanted)
+
+
+def holds(actual: Any, operator: Operator, wanted: Any) -> bool:
+    """Whether a comparison of two values of one type is true, letter for letter."""
+    match operator:
         case "eq":
             return actual == wanted
         case "co":
