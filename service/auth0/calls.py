@@ -211,22 +211,16 @@ class PacedCalls:
         named: Mapping[str, Any],
         before: Before | None = None,
     ) -> Answer:
-        try:
-            # Before the turn: a call whose token is late must not hold a place in the bucket.
-            token = await self._token()
-        except TokenRefused as error:
-            return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
-        except httpx.RequestError as error:
-            return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
-        if (withheld := await self._turn(group, leaver=leaver)) is not None:
-            return Answer(verdict="withheld", message=withheld)
+        token = await self._admitted(group, leaver=leaver)
+        if isinstance(token, Answer):
+            return token
         if before is not None and not await before():
             return Answer(verdict="doubtful", message="this was intended before")
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = _success(await method(*arguments, **named))
         except TokenRefused as error:
-            return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
+            return _without_token(error)
         except Exception as error:
             answer = failed(error)
         if answer.verdict == "unauthorized":
@@ -252,14 +246,9 @@ class PacedCalls:
         The opening is a call as any other. ``silence``: seconds between two bytes at most. The Answer
         says why there is no stream.
         """
-        try:
-            token = await self._token()
-        except TokenRefused as error:
-            return Answer(verdict="unauthorized", status=401, code="token", message=str(error))
-        except httpx.RequestError as error:
-            return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
-        if (withheld := await self._turn("other", leaver=False)) is not None:
-            return Answer(verdict="withheld", message=withheld)
+        token = await self._admitted("other", leaver=False)
+        if isinstance(token, Answer):
+            return token
         request = self._http.build_request(
             "GET",
             f"{self.tenant.url}/api/v2/{path}",
@@ -281,6 +270,21 @@ class PacedCalls:
             self._learn("other", answer)
         return answer
 
+    async def _admitted(self, group: Group, *, leaver: bool) -> str | Answer:
+        """A token, once the call's turn has come; else the Answer that says why none is made.
+
+        In this order: a call whose token is late must not hold a place in the bucket.
+        """
+        try:
+            token = await self._token()
+        except TokenRefused as error:
+            return _without_token(error)
+        except httpx.RequestError as error:
+            return Answer(verdict="unreachable", message=f"/oauth/token: {error}")
+        if (withheld := await self._turn(group, leaver=leaver)) is not None:
+            return Answer(verdict="withheld", message=withheld)
+        return token
+
     async def _turn(self, group: Group, *, leaver: bool) -> str | None:
         """Waits for a turn to call; why there is none, or None where the call may be made."""
         going, task = self._going, asyncio.current_task()
@@ -298,6 +302,10 @@ class PacedCalls:
         if not going.may_call():
             return "the lease is too short for a call"
         return None
+
+
+def _without_token(refused: TokenRefused) -> Answer:
+    return Answer(verdict="unauthorized", status=401, code="token", message=str(refused))
 
 
 async def _refusal(response: httpx.Response) -> Answer:
