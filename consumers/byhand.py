@@ -5,6 +5,7 @@ One fetch of one partition, decoded here, so that such a record ends as a dead l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from aiokafka import AIOKafkaClient, TopicPartition
@@ -19,6 +20,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy  # pyright: ignore[r
 from aiokafka.record.util import decode_varint
 from cramjam import DecompressionError
 
+from consumers.kafka import as_record
 from consumers.records import Record
 from service.kafka import KafkaConnection
 from service.kafka_start import started
@@ -147,13 +149,8 @@ def _name(name: bytes | None) -> str:
 
 
 def _record(consumed: Any) -> Record:
-    return Record(
-        topic=consumed.topic,
-        partition=consumed.partition,
-        offset=consumed.offset,
-        timestamp=consumed.timestamp,
-        key=consumed.key,
-        value=consumed.value,
+    return replace(
+        as_record(consumed),
         headers=[(str(name), value) for name, value in consumed.headers],
         is_misnamed=any(isinstance(name, _Name) for name, _ in consumed.headers),
     )

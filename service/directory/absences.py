@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import Row, and_, or_, select
 
-from service.directory import ending, events, organizations, people, snapshots, workers
+from service.directory import ending, events, inbox, organizations, people, snapshots, workers
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
 from service.directory.events import Event, Problem
-from service.directory.inbox import Received
 from service.directory.replays import REPLAY
 from service.directory.snapshots import Snapshot
 from service.outcomes.endings import Comparison
@@ -187,16 +186,7 @@ def _let_go(
     registered = organizations.find(transaction, run.organization)
     assert registered is not None
     left = WorkerEvent(type="worker.terminated", worker_id=row.worker_id)
-    received = Received(
-        door=event.door,
-        source=event.source,
-        type=left.type,
-        at=now,
-        causation_id=event.id,
-        correlation_id=event.correlation_id,
-        traceparent=event.traceparent,
-        tracestate=event.tracestate,
-    )
+    received = inbox.caused_by(event, door=event.door, source=event.source, type=left.type, at=now)
     workers.accept(transaction, registered, left, received)
     return True
 

@@ -124,13 +124,7 @@ def _none_goes(
     """Why the first waits, and so each after: those who wait do not count. Pure."""
     if people is None or not window["is_whole"] or _all_go(leaving, policy, people):
         return None
-    return Exceeded(
-        leavers=leaving,
-        people=people,
-        count=policy.count,
-        share=policy.share,
-        within_seconds=int(policy.within.total_seconds()),
-    )
+    return leavers.exceeded(policy, leaving, people)
 
 
 def withheld_from(leaver: Leaver) -> Mapping[str, Any] | None:

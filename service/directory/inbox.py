@@ -19,7 +19,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import insert_unless_known
 from service.directory.ending import Ending, finish_many
-from service.directory.events import Door, Problem
+from service.directory.events import Door, Event, Problem
 from service.directory.prepared import Prepared
 from service.ids import new_id
 
@@ -51,6 +51,20 @@ class Received:
     tracestate: str | None = None
     mapping: str | None = None
     """The declared mapping that read it, and its version: ``name@3``."""
+
+
+def caused_by(cause: Event, *, door: Door, source: str, type: str, at: datetime) -> Received:
+    """An input that an earlier event is the cause of, traced as that one is."""
+    return Received(
+        door=door,
+        source=source,
+        type=type,
+        at=at,
+        causation_id=cause.id,
+        correlation_id=cause.correlation_id,
+        traceparent=cause.traceparent,
+        tracestate=cause.tracestate,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,6 +168,11 @@ def _let_out(
     if leaving <= policy.share * people:
         _DEPART_WITHIN.run(transaction, {**given, "most": leaving})
         return None
+    return exceeded(policy, leaving, people)
+
+
+def exceeded(policy: MassLeavers, leaving: int, people: int) -> Exceeded:
+    """Why a leaver waits: who left within the time, this one included, and of how many people."""
     return Exceeded(
         leavers=leaving,
         people=people,

@@ -345,16 +345,7 @@ _WHY_NOT: Final = {
 
 
 def _carry_out(transaction: Transaction, event: Event, way: Way, now: datetime) -> str:
-    received = Received(
-        door="operator",
-        source=locks.SOURCE,
-        type=REPLAY,
-        at=now,
-        causation_id=event.id,
-        correlation_id=event.correlation_id,
-        traceparent=event.traceparent,
-        tracestate=event.tracestate,
-    )
+    received = inbox.caused_by(event, door="operator", source=locks.SOURCE, type=REPLAY, at=now)
     match way:
         case Reconcile():
             return _reconcile(transaction, way.user_id, received)
