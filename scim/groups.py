@@ -16,10 +16,11 @@ from scim.representation import group_document, requested
 from scim.resource import MEMBERS, Profile
 from service.directory import groups, search
 from service.directory.database import Transaction
-from service.directory.groups import Group, MemberChange
+from service.directory.groups import Group
 from service.directory.inbox import Received
 from service.errors import NotFound
 from service.organizations import Organization
+from service.people import MemberChange
 
 Changed = Callable[[Group], tuple[Mapping[str, Any], MemberChange]]
 """From the group as stored, and locked, to its new resource and what becomes of its members."""

@@ -19,7 +19,7 @@ from service.directory.predicates import (
 
 
 def matches(predicate: Predicate, entry: Mapping[str, Any]) -> bool:
-    """The same answer as the SQL of service.directory.predicates gives for stored entries."""
+    """The same answer as the SQL of service.directory.conditions gives for stored entries."""
     match predicate:
         case And(terms):
             return all(matches(term, entry) for term in terms)

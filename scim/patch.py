@@ -20,8 +20,8 @@ from scim.operations import Operation, OperationName
 from scim.resource import CLEAR, MEMBERS, MOST_ENTRIES, Profile, set_part
 from scim.schema import Attribute, Path, Schema
 from scim.undeclared import described, with_the_rest
-from service.directory.groups import MemberChange
 from service.directory.predicates import Predicate
+from service.people import MemberChange
 
 _MOST_OPERATIONS: Final = 1000
 _MOST_COMPARISONS: Final = 1_000_000

@@ -260,3 +260,12 @@ def _text(value: object) -> str | None:
 def _cut(value: str | None, longest: int) -> str | None:
     """Auth0 refuses longer root attributes (150 and 300 characters)."""
     return value[:longest] if value else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberChange:
+    """What becomes of a group's members. ``replace``: ``add`` is all that is left of them."""
+
+    replace: bool = False
+    add: frozenset[str] = frozenset()
+    remove: frozenset[str] = frozenset()

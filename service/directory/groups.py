@@ -22,6 +22,7 @@ from service.directory.organizations import Registered
 from service.errors import NotFound, Refused, UniquenessConflict, VersionConflict
 from service.ids import new_id
 from service.organizations import Organization
+from service.people import MemberChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +40,6 @@ class Group:
     @property
     def display_name(self) -> str:
         return str(self.resource["displayName"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberChange:
-    """What becomes of a group's members. ``replace``: ``add`` is all that is left of them."""
-
-    replace: bool = False
-    add: frozenset[str] = frozenset()
-    remove: frozenset[str] = frozenset()
 
 
 def get(transaction: Transaction, organization: str, group_id: str) -> Group | None:

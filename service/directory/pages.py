@@ -14,17 +14,10 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from sqlalchemy import ColumnElement, Row, Table, func, literal, null, select, tuple_
 from sqlalchemy.types import NullType
 
+from service.directory.conditions import Layout, compile_predicate, compile_sort, finds_few
 from service.directory.database import Transaction
 from service.directory.dialect import columns
-from service.directory.predicates import (
-    Kind,
-    Layout,
-    Predicate,
-    Target,
-    compile_predicate,
-    compile_sort,
-    finds_few,
-)
+from service.directory.predicates import Kind, Predicate, Target
 
 T = TypeVar("T")
 _KEY: Final = "sort key"

@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Row, literal, null, select
 
 from service.directory import groups, keys, people
 from service.directory import tables as t
+from service.directory.conditions import Layout, Relation
 from service.directory.database import Transaction
 from service.directory.groups import Group
 from service.directory.pages import Listing, Page, Query, fetch
 from service.directory.people import Groups
-from service.directory.predicates import Layout, Relation
 from service.directory.users import groups_of
 from service.people import User
 

@@ -14,7 +14,7 @@ from scim.operations import PATCH_SCHEMA, read_operations
 from scim.patch import patch_group, patch_user
 from scim.resource import Profile
 from scim.schema import ENTERPRISE, PROVISIONING, load_catalogue
-from service.directory.groups import MemberChange
+from service.people import MemberChange
 
 CATALOGUE = load_catalogue()
 TOLERANT = Profile(resource_type=CATALOGUE.user)
