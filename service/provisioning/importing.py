@@ -65,48 +65,33 @@ def land(
     for account in imports.of_accounts(transaction, import_id, sorted(found)):
         verdict = found[account.id]
         counts[verdict] = counts.get(verdict, 0) + 1
-        if account.id in tries and _land_migrant(
-            transaction,
-            account,
-            verdict,
-            tries[account.id],
-            (why or {}).get(account.id),
-            since,
-            now,
-        ):
-            continue
-        common = {"import_id": None, "due_at": min(since, now)}
-        create = _as_sent(transaction, account) if verdict == "inserted" else None
-        match verdict:
-            case "inserted" if create is not None:
-                accounts.store(
-                    transaction,
-                    account.id,
-                    now,
-                    observed=after(Observed(), create).as_document(),
-                    doubt=None,
-                    **common,
-                )
-                tell(transaction, create.subject, account, (UserCreated(),), now)
-            case "duplicate":
-                email = (account.doubt or {})["sent"]["email"]
-                picture = Observed(presence="conflicting", email=email)
-                accounts.store(
-                    transaction,
-                    account.id,
-                    now,
-                    observed=picture.as_document(),
-                    doubt=None,
-                    **common,
-                )
-            case _:
-                # The lanes look first, and create who is not there: then Auth0 says what is wrong.
-                accounts.store(
-                    transaction, account.id, now, doubt={"kind": CreateUser.kind}, **common
-                )
+        if account.id in tries:
+            tried, reason = tries[account.id], (why or {}).get(account.id)
+            if _land_migrant(transaction, account, verdict, tried, reason, since, now):
+                continue
+        _give_to_lanes(transaction, account, verdict, now, due_at=min(since, now))
     if counts:
         imports.count_results(transaction, import_id, counts)
     return counts
+
+
+def _give_to_lanes(
+    transaction: Transaction, account: Account, verdict: Verdict, now: datetime, *, due_at: datetime
+) -> None:
+    """With what the file has shown of it."""
+    let_go = functools.partial(
+        accounts.store, transaction, account.id, now, import_id=None, due_at=due_at
+    )
+    create = _as_sent(transaction, account) if verdict == "inserted" else None
+    if create is not None:
+        let_go(observed=after(Observed(), create).as_document(), doubt=None)
+        tell(transaction, create.subject, account, (UserCreated(),), now)
+    elif verdict == "duplicate":
+        email = (account.doubt or {})["sent"]["email"]
+        let_go(observed=Observed(presence="conflicting", email=email).as_document(), doubt=None)
+    else:
+        # The lanes look first, and create who is not there: then Auth0 says what is wrong.
+        let_go(doubt={"kind": CreateUser.kind})
 
 
 def _land_migrant(
