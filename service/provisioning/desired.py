@@ -137,20 +137,17 @@ def desire(
     """The joint wish of an account's residents. ``identifier``: the account's address; ``user_id``:
     Auth0's, which tells of what kind a connection is that nobody declares any more."""
     assert residents, "an account without residents wants nothing and is never due"
-    principal = principal_of(residents)
-    staying = [resident for resident in residents if resident.wanted]
+    staying, gone = _apart(residents)
     writer = max(staying or residents, key=lambda resident: resident.user.modified_at)
     organization = writer.organization
     connection = organization.connection(connection_name, user_id)
     delete_at = _delete_at(residents, connection) if not staying else None
     post = residents[0].post
-    candidates = [
-        Candidate(subject=each.subject, organization=each.organization, roles=each.roles)
-        for each in staying
-    ]
+    # In a database the ids are Auth0's or ours: no directory may point at somebody by one.
+    known_to_theirs = [] if connection.is_database else residents
     return Desired(
         model=organization.model_in(connection),
-        principal=principal.subject,
+        principal=_principal(staying or residents).subject,
         connection=connection,
         email=identifier,
         custom_domain=organization.custom_domain,
@@ -159,37 +156,24 @@ def desire(
         wanted=bool(staying),
         moved_on=all(each.moved_on for each in residents),
         memberships={
-            resident.organization.auth0_name: Wish(subject=resident.subject, roles=resident.roles)
-            for resident in staying
+            each.organization.auth0_name: Wish(subject=each.subject, roles=each.roles)
+            for each in staying
         },
-        leavers={
-            resident.organization.auth0_name: resident.subject
-            for resident in residents
-            if not resident.wanted
-        },
-        spellings=frozenset(
-            spelled
-            for resident in ([] if connection.is_database else residents)
-            for spelled in spellings_of(resident.user, identifier)
-        ),
+        leavers={each.organization.auth0_name: each.subject for each in gone},
+        spellings=_spellings(known_to_theirs, identifier),
         stable_ids=frozenset(
-            resident.user.external_id
-            # In a database the ids are Auth0's or ours: no directory may point at somebody by one.
-            for resident in ([] if connection.is_database else residents)
-            if resident.user.external_id
+            each.user.external_id for each in known_to_theirs if each.user.external_id
         ),
         entries=_entries(staying),
-        former_entries=_entries([each for each in residents if not each.wanted]),
+        former_entries=_entries(gone),
         may_adopt=any(_may_adopt(resident, identifier) for resident in staying),
-        invite=inviting.invite_of(candidates, post, address=identifier, now=now),
+        invite=inviting.invite_of(_candidates(staying), post, address=identifier, now=now),
         by_invitation=bool(staying)
         and all(each.organization.policies.invite == "invitation" for each in staying),
         invited_to=inviting.invited_to(post, identifier),
         formerly_invited_to=inviting.formerly_invited_to(post, identifier, now),
         invitations=inviting.open_invitations(post),
-        withdraw=inviting.to_withdraw(
-            post, frozenset(each.user.id for each in staying), identifier
-        ),
+        withdraw=inviting.to_withdraw(post, {each.user.id for each in staying}, identifier),
         watch_until=None if staying else inviting.watch_until(post, now),
         changed_at=max(each.left_at or each.user.modified_at for each in residents),
         delete=delete_at is not None and delete_at <= now,
@@ -202,10 +186,33 @@ def principal_of(residents: Sequence[Resident]) -> Resident:
     """Whose wish an account-wide effect fulfils: of those who are in, if anybody is, who waits for
     something, else who changed last. No other organization of the account hears of it.
     """
-    staying = [resident for resident in residents if resident.wanted]
-    return max(
-        staying or residents,
-        key=lambda resident: (resident.user.state == "pending", resident.user.modified_at),
+    staying, _ = _apart(residents)
+    return _principal(staying or residents)
+
+
+def _apart(residents: Sequence[Resident]) -> tuple[list[Resident], list[Resident]]:
+    """Those who are in, and those who are out."""
+    staying: list[Resident] = []
+    gone: list[Resident] = []
+    for each in residents:
+        (staying if each.wanted else gone).append(each)
+    return staying, gone
+
+
+def _principal(candidates: Sequence[Resident]) -> Resident:
+    return max(candidates, key=lambda each: (each.user.state == "pending", each.user.modified_at))
+
+
+def _candidates(staying: Sequence[Resident]) -> list[Candidate]:
+    return [
+        Candidate(subject=each.subject, organization=each.organization, roles=each.roles)
+        for each in staying
+    ]
+
+
+def _spellings(residents: Sequence[Resident], identifier: str) -> frozenset[str]:
+    return frozenset(
+        spelled for each in residents for spelled in spellings_of(each.user, identifier)
     )
 
 

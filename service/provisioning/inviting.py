@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -155,7 +155,7 @@ def open_invitations(post: Post) -> tuple[Sent, ...]:
     )
 
 
-def to_withdraw(post: Post, staying: frozenset[str], address: str) -> tuple[Sent, ...]:
+def to_withdraw(post: Post, staying: Set[str], address: str) -> tuple[Sent, ...]:
     """Open invitations of those who have left, and to addresses that are no longer theirs.
 
     ``staying``: ids of the users who are in.
