@@ -20,6 +20,7 @@ from service.directory.database import Database, Transaction
 from service.directory.drift import Check, Finding
 from service.outcomes.data import DriftCorrected, DriftDetected
 from service.provisioning.comparing import doubts_of, is_idle, is_ours_to_mend, lets_in
+from service.provisioning.desired import Resident
 from service.provisioning.doubt import recorded
 from service.provisioning.observed import Observed
 from service.provisioning.operations import Subject
@@ -51,62 +52,63 @@ class Run:
     look: float
     on_found: Callable[[str], None]
 
-    async def found(
-        self,
-        account: Account,
-        aspect: str,
-        told: Mapping[str, Any],
-    ) -> None:
+    async def found(self, account: Account, aspect: str, told: Mapping[str, Any]) -> None:
         """Tells what differs, once, and has it mended where policy or the check says so."""
         now = self.clock.now()
-
-        def record(tx: Transaction) -> bool:
-            leases.require(tx, self.tenant, self.tenure.owner.fence)
-            held = accounts.lock(tx, account.id)
-            if held is None or held.observed != account.observed or not is_idle(held, now):
-                return False  # it has changed since: the next check sees
-            residents = residents_of(tx, held)
-            name = told.get("auth0_organization")
-            theirs = [
-                each
-                for each in residents
-                if name in (None, each.organization.auth0_name)
-                and self.check.organization in (None, each.organization.name)
-            ]
-            if not theirs:
-                return False
-            wanted = any(resident.wanted for resident in residents)
-            if _noted(tx, held, told, wanted=wanted, now=now):
-                drift.forget(tx, self.tenant, aspect, [account.id])
-                return False
-            principal = max(theirs, key=lambda resident: resident.user.modified_at)
-            policy = principal.organization.policies.drift
-            urgent = lets_in(told, wanted=wanted)
-            mend = is_ours_to_mend(told) and (self.check.correct or policy == "correct" or urgent)
-            finding = Finding(
-                tenant=self.tenant,
-                subject=account.id,
-                aspect=aspect,
-                organization=principal.user.organization,
-                user_id=principal.user.id,
-                auth0_user_id=account.user_id,
-                detail=told,
-                check_id=self.check.id,
-                correcting=mend,
-                found_at=now,
-            )
-            # A block that was lifted is told by the lane that places it again.
-            silent = mend and set(told) == {"blocked"}
-            if drift.find(tx, finding) and not silent:
-                tell(tx, principal.subject, held, (DriftDetected(**_members(told)),), now)
-            if mend:
-                doubt = recorded(doubts_of(told, Observed.from_document(held.observed)))
-                accounts.store(tx, account.id, now, doubt=doubt, due_at=now, leaver=urgent)
-            return True
-
-        if await self.database.transact(record):
+        if await self.database.transact(lambda tx: self._record(tx, account, aspect, told, now)):
             self.counts["differ"] += 1
             self.on_found(aspect.partition(":")[0])
+
+    def _record(
+        self, tx: Transaction, account: Account, aspect: str, told: Mapping[str, Any], now: datetime
+    ) -> bool:
+        """False where it does not differ, or the account has changed since: the next check sees."""
+        leases.require(tx, self.tenant, self.tenure.owner.fence)
+        held = accounts.lock(tx, account.id)
+        if held is None or held.observed != account.observed or not is_idle(held, now):
+            return False
+        residents = residents_of(tx, held)
+        theirs = self._concerned(residents, told)
+        if not theirs:
+            return False
+        wanted = any(resident.wanted for resident in residents)
+        if _noted(tx, held, told, wanted=wanted, now=now):
+            drift.forget(tx, self.tenant, aspect, [account.id])
+            return False
+        principal = max(theirs, key=lambda resident: resident.user.modified_at)
+        policy = principal.organization.policies.drift
+        urgent = lets_in(told, wanted=wanted)
+        mend = is_ours_to_mend(told) and (self.check.correct or policy == "correct" or urgent)
+        finding = Finding(
+            tenant=self.tenant,
+            subject=account.id,
+            aspect=aspect,
+            organization=principal.user.organization,
+            user_id=principal.user.id,
+            auth0_user_id=account.user_id,
+            detail=told,
+            check_id=self.check.id,
+            correcting=mend,
+            found_at=now,
+        )
+        # A block that was lifted is told by the lane that places it again.
+        silent = mend and set(told) == {"blocked"}
+        if drift.find(tx, finding) and not silent:
+            tell(tx, principal.subject, held, (DriftDetected(**_members(told)),), now)
+        if mend:
+            doubt = recorded(doubts_of(told, Observed.from_document(held.observed)))
+            accounts.store(tx, account.id, now, doubt=doubt, due_at=now, leaver=urgent)
+        return True
+
+    def _concerned(self, residents: Sequence[Resident], told: Mapping[str, Any]) -> list[Resident]:
+        """Those that the check is about and, where it is a membership that differs, whose it is."""
+        name = told.get("auth0_organization")
+        return [
+            each
+            for each in residents
+            if name in (None, each.organization.auth0_name)
+            and self.check.organization in (None, each.organization.name)
+        ]
 
     async def forget(self, aspect: str, subjects: Sequence[str]) -> None:
         """These do not differ any more."""
