@@ -14,30 +14,16 @@ from urllib.parse import urlsplit
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from operators import ending, needs, security_events
+from operators import needs, stored_checks
 from operators.mailing import mailer_of
+from operators.stored_checks import Declared
 from scim import issuers
 from service.auth0.calls import http_client
 from service.auth0.inspection import Finding, Inspector
 from service.auth0.pacing import Pacer
 from service.clock import Clock, SystemClock
 from service.configuration import PREFIX, Settings, read_secret
-from service.directory import (
-    appearances,
-    credentials,
-    enrichments,
-    fuses,
-    migrate,
-    organizations,
-    setups,
-    staging,
-    streams,
-)
-from service.directory.appearances import Feed
-from service.directory.database import Database, check, is_unavailable, open_database
-from service.directory.enrichments import Backlog
-from service.directory.fuses import Fuse
-from service.directory.setups import SetUpState
+from service.directory.database import open_database
 from service.enrichment import Credential
 from service.errors import ConfigurationError
 from service.kafka import connection_of
@@ -58,60 +44,53 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     for finding in _configuration(settings, os.environ.keys()):
         yield finding
     url = settings.database_url.get_secret_value()
+    default = settings.default_tenant()
+    declared = Declared(tenants=[default] if default is not None else [])
     usable = True
-    async for finding in _database(url):
+    async for finding in stored_checks.usable(url):
         usable = usable and finding.verdict == "ok"
         yield finding
-    tenants, declared, sources = [settings.default_tenant()], [], []
     if usable:
         database = open_database(url)
         try:
-            tenants, declared, sources = await _declared(database, settings)
-            for each in declared:
-                for finding in await _tokens(database, each.name, clock):
-                    yield finding
-            for fuse in (await database.read(fuses.blown)).values():
-                yield _stopped(fuse)
-            for name, count in (await database.read(staging.waiting)).items():
-                yield _staged(name, count)
-            for name, feed in (await database.read(appearances.feeds)).items():
-                yield _feed(name, feed)
-            for source, backlog in (await database.read(enrichments.backlogs)).items():
-                if backlog.error is not None:
-                    yield _unanswered(source, backlog)
-            for finding in await _security_events(database, settings, declared):
+            declared = await stored_checks.declared_in(database, settings)
+            async for finding in stored_checks.findings(
+                database, settings, declared.organizations, clock
+            ):
                 yield finding
-            for state in await database.read(setups.every):
-                if (finding := _set_up(state)) is not None:
-                    yield finding
         finally:
             await database.close()
-        if not declared:
+        if not declared.organizations:
             yield Finding(
                 check="organizations",
                 verdict="failed",
                 detail="none is declared",
                 advice="Declare them: provisioner org apply FILE.",
             )
-    for source in sources:
+    async for finding in _around(settings, declared, clock):
+        yield finding
+
+
+async def _around(settings: Settings, declared: Declared, clock: Clock) -> AsyncIterator[Finding]:
+    """What the installation depends on: files, brokers, mail server, issuers, tenants."""
+    for source in declared.sources:
         if source.enrichment is not None and source.enrichment.credential is not None:
             yield _credential(source.name, source.enrichment.credential)
-    async for finding in _kafka(settings, sources):
+    async for finding in _kafka(settings, declared.sources):
         yield finding
-    for finding in _mail(settings, declared):
+    for finding in _mail(settings, declared.organizations):
         yield finding
-    async for finding in _issuers(declared):
+    async for finding in _issuers(declared.organizations):
         yield finding
-    known = [tenant for tenant in tenants if tenant is not None]
-    if not known:
+    if not declared.tenants:
         yield Finding(
             check="tenants",
             verdict="failed",
             detail="no Auth0 tenant is configured",
             advice="Set PROVISIONER_AUTH0_DOMAIN, _CLIENT_ID and _CLIENT_SECRET, or declare one.",
         )
-    for tenant in known:
-        theirs = [each for each in declared if each.tenant == tenant.name]
+    for tenant in declared.tenants:
+        theirs = [each for each in declared.organizations if each.tenant == tenant.name]
         async for finding in _tenant(settings, tenant, theirs, clock):
             yield finding
 
@@ -202,62 +181,6 @@ def _mail_server(settings: Settings) -> Finding:
     )
 
 
-async def _database(url: str) -> AsyncIterator[Finding]:
-    try:
-        database = open_database(url)
-        try:
-            await database.read(check)
-        finally:
-            await database.close()
-        yield Finding(check="database", verdict="ok", detail=url.partition(":")[0])
-        await migrate.require_current(url)
-    except ConfigurationError as error:
-        yield Finding(
-            check="schema", verdict="failed", detail=str(error), advice="provisioner db upgrade"
-        )
-    except Exception as error:
-        if not is_unavailable(error):
-            raise
-        yield Finding(
-            check="database",
-            verdict="failed",
-            detail=f"does not answer ({type(error).__name__})",
-            advice="Correct PROVISIONER_DATABASE_URL, or the way to the server.",
-        )
-    else:
-        yield Finding(check="schema", verdict="ok", detail=f"revision {migrate.newest()}")
-
-
-async def _declared(
-    database: Database, settings: Settings
-) -> tuple[list[Tenant | None], list[Organization], list[EventSource]]:
-    tenants = await database.read(organizations.tenants)
-    registered = await database.read(organizations.every)
-    sources = await database.read(organizations.sources)
-    default = settings.default_tenant()
-    if default is not None and default.name not in {tenant.name for tenant in tenants}:
-        tenants.append(default)
-    live = [each.organization for each in registered if not each.decommissioned]
-    return [*tenants], live, sources
-
-
-async def _tokens(database: Database, organization: str, clock: Clock) -> list[Finding]:
-    tokens = await database.read(lambda tx: credentials.listing(tx, organization))
-    return list(ending.findings(tokens, clock.now()))
-
-
-def _stopped(fuse: Fuse) -> Finding:
-    code = (fuse.detail or {}).get("code")
-    last = f", the last with {code}" if code else ""
-    return Finding(
-        check=f"source {fuse.source}",
-        verdict="failed",
-        detail=f"stopped since {fuse.blown_at}: {fuse.failures} events failed in a row{last}",
-        advice="Mend its mapping or what is sent, then: provisioner events resume"
-        f" {fuse.source}; then replay what failed.",
-    )
-
-
 def _credential(source: str, credential: Credential) -> Finding:
     check = f"enrichment of {source}"
     try:
@@ -270,63 +193,6 @@ def _credential(source: str, credential: Credential) -> Finding:
             advice="Put the secret there, on one line, for every process that takes events in.",
         )
     return Finding(check=check, verdict="ok", detail=f"its credential is in {credential.file}")
-
-
-def _unanswered(source: str, backlog: Backlog) -> Finding:
-    assert backlog.error is not None
-    return Finding(
-        check=f"enrichment of {source}",
-        verdict="failed",
-        detail=f"{backlog.waiting} events wait since {backlog.since}: {backlog.error['message']}",
-        advice="Mend that, or the source's enrichment: they go on by themselves.",
-    )
-
-
-def _set_up(state: SetUpState) -> Finding | None:
-    if state.verdict in ("done", "pending"):
-        return None
-    error = state.error or {}
-    advices = [each["advice"] for each in error.get("problems", ())]
-    return Finding(
-        check=f"set-up of {state.organization}",
-        verdict="failed",
-        detail=f"{state.verdict}: {error.get('message', '')}",
-        advice=" ".join(dict.fromkeys(advices)) or "It goes on by itself once Auth0 answers.",
-    )
-
-
-async def _security_events(
-    database: Database, settings: Settings, declared: Sequence[Organization]
-) -> list[Finding]:
-    known = await database.read(streams.every)
-    return list(security_events.findings(settings, declared, known))
-
-
-def _feed(tenant: str, feed: Feed) -> Finding:
-    """Not fatal where it is refused: who is new is found by looking, some seconds later."""
-    check = f"event feed of {tenant}"
-    if feed.refused is None:
-        return Finding(check=check, verdict="ok", detail=f"last heard at {feed.heard_at}")
-    advice = {
-        "insufficient_scope": "Grant read:events to the application.",
-        "too_many_streams": "Close other streams of events, or take a plan with more of them.",
-    }.get(str(feed.refused["code"]), "A plan with the Events API makes it quicker.")
-    return Finding(
-        check=check,
-        verdict="skipped",
-        detail=f"refused since {feed.refused['since']}: {feed.refused['message']};"
-        " new users are found by looking, every 15 s",
-        advice=advice,
-    )
-
-
-def _staged(organization: str, count: int) -> Finding:
-    return Finding(
-        check=f"leavers of {organization}",
-        verdict="failed",
-        detail=f"{count} are staged, since many left at once",
-        advice=f"Ask the customer, then: provisioner events approve|refuse --organization {organization}.",
-    )
 
 
 async def _issuers(declared: Sequence[Organization]) -> AsyncIterator[Finding]:
