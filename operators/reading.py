@@ -15,7 +15,7 @@ from consumers.mappings.packs import named
 from consumers.payloads import SOURCE_HEADER, Hook
 from consumers.records import Record, inputs, routes
 from consumers.unusable import Unusable
-from service.directory import mappings, organizations, replays
+from service.directory import mappings, organizations, sequels
 from service.directory.database import Transaction
 from service.directory.events import Event
 from service.directory.mappings import Declared
@@ -29,7 +29,7 @@ def again(transaction: Transaction, event: Event, fetched: Any) -> Reading:
     """What a stored event says beside what was fetched about its worker; of a replay, what the
     event says that it began with.
     """
-    origin = replays.origin(transaction, event)
+    origin = sequels.origin(transaction, event)
     sources, declared = organizations.sources(transaction), mappings.every(transaction)
     return read(origin, sources, declared, fetched)
 

@@ -22,7 +22,7 @@ from service.directory import (
     organizations,
     outbox,
     overview,
-    replays,
+    sequels,
 )
 from service.directory.accounts import Account
 from service.directory.audit import Entry
@@ -107,16 +107,13 @@ class ShownUser:
 
 def event(transaction: Transaction, event_id: str) -> ShownEvent:
     """Raises NotFound."""
-    found = events.get(transaction, event_id)
-    if found is None:
-        raise NotFound(f"There is no event {event_id}.")
     return ShownEvent(
-        event=found,
+        event=events.require(transaction, event_id),
         waits_for=overview.waits_for(transaction, event_id),
         untouched_users=fanouts.left(transaction, event_id),
         enrichment=enrichments.of_event(transaction, event_id),
         outcomes=outbox.listing(transaction, event_id=event_id, limit=_MOST, newest=True),
-        replays=replays.replays_of(transaction, event_id),
+        replays=sequels.replays_of(transaction, event_id),
         audit=audit.listing(transaction, subject=event_id),
     )
 

@@ -246,14 +246,14 @@ async def _discard(
     as_json: bool,
 ) -> bool:
     from operators.commands import selecting
-    from service.directory import replays
+    from service.directory import discards
     from service.directory.database import Transaction
 
     def examine(transaction: Transaction, event_id: str) -> Result:
-        return replays.examine_discard(transaction, event_id)
+        return discards.examine(transaction, event_id)
 
     def carry_out(transaction: Transaction, event_id: str) -> Result:
-        return replays.discard(transaction, event_id, reason=reason, actor=actor, now=now())
+        return discards.discard(transaction, event_id, reason=reason, actor=actor, now=now())
 
     async with opened(data_dir) as here:
         selected = ids or await selecting.ids(here.database, chosen)

@@ -15,7 +15,7 @@ from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import among
 from service.directory.events import Event, Problem
-from service.directory.replays import REPLAY
+from service.directory.sequels import REPLAY
 from service.directory.snapshots import Snapshot
 from service.outcomes.endings import Comparison
 from service.people import Cause, User

@@ -16,6 +16,7 @@ from sqlalchemy import (
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.dialect import columns
+from service.errors import NotFound
 from service.outcomes.data import Error
 
 Door = Literal["scim", "http", "kafka", "operator"]
@@ -124,6 +125,26 @@ class Event:
 def get(transaction: Transaction, event_id: str) -> Event | None:
     row = transaction.execute(select(t.events).where(t.events.c.id == event_id)).one_or_none()
     return as_event(row) if row is not None else None
+
+
+def require(transaction: Transaction, event_id: str) -> Event:
+    """Raises NotFound."""
+    event = get(transaction, event_id)
+    if event is None:
+        raise NotFound(f"There is no event {event_id}.")
+    return event
+
+
+def lock(transaction: Transaction, event_id: str) -> Event:
+    """The event, held: two operators who do something about it at once follow one another.
+
+    Raises NotFound.
+    """
+    held = select(t.events).where(t.events.c.id == event_id).with_for_update()
+    row = transaction.execute(held).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no event {event_id}.")
+    return as_event(row)
 
 
 def by_trace(transaction: Transaction, traceparent: str) -> Event | None:

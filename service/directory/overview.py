@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from service.directory import events, fanouts, people, replays, struggles
+from service.directory import events, fanouts, people, sequels, struggles
 from service.directory import tables as t
 from service.directory.database import Transaction
 from service.directory.events import Event, Filter
@@ -116,7 +116,7 @@ def latest_events(
     """
     query = events.matching(wanted)
     if trouble:
-        query = query.where(replays.unattended())
+        query = query.where(sequels.unattended())
     if retrying:
         query = query.where(struggles.struggling())
     if before is not None:
@@ -131,7 +131,7 @@ def event_ids(
     """Event id to number of everything in a filter, which is as in ``latest_events``."""
     query = events.matching(wanted)
     if trouble:
-        query = query.where(replays.unattended())
+        query = query.where(sequels.unattended())
     if retrying:
         query = query.where(struggles.struggling())
     rows = transaction.execute(query.with_only_columns(t.events.c.id, t.events.c.number))
@@ -216,7 +216,7 @@ def _trouble(transaction: Transaction) -> tuple[Trouble, ...]:
             t.events.c.error["code"].as_string().label("code"),
             t.events.c.accepted_at.label("accepted_at"),
         )
-        .where(replays.unattended())
+        .where(sequels.unattended())
         .subquery()
     )
     rows = transaction.execute(

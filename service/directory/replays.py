@@ -1,4 +1,4 @@
-"""Second chances: what a replay of an ended event does, when there is none, and setting aside.
+"""Second chances: what a replay of an ended event does, and when there is none.
 
 A replay is an event of its own. It never makes an older event win over a newer one: where the event
 had reached desired state, today's is brought to Auth0 again; else its bytes are read anew and keep
@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, Row, and_, select
+from sqlalchemy import select
 
 from service.directory import (
     audit,
     ending,
-    enrichments,
     events,
     fanouts,
     inbox,
@@ -28,7 +27,7 @@ from service.directory import (
     organizations,
     outbox,
     people,
-    staging,
+    sequels,
     waits,
     workers,
 )
@@ -38,17 +37,15 @@ from service.directory.events import Event, Problem
 from service.directory.inbox import Received
 from service.directory.mappings import Declared
 from service.directory.results import Result, Verdict
+from service.directory.sequels import REPLAY, TROUBLE
 from service.directory.told import by_column, facts_of
 from service.errors import NotFound
 from service.organizations import EventSource
 from service.outcomes.endings import EventReplayed
 from service.workers import WorkerEvent
 
-REPLAY: Final = "operator.replay"
 IGNORED: Final = "ignored_by_mapping"
 """The code of an event that its mapping passes over. It ends as discarded."""
-TROUBLE: Final = ("deadlettered", "rejected")
-_SET_ASIDE: Final = "event.set_aside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +106,7 @@ def way_of(
     """What a replay of this event would do. ``force`` also replays one that succeeded."""
     if (reason := _refusal(transaction, event, force=force)) is not None:
         return NoReplay(reason=reason)
-    first = origin(transaction, event)
+    first = sequels.origin(transaction, event)
     user_id = event.user_id or first.user_id
     if user_id is not None and not _was_never_read(event, first):
         if migrants.is_unbrought(transaction, user_id):
@@ -141,7 +138,7 @@ def replay(
 
     Raises NotFound.
     """
-    event = _locked(transaction, event_id)
+    event = events.lock(transaction, event_id)
     way = way_of(transaction, event, read, force=force)
     if isinstance(way, NoReplay):
         return Result(event_id=event.id, verdict="skipped", reason=way.reason)
@@ -168,58 +165,13 @@ def examine(
     transaction: Transaction, event_id: str, *, read: Reader, force: bool = False
 ) -> Result:
     """What ``replay`` would answer, with nothing done. Raises NotFound."""
-    event = _found(transaction, event_id)
+    event = events.require(transaction, event_id)
     way = way_of(transaction, event, read, force=force)
     if isinstance(way, NoReplay):
         return Result(event_id=event.id, verdict="skipped", reason=way.reason)
     unusable = isinstance(way, Process) and way.reading.problem is not None
     verdict: Verdict = "failed" if unusable else "replayed"
     return Result(event_id=event.id, verdict=verdict, reason=describe(way))
-
-
-def examine_discard(transaction: Transaction, event_id: str) -> Result:
-    """What ``discard`` would answer, with nothing done. Raises NotFound."""
-    event = _found(transaction, event_id)
-    if event.state == "staged":
-        return staging.examine(transaction, event_id, approving=False)
-    if event.state in events.OPEN:
-        return Result(event_id=event.id, verdict="discarded", reason="it has not ended yet")
-    if event.state not in TROUBLE:
-        said = f"It has ended as {event.state}: there is nothing to discard."
-        return Result(event_id=event.id, verdict="skipped", reason=said)
-    if not needs_operator(transaction, event.id):
-        said = "It was replayed or set aside before."
-        return Result(event_id=event.id, verdict="skipped", reason=said)
-    return Result(event_id=event.id, verdict="set-aside", reason=f"it has ended as {event.state}")
-
-
-def discard(
-    transaction: Transaction, event_id: str, *, reason: str, actor: str, now: datetime
-) -> Result:
-    """Ends an open event as ``discarded``; one that ended in trouble is set aside.
-
-    What has ended stays as it ended: setting aside only takes it off the list of trouble. What an
-    accepted event has written to desired state stays too. A staged leaver is refused. Raises NotFound.
-    """
-    if _found(transaction, event_id).state == "staged":
-        return staging.refuse(transaction, event_id, actor=actor, now=now, reason=reason)
-    event = _locked(transaction, event_id)
-    result = examine_discard(transaction, event.id)
-    detail = {"reason": reason, "state": event.state}
-    match result.verdict:
-        case "discarded":
-            transaction.execute(t.schedule.delete().where(t.schedule.c.event_id == event.id))
-            enrichments.forget(transaction, event.id)
-            problem = Problem(
-                kind="operator", code="discarded", message="An operator discarded this event."
-            )
-            ending.finish(transaction, event.id, "discarded", now=now, problem=problem)
-            _audit_discard(transaction, "event.discard", event, actor, detail, now)
-        case "set-aside":
-            _audit_discard(transaction, _SET_ASIDE, event, actor, detail, now)
-        case _:
-            return result
-    return replace(result, reason=reason)
 
 
 def describe(way: Way) -> str:
@@ -241,79 +193,12 @@ def describe(way: Way) -> str:
             return f"its bytes are read anew: {told} in {reading.organization}"
 
 
-def needs_operator(transaction: Transaction, event_id: str) -> bool:
-    """Whether an event ended in trouble and was neither replayed nor set aside."""
-    query = select(t.events.c.id).where(t.events.c.id == event_id, unattended())
-    return transaction.execute(query).first() is not None
-
-
-def replays_of(transaction: Transaction, event_id: str) -> list[Event]:
-    """The events that replay this one, oldest first."""
-    rows = transaction.execute(
-        select(t.events)
-        .where(t.events.c.causation_id == event_id, t.events.c.type == REPLAY)
-        .order_by(t.events.c.number)
-    )
-    return [events.as_event(row) for row in rows]
-
-
-def unattended() -> ColumnElement[bool]:
-    """A condition on events: ended in trouble, neither replayed nor set aside."""
-    later = t.events.alias("replays")
-    replayed = select(later.c.id).where(
-        later.c.causation_id == t.events.c.id, later.c.type == REPLAY
-    )
-    aside = select(t.audit.c.number).where(
-        t.audit.c.subject == t.events.c.id, t.audit.c.action == _SET_ASIDE
-    )
-    return and_(t.events.c.state.in_(TROUBLE), ~replayed.exists(), ~aside.exists())
-
-
-def _locked(transaction: Transaction, event_id: str) -> Event:
-    """The event, held: two operators who replay it at once follow one another."""
-    row: Row[Any] | None = transaction.execute(
-        select(t.events).where(t.events.c.id == event_id).with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no event {event_id}.")
-    return events.as_event(row)
-
-
-def _found(transaction: Transaction, event_id: str) -> Event:
-    event = events.get(transaction, event_id)
-    if event is None:
-        raise NotFound(f"There is no event {event_id}.")
-    return event
-
-
-def origin(transaction: Transaction, event: Event) -> Event:
-    """The event that a chain of replays began with: its bytes are what is read."""
-    return _back(transaction, event)[-1]
-
-
-def chain(transaction: Transaction, event_id: str) -> list[Event]:
-    """An event, what it replays, and so on back to the input that came from outside."""
-    event = events.get(transaction, event_id)
-    return _back(transaction, event) if event is not None else []
-
-
-def _back(transaction: Transaction, event: Event) -> list[Event]:
-    back = [event]
-    while event.type == REPLAY and event.causation_id is not None:
-        earlier = events.get(transaction, event.causation_id)
-        if earlier is None:
-            break
-        event = earlier
-        back.append(event)
-    return back
-
-
 def _refusal(transaction: Transaction, event: Event, *, force: bool) -> str | None:
     if event.state == "staged":
         return "It waits for an operator: 'events approve' or 'events refuse'."
     if event.state in events.OPEN:
         return f"It has not ended ({event.state}): it goes on by itself."
-    for known in replays_of(transaction, event.id):
+    for known in sequels.replays_of(transaction, event.id):
         if known.state in events.OPEN:
             return f"Its replay {known.id} is under way."
         if known.state in TROUBLE:
@@ -422,23 +307,4 @@ def _tell(transaction: Transaction, event: Event, replay_id: str, now: datetime)
         traceparent=event.traceparent,
         tracestate=event.tracestate,
         source=outbox.producer_key(event.source),
-    )
-
-
-def _audit_discard(
-    transaction: Transaction,
-    action: str,
-    event: Event,
-    actor: str,
-    detail: dict[str, Any],
-    now: datetime,
-) -> None:
-    audit.record(
-        transaction,
-        actor=actor,
-        action=action,
-        now=now,
-        organization=event.organization,
-        subject=event.id,
-        detail=detail,
     )

@@ -14,7 +14,6 @@ from service.directory.database import Transaction
 from service.directory.events import Event, Problem
 from service.directory.organizations import Registered
 from service.directory.results import Result
-from service.errors import NotFound
 from service.people import Cause, User, Withheld, withheld_of
 
 _REFUSED: Final = Problem(
@@ -94,9 +93,7 @@ def refuse(
 
 def examine(transaction: Transaction, event_id: str, *, approving: bool) -> Result:
     """What ``approve`` or ``refuse`` would answer, with nothing done. Raises NotFound."""
-    event = events.get(transaction, event_id)
-    if event is None:
-        raise NotFound(f"There is no event {event_id}.")
+    event = events.require(transaction, event_id)
     if event.state != "staged":
         return _not_staged(event)
     if approving:
@@ -149,9 +146,7 @@ def _said_by(withheld: Withheld, event: Event) -> list[Cause]:
 
 def _hold(transaction: Transaction, event_id: str) -> _Held | Result:
     """The user first, as everyone does who ends a staged event."""
-    event = events.get(transaction, event_id)
-    if event is None:
-        raise NotFound(f"There is no event {event_id}.")
+    event = events.require(transaction, event_id)
     user = people.lock(transaction, event.user_id) if event.user_id is not None else None
     event = events.get(transaction, event_id) or event
     if user is None or event.state != "staged":

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from service.clock import Clock, pause
-from service.directory import outbox, replays, shards
+from service.directory import outbox, sequels, shards
 from service.directory.database import Database
 from service.directory.outbox import Outcome
 from service.kafka import KafkaConnection, create_missing_topics
@@ -235,7 +235,7 @@ class Publisher:
         event_id = outcome.event_id
         if outcome.type not in TYPES or event_id is None:
             return None
-        chain = await self._database.read(lambda transaction: replays.chain(transaction, event_id))
+        chain = await self._database.read(lambda transaction: sequels.chain(transaction, event_id))
         if not chain or chain[-1].topic is None:
             return None
         letter = dead_letter(

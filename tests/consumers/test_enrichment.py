@@ -21,7 +21,15 @@ from consumers.enrichment import Enricher
 from consumers.mappings.packs import checked
 from consumers.webhooks import webhook_routes
 from operators import reading
-from service.directory import credentials, enrichments, mappings, organizations, replays, snapshots
+from service.directory import (
+    credentials,
+    discards,
+    enrichments,
+    mappings,
+    organizations,
+    replays,
+    snapshots,
+)
 from service.directory import tables as t
 from service.directory.database import Database
 from service.directory.events import Event
@@ -361,7 +369,7 @@ async def test_an_event_that_is_discarded_meanwhile_asks_nobody(
     await post(id="77")
     (event,) = await events_of(database)
     await database.transact(
-        lambda tx: replays.discard(tx, event.id, reason="r", actor="op", now=CLOCK.now())
+        lambda tx: discards.discard(tx, event.id, reason="r", actor="op", now=CLOCK.now())
     )
     assert await waiting(database) == 0
 

@@ -14,6 +14,7 @@ from service.clock import SystemClock
 from service.directory import (
     accounts,
     depths,
+    discards,
     ending,
     events,
     fanouts,
@@ -371,7 +372,7 @@ async def test_a_discarded_event_ends_and_its_accounts_follow_all_the_same(
     event_id = await airline.rename(PILOTS)
     await airline.carry_on(event_id)
     await airline.database.transact(
-        lambda tx: replays.discard(
+        lambda tx: discards.discard(
             tx, event_id, reason="too many", actor="kim", now=airline.customer.now
         )
     )
@@ -543,7 +544,7 @@ async def test_whatever_happens_meanwhile_each_event_ends_once_and_nothing_is_le
     async def others() -> None:
         await asyncio.sleep(after)
         await other.transact(
-            lambda tx: replays.discard(tx, first, reason="r", actor="kim", now=customer.now)
+            lambda tx: discards.discard(tx, first, reason="r", actor="kim", now=customer.now)
         )
         for user_id in airline.crowd[::40]:
             await customer.delete(await customer.user(user_id))

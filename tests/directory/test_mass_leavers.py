@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from service.directory import audit, events, leavers, locks, replays, staging
+from service.directory import audit, discards, events, leavers, locks, replays, staging
 from service.directory import tables as t
 from service.directory.database import Database
 from service.directory.events import Event
@@ -475,7 +475,7 @@ async def test_a_discarded_leaver_is_refused_and_a_staged_one_not_replayed(
     )
     assert told.verdict == "skipped"
     done = await database.transact(
-        lambda tx: replays.discard(tx, event.id, reason="no", actor="op", now=customer.now)
+        lambda tx: discards.discard(tx, event.id, reason="no", actor="op", now=customer.now)
     )
     assert done.verdict == "refused"
     assert await customer.is_in(user)

@@ -13,7 +13,7 @@ from service.directory import (
     fanouts,
     outbox,
     overview,
-    replays,
+    sequels,
     streams,
     struggles,
     tables,
@@ -47,8 +47,8 @@ ASKED: dict[str, Callable[[Connection], object]] = {
     "outcomes of an event": lambda tx: outbox.listing(tx, event_id="e"),
     "outcomes of a user": lambda tx: outbox.listing(tx, organization="a", user_id="u"),
     "events to push": lambda tx: streams.waiting(tx, "a", 50),
-    "replays of an event": lambda tx: replays.replays_of(tx, "e"),
-    "whether an operator is needed": lambda tx: replays.needs_operator(tx, "e"),
+    "replays of an event": lambda tx: sequels.replays_of(tx, "e"),
+    "whether an operator is needed": lambda tx: sequels.needs_operator(tx, "e"),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from service.directory import accounts, fanouts, groups, locks, migrate, outbox, replays
+from service.directory import accounts, discards, fanouts, groups, locks, migrate, outbox, replays
 from service.directory.accounts import Due
 from service.directory.database import Transaction, open_database
 from service.directory.events import Event
@@ -137,7 +137,7 @@ async def _work(customer: Customer, many: list[str]) -> None:
     )
     replay = (await customer.events())[-1].id
     await database.transact(
-        lambda tx: replays.discard(tx, replay, reason="r", actor="op", now=customer.now)
+        lambda tx: discards.discard(tx, replay, reason="r", actor="op", now=customer.now)
     )
     await customer.hr("hired", "7", at=days(1), email="cy@hoekstra.example")
     customer.now = days(2)

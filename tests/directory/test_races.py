@@ -12,10 +12,10 @@ from sqlalchemy.util import await_only
 from service.directory import (
     accounts,
     coming_due,
+    discards,
     ending,
     inbox,
     people,
-    replays,
     users,
     waits,
     windingup,
@@ -359,7 +359,7 @@ async def test_what_is_discarded_as_it_falls_due_is_not_carried_out(hoekstra: Cu
 
     def discarding(tx: Transaction) -> object:
         event_id = planned[1].event_id
-        return replays.discard(tx, event_id, reason="Error.", actor="ann", now=hoekstra.now)
+        return discards.discard(tx, event_id, reason="Error.", actor="ann", now=hoekstra.now)
 
     discarded = asyncio.create_task(hoekstra.database.transact(lingering(discarding)))
     await asyncio.sleep(0.05)

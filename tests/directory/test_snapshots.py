@@ -10,11 +10,13 @@ import pytest
 from service.clock import SystemClock
 from service.directory import (
     absences,
+    discards,
     ending,
     enrichments,
     events,
     inbox,
     replays,
+    sequels,
     snapshots,
     staging,
 )
@@ -441,7 +443,7 @@ async def test_whom_a_replay_brought_in_since_the_export_was_taken_stays(
     received = Received(
         door="operator",
         source="operator",
-        type=replays.REPLAY,
+        type=sequels.REPLAY,
         at=staffed.now,
         causation_id=unread.event_id,
     )
@@ -485,7 +487,7 @@ async def asked_in_vain(customer: Customer, worker: str, *, discarded: bool) -> 
             tx, customer.registered, event, customer.from_hr(event.type), asks="people"
         )
         if discarded:
-            replays.discard(tx, delivery.event_id, reason="", actor="me", now=customer.now)
+            discards.discard(tx, delivery.event_id, reason="", actor="me", now=customer.now)
             return delivery.event_id
         (wanted,) = enrichments.claim(
             tx, "people", owner="o", now=customer.now, lease=timedelta(seconds=9), limit=9

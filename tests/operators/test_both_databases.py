@@ -17,6 +17,7 @@ from service.clock import SystemClock
 from service.directory import (
     accounts,
     audit,
+    discards,
     ending,
     inbox,
     locks,
@@ -90,7 +91,7 @@ async def test_trouble_is_counted_by_cause_until_an_operator_deals_with_it(
         lambda tx: replays.replay(tx, first, read=reading.read, actor="kim", now=NOW)
     )
     aside = await database.transact(
-        lambda tx: replays.discard(tx, second, reason="known", actor="kim", now=NOW)
+        lambda tx: discards.discard(tx, second, reason="known", actor="kim", now=NOW)
     )
     after = await database.read(overview.summary)
 
