@@ -345,13 +345,12 @@ def _next(
     tell_expired(transaction, account, desired.invitations, now)
     operations = plan(desired, observed, appeared=account.appeared)
     if not operations:
-        give_up_resends(transaction, account, desired, observed, residents)
-        if never_was(desired, observed):
-            return close(transaction, account, observed, now)
-        return settle(
-            transaction, account, observed, residents, now, desired=desired, doubts=doubts
-        )
-    step = Step(
+        _end(transaction, account, desired, observed, residents, doubts, now)
+        return None
+    # While doubt is being resolved, what is in doubt stays recorded; a read adds none.
+    doubt = recorded(doubts) or operations[0].as_document()
+    accounts.store(transaction, account.id, now, observed=observed.as_document(), doubt=doubt)
+    return Step(
         account=account,
         operation=operations[0],
         desired=desired,
@@ -360,10 +359,23 @@ def _next(
         organization=_display_name(operations[0], residents),
         at=now,
     )
-    # While doubt is being resolved, what is in doubt stays recorded; a read adds none.
-    doubt = recorded(doubts) or step.operation.as_document()
-    accounts.store(transaction, account.id, now, observed=observed.as_document(), doubt=doubt)
-    return step
+
+
+def _end(
+    transaction: Transaction,
+    account: Account,
+    desired: Desired,
+    observed: Observed,
+    residents: Sequence[Resident],
+    doubts: Sequence[Doubt],
+    now: datetime,
+) -> None:
+    """Nothing is left to do."""
+    give_up_resends(transaction, account, desired, observed, residents)
+    if never_was(desired, observed):
+        close(transaction, account, observed, now)
+    else:
+        settle(transaction, account, observed, residents, now, desired=desired, doubts=doubts)
 
 
 def _forget_wanted(
