@@ -32,12 +32,12 @@ from service.directory.organizations import Registered
 from service.directory.outbox import Outcome
 from service.errors import NotFound
 from service.outcomes.catalogue import PREFIX, SUFFIX
-from service.people import Cause, User, causes
+from service.people import Cause, User
 from service.provisioning import granting
-from service.provisioning.desired import Desired, desire
+from service.provisioning.desired import Desired
 from service.provisioning.observed import Observed
 from service.provisioning.plan import plan
-from service.provisioning.residents import residents_of
+from service.provisioning.residents import joint_wish, residents_of
 
 _MOST = 200
 _SESSIONS = {"possible": "may be open", "owed": "still to be revoked", "revoked": "revoked"}
@@ -131,18 +131,11 @@ def user(transaction: Transaction, found: User, now: datetime) -> ShownUser:
             each.user for each in residents if each.user.id != found.id and not each.former
         ]
         observed = Observed.from_document(account.observed)
-        wanted = desire(
-            residents,
-            identifier=account.identifier,
-            connection_name=account.connection,
-            now=now,
-        )
+        wanted = joint_wish(residents, account, now)
     return ShownUser(
         user=found,
         registered=registered,
-        causes=sorted(
-            causes(found, registered.organization, decommissioned=registered.decommissioned)
-        ),
+        causes=sorted(registered.causes(found)),
         account=account,
         neighbours=neighbours,
         formers=[

@@ -131,8 +131,8 @@ def desire(
     *,
     identifier: str,
     connection_name: str,
+    user_id: str,
     now: datetime,
-    user_id: str = "auth0|",
 ) -> Desired:
     """The joint wish of an account's residents. ``identifier``: the account's address; ``user_id``:
     Auth0's, which tells of what kind a connection is that nobody declares any more."""

@@ -17,12 +17,12 @@ from service.directory.accounts import Account
 from service.directory.database import Transaction
 from service.directory.events import Problem
 from service.directory.imports import Held
-from service.provisioning.desired import Desired, Resident, desire
+from service.provisioning.desired import Desired, Resident
 from service.provisioning.import_rows import row_of, row_with_hash
 from service.provisioning.listing import entries_of
 from service.provisioning.observed import Observed
 from service.provisioning.operations import CreateUser
-from service.provisioning.residents import residents_of
+from service.provisioning.residents import joint_wish, residents_of
 from service.provisioning.turn import Owner
 from service.sealing import Sealer
 
@@ -77,13 +77,7 @@ def _creation(residents: Sequence[Resident], account: Account, now: datetime) ->
     """What is wanted of an account that may be imported. A file cannot block and sends no link."""
     if Observed.from_document(account.observed).presence != "absent" or not residents:
         return None
-    desired = desire(
-        residents,
-        identifier=account.identifier,
-        connection_name=account.connection,
-        user_id=account.user_id,
-        now=now,
-    )
+    desired = joint_wish(residents, account, now)
     if not desired.wanted or not desired.connection.is_database:
         return None
     return desired

@@ -1,11 +1,14 @@
-"""Who lives in an account, read from the directory for planning."""
+"""Who lives in an account, read from the directory for planning, and what they want of it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
 
 from service.directory import ledger, moves, organizations, people, roles
 from service.directory.accounts import Account
 from service.directory.database import Transaction
-from service.provisioning.desired import Resident
+from service.provisioning.desired import Desired, Resident, desire
 from service.provisioning.inviting import Post
 
 
@@ -44,3 +47,14 @@ def residents_of(transaction: Transaction, account: Account) -> list[Resident]:
             )
         )
     return found
+
+
+def joint_wish(residents: Sequence[Resident], account: Account, now: datetime) -> Desired:
+    """What those who live in an account want of it."""
+    return desire(
+        residents,
+        identifier=account.identifier,
+        connection_name=account.connection,
+        user_id=account.user_id,
+        now=now,
+    )

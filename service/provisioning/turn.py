@@ -16,14 +16,14 @@ from service.directory.events import Problem
 from service.directory.ledger import Intent
 from service.ids import account_key
 from service.provisioning import deleting, granting
-from service.provisioning.desired import Desired, Resident, desire
+from service.provisioning.desired import Desired, Resident
 from service.provisioning.doubt import Doubt, doubts_in, late_calls, recorded
 from service.provisioning.effects import Done, Later, NotThereYet, Refused, Setting
 from service.provisioning.moving import follow_rules, is_to_be_read, with_address
 from service.provisioning.observed import BLOCK, SESSIONS, Observed, anew, of_generations, unsure
 from service.provisioning.operations import Operation, ReadAppeared, Sending
 from service.provisioning.plan import plan
-from service.provisioning.residents import residents_of
+from service.provisioning.residents import joint_wish, residents_of
 from service.provisioning.settling import close, give_up_resends, never_was, settle
 from service.provisioning.telling import flag_doubtful_mails, tell, tell_expired
 
@@ -327,13 +327,7 @@ def _next(
     _forget_wanted(transaction, account, residents)
     generations = {each.organization.auth0_name: each.generation for each in residents}
     observed = of_generations(observed, generations)
-    desired = desire(
-        residents,
-        identifier=account.identifier,
-        connection_name=account.connection,
-        user_id=account.user_id,
-        now=now,
-    )
+    desired = joint_wish(residents, account, now)
     if (
         looking
         and observed.presence == "present"

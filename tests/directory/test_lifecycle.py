@@ -190,6 +190,7 @@ async def test_a_worker_who_was_deleted_at_the_source_is_blocked_and_never_delet
         [Resident(user=user, organization=organization)],
         identifier=ANN,
         connection_name="users",
+        user_id="auth0|8f",
         now=days(1000),
     )
     assert (wish.wanted, wish.delete, wish.delete_at) == (False, False, None)

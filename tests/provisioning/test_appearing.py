@@ -7,8 +7,10 @@ import asyncio
 import pytest
 from sqlalchemy import update
 
+from operators import showing
 from service.directory import appearances, groups
 from service.directory import tables as t
+from service.organizations import Connection
 from service.people import User
 from tests.faults import proves
 from tests.provisioning import auth0
@@ -305,3 +307,28 @@ async def test_who_is_rehired_after_their_identity_was_linked_is_let_in_by_the_p
     assert not user["blocked"]
     assert [each["user_id"] for each in state["members"]] == [primary]
     assert (await world.endings())[-1] == ("succeeded", "applied", None)
+
+
+async def test_operators_are_told_of_no_deletion_by_a_connection_that_is_not_declared_any_more(
+    world: World,
+) -> None:
+    """Auth0's id of the account tells that its profile is an identity provider's."""
+    await follow(world)
+    eve = await world.join("metahexa", "eve@metahexa.example")
+    await world.settled()
+    await log_in(world, "eve@metahexa.example")
+
+    async def applied() -> bool:
+        return (await world.user(eve)).state == "applied"
+
+    await world.until(applied, 5.0)
+    metahexa = (await world.registered("metahexa")).organization
+    policies = metahexa.policies.model_copy(update={"deletion": "delete"})
+    others = (Connection(name="another", strategy="samlp"),)
+    await world.apply(metahexa.model_copy(update={"connections": others, "policies": policies}))
+    await world.delete(eve)
+    former, now = await world.user(eve), world.clock.now()
+    shown = await world.database.read(lambda tx: showing.user(tx, former, now))
+    assert shown.account is not None
+    assert not shown.account.user_id.startswith("auth0|")
+    assert "deletion" not in {each.name for each in shown.aspects}
