@@ -1,8 +1,9 @@
 """What our server is measured beside: Starlette handlers that know no SCIM.
 
 Without a file they parse and answer only: the ceiling. With one they also write what they got, as
-durably as we do and no more: the body as the resource, and as the event that brought it, in a
-transaction that waiting requests share (WAL, ``synchronous=FULL``).
+durably as we do and no more, in a transaction that waiting requests share (WAL, ``synchronous=FULL``):
+the body as the resource, and as the event that brought it; or, into a directory of ours, the rows that
+we write (``same_rows``).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import queue
 import sqlite3
 import sys
 import threading
-import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import uvicorn
@@ -24,9 +26,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench import people
+from bench import people, same_rows
+from bench.same_rows import Statements
+from service.ids import new_id
 
-Statements = list[tuple[str, tuple[object, ...]]]
 Store = Callable[[Statements], Awaitable[None]]
 
 _MOST_TOGETHER: Final = 64
@@ -39,12 +42,37 @@ _UPDATE: Final = "UPDATE resources SET body = ? WHERE id = ?"
 _EVENT: Final = "INSERT INTO events (resource, body) VALUES (?, ?)"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What is written of a request: by the id, what was sent, and the answer."""
+
+    created: Callable[[str, dict[str, Any], bytes, bytes], Statements]
+    patched: Callable[[str, bytes, bytes], Statements]
+
+
+def _created(made: str, document: dict[str, Any], body: bytes, answer: bytes) -> Statements:
+    return [(_INSERT, (made, document["userName"], answer)), (_EVENT, (made, body))]
+
+
+def _patched(made: str, body: bytes, answer: bytes) -> Statements:
+    return [(_UPDATE, (answer, made)), (_EVENT, (made, body))]
+
+
+TWO_ROWS: Final = Written(created=_created, patched=_patched)
+OUR_ROWS: Final = Written(created=same_rows.created, patched=same_rows.patched)
+
+
 class Writer:
     """A thread that commits what waits, together; a statement's failure takes the batch with it."""
 
     def __init__(self, file: Path) -> None:
         self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "cache_size=-65536",
+            "foreign_keys=ON",
+        ):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(_TABLES)
         self._waiting: queue.SimpleQueue[tuple[Statements, Callable[[], object]]] = (
@@ -76,16 +104,16 @@ async def _nothing(_: Statements) -> None:
     """Keeps nothing."""
 
 
-def application(store: Store) -> Starlette:
+def application(store: Store, written: Written) -> Starlette:
     """The paths and verbs of SCIM's users, with one and the same user behind all of them."""
     known = {**people.request_body(1), "id": people.user_id(1), "meta": {"resourceType": "User"}}
 
     async def create(request: Request) -> Response:
         body = await request.body()
         document = orjson.loads(body)
-        made = str(uuid.uuid4())
+        made = new_id(datetime.now(UTC))
         answer = orjson.dumps({**document, "id": made, "meta": {"resourceType": "User"}})
-        await store([(_INSERT, (made, document["userName"], answer)), (_EVENT, (made, body))])
+        await store(written.created(made, document, body, answer))
         return _json(answer, 201)
 
     async def get(request: Request) -> Response:
@@ -101,7 +129,7 @@ def application(store: Store) -> Starlette:
         made = request.path_params["id"]
         title = orjson.loads(body)["Operations"][0]["value"]
         answer = orjson.dumps({**known, "id": made, "title": title})
-        await store([(_UPDATE, (answer, made)), (_EVENT, (made, body))])
+        await store(written.patched(made, body, answer))
         return _json(answer)
 
     return Starlette(
@@ -118,9 +146,9 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/scim+json")
 
 
-def main(port: int, file: Path | None) -> None:
+def main(port: int, file: Path | None, written: Written) -> None:
     uvicorn.run(
-        application(Writer(file).store if file is not None else _nothing),
+        application(Writer(file).store if file is not None else _nothing, written),
         host="127.0.0.1",
         port=port,
         loop="uvloop",
@@ -132,4 +160,8 @@ def main(port: int, file: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(
+        int(sys.argv[1]),
+        Path(sys.argv[2]) if len(sys.argv) > 2 else None,
+        OUR_ROWS if "--our-rows" in sys.argv else TWO_ROWS,
+    )

@@ -34,6 +34,9 @@ SCIM2_SERVER: Final = "scim2-server"
 SCIMMY: Final = "scimmy-routers"
 BARE: Final = "bare Starlette"
 DURABLE: Final = "durable Starlette"
+SAME_WRITE: Final = "same write, Starlette"
+STARLETTES: Final = (BARE, DURABLE, SAME_WRITE)
+"""They know no SCIM: they are measured empty, and one and the same user stands behind all paths."""
 
 _HOEKSTRA: Final = Place(organization="hoekstra", tenant="main", connection="hoekstra-users")
 _DECLARED: Final = """
@@ -80,6 +83,7 @@ def contenders(postgres: str | None) -> list[Contender]:
     found = [
         Contender(name=BARE, serve=_bare, most=0),
         Contender(name=DURABLE, serve=_durable, most=0),
+        Contender(name=SAME_WRITE, serve=_same_write, most=0),
         Contender(name=SCIMMY, serve=_scimmy, most=10_000),
         Contender(name=SCIM2_SERVER, serve=_scim2_server, most=10_000),
         Contender(name=OURS_ON_SQLITE, serve=_on_sqlite, most=10_000_000, filled=True),
@@ -187,24 +191,34 @@ def _ours(
         )
 
 
-def _bare(_: int, __: Told) -> AbstractContextManager[Running]:
-    return _starlette(durable=False)
-
-
-def _durable(_: int, __: Told) -> AbstractContextManager[Running]:
-    return _starlette(durable=True)
+@contextmanager
+def _bare(_: int, __: Told) -> Generator[Running]:
+    with _folder() as folder, _starlette(folder) as running:
+        yield running
 
 
 @contextmanager
-def _starlette(*, durable: bool) -> Generator[Running]:
+def _durable(_: int, __: Told) -> Generator[Running]:
+    with _folder() as folder, _starlette(folder, folder / "bare.db") as running:
+        yield running
+
+
+@contextmanager
+def _same_write(_: int, __: Told) -> Generator[Running]:
     with _folder() as folder:
-        (port,) = free_ports(1)
-        command: Sequence[str | Path] = [sys.executable, "-m", "bench.bare", str(port)]
-        if durable:
-            command = [*command, folder / "bare.db"]
-        process = start(command, name="bare", directory=folder)
-        with _stopped(process):
-            yield Running(process=process, port=port)
+        file = folder / "directory.db"
+        _prepared(_environment(f"sqlite:///{file}"), folder)
+        with _starlette(folder, file, "--our-rows") as running:
+            yield running
+
+
+@contextmanager
+def _starlette(folder: Path, *arguments: str | Path) -> Generator[Running]:
+    (port,) = free_ports(1)
+    command: Sequence[str | Path] = [sys.executable, "-m", "bench.bare", str(port), *arguments]
+    process = start(command, name="bare", directory=folder)
+    with _stopped(process):
+        yield Running(process=process, port=port)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from bench import people, usage
-from bench.contenders import BARE, DURABLE, Contender, Running, contenders
+from bench.contenders import STARLETTES, Contender, Running, contenders
 from bench.installing import LeftOutError
 from bench.load import Job, Operation
 from bench.probe import WrongAnswerError, check, check_stored, until_answering
@@ -127,7 +127,7 @@ def _measure(contender: Contender, stored: int, seconds: float, tell: Told) -> l
     rows: list[Row] = []
     with contender.serve(stored, lambda what, share: tell(f"{where}: {what}", share)) as running:
         until_answering(running)
-        check(running, remembers=contender.name not in (BARE, DURABLE))
+        check(running, remembers=contender.name not in STARLETTES)
         ids, names, first = _population(contender, running, stored, telling("filling"))
         check_stored(running, ids[0], names[0])
         for operation in OPERATIONS:

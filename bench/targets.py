@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bench.contenders import BARE, DURABLE, OURS_ON_POSTGRES, OURS_ON_SQLITE, SCIM2_SERVER
+from bench.contenders import (
+    BARE,
+    DURABLE,
+    OURS_ON_POSTGRES,
+    OURS_ON_SQLITE,
+    SAME_WRITE,
+    SCIM2_SERVER,
+    STARLETTES,
+)
 from bench.intake import Taken
 from bench.load import Operation
 from bench.scim import Row
@@ -50,6 +58,7 @@ def verdicts(rows: Iterable[Row]) -> list[Verdict]:
         beside.faster(OURS_ON_SQLITE, "get", SCIM2_SERVER, 5.0),
         beside.faster(OURS_ON_SQLITE, "get", BARE, 1 / 3),
         *(beside.faster(OURS_ON_SQLITE, write, SCIM2_SERVER, 4.0) for write in writes),
+        *(beside.faster(OURS_ON_SQLITE, write, SAME_WRITE, 0.5) for write in writes),
         *(beside.faster(OURS_ON_SQLITE, write, DURABLE, 0.5) for write in writes),
         *(beside.faster(OURS_ON_POSTGRES, write, SCIM2_SERVER, 1.5) for write in writes),
         *(beside.slower_when_large(server, read) for server in ours for read in reads),
@@ -80,7 +89,7 @@ class _Beside:
     def faster(self, server: str, operation: Operation, peer: str, wanted: float) -> Verdict:
         """At the largest size that both have; a peer without sizes is taken as it is."""
         mine, other = self._of(server, operation), self._of(peer, operation)
-        if peer in (BARE, DURABLE):
+        if peer in STARLETTES:
             common = [(mine.get(10_000, mine.get(0)), other.get(0))]
         else:
             common = [(mine[size], other[size]) for size in sorted(mine.keys() & other.keys())]
