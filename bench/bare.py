@@ -44,8 +44,11 @@ _EVENT: Final = "INSERT INTO events (resource, body) VALUES (?, ?)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What is written of a request: by the id, what was sent, and the answer."""
+    """What is written of a request: by the id, what was sent, and the answer. ``tables``: what makes
+    those that are not there.
+    """
 
+    tables: str = ""
     created: Callable[[str, dict[str, Any], bytes, bytes], Statements]
     patched: Callable[[str, bytes, bytes], Statements]
 
@@ -58,14 +61,14 @@ def _patched(made: str, body: bytes, answer: bytes) -> Statements:
     return [(_UPDATE, (answer, made)), (_EVENT, (made, body))]
 
 
-TWO_ROWS: Final = Written(created=_created, patched=_patched)
+TWO_ROWS: Final = Written(tables=_TABLES, created=_created, patched=_patched)
 OUR_ROWS: Final = Written(created=same_rows.created, patched=same_rows.patched)
 
 
 class Writer:
     """A thread that commits what waits, together; a statement's failure takes the batch with it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, tables: str) -> None:
         self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         for pragma in (
             "journal_mode=WAL",
@@ -74,7 +77,7 @@ class Writer:
             "foreign_keys=ON",
         ):
             self._database.execute(f"PRAGMA {pragma}")
-        self._database.executescript(_TABLES)
+        self._database.executescript(tables)
         self._waiting: queue.SimpleQueue[tuple[Statements, Callable[[], object]]] = (
             queue.SimpleQueue()
         )
@@ -148,7 +151,7 @@ def _json(body: bytes, status: int = 200) -> Response:
 
 def main(port: int, file: Path | None, written: Written) -> None:
     uvicorn.run(
-        application(Writer(file).store if file is not None else _nothing, written),
+        application(Writer(file, written.tables).store if file is not None else _nothing, written),
         host="127.0.0.1",
         port=port,
         loop="uvloop",

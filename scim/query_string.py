@@ -42,8 +42,8 @@ def _filter(value: str) -> str:
     Some of those leave a plus sign in an address as it is. The spaces between a filter's words tell
     who wrote it.
     """
-    if "+" not in value:
-        return unquote(value)
     kept = unquote(value)
+    if "+" not in value:
+        return kept
     between = _TEXTS.sub("", kept)
     return kept if " " in between and "+" not in between else unquote_plus(value)
