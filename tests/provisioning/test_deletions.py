@@ -13,6 +13,7 @@ from operators import reading
 from service.directory import locks, overview, people, replays
 from service.directory.events import Event, Filter
 from service.organizations import MARKER, Policies
+from service.people import User
 from tests.faults import proves
 from tests.provisioning.auth0 import call
 from tests.provisioning.hand import TakeOver
@@ -119,6 +120,19 @@ async def let_go(world: World, user_id: str) -> None:
 Act = Callable[[World, str], Awaitable[None]]
 
 
+async def left(world: World, hold: timedelta) -> tuple[User, str]:
+    """Somebody whose deletion is held, and their id in Auth0."""
+    await world.declare(hoekstra=deleting(hold))
+    world.work()
+    ada = await world.join("hoekstra", ADA)
+    await world.settled()
+    await world.delete(ada)
+    await world.settled()
+    person = await world.auth0_user(ADA)
+    assert person is not None
+    return ada, person["user_id"]
+
+
 @proves("deletion of somebody whom others have changed")
 @pytest.mark.parametrize(
     ("change", "undo", "why"),
@@ -131,15 +145,8 @@ Act = Callable[[World, str], Awaitable[None]]
 async def test_whom_others_have_changed_during_the_hold_is_kept_and_told_of(
     world: World, change: Act, undo: Act, why: str
 ) -> None:
-    await world.declare(hoekstra=deleting(HOLD))
-    world.work()
-    ada = await world.join("hoekstra", ADA)
-    await world.settled()
-    await world.delete(ada)
-    await world.settled()
-    person = await world.auth0_user(ADA)
-    assert person is not None
-    await change(world, person["user_id"])
+    ada, account = await left(world, HOLD)
+    await change(world, account)
 
     async def told() -> bool:
         return bool(await trouble(world))
@@ -154,22 +161,15 @@ async def test_whom_others_have_changed_during_the_hold_is_kept_and_told_of(
     person = await world.auth0_user(ADA)
     assert person is not None
     assert person["blocked"], "whoever is out stays locked out"
-    await undo(world, person["user_id"])
+    await undo(world, account)
     await replay(world, event)
     await gone(world)
 
 
 @proves("deletion of somebody whom others have changed")
 async def test_an_operators_word_deletes_all_the_same(world: World) -> None:
-    await world.declare(hoekstra=deleting(timedelta(days=30)))
-    world.work()
-    ada = await world.join("hoekstra", ADA)
-    await world.settled()
-    await world.delete(ada)
-    await world.settled()
-    person = await world.auth0_user(ADA)
-    assert person is not None
-    await take_in(world, person["user_id"])
+    ada, account = await left(world, timedelta(days=30))
+    await take_in(world, account)
     now = world.clock.now()
     await world.database.transact(lambda tx: locks.release(tx, ada.id, actor="kim", now=now))
     await gone(world)
@@ -177,15 +177,8 @@ async def test_an_operators_word_deletes_all_the_same(world: World) -> None:
 
 
 async def test_who_is_gone_already_when_the_hold_ends_needs_no_deletion(world: World) -> None:
-    await world.declare(hoekstra=deleting(HOLD))
-    world.work()
-    ada = await world.join("hoekstra", ADA)
-    await world.settled()
-    await world.delete(ada)
-    await world.settled()
-    person = await world.auth0_user(ADA)
-    assert person is not None
-    await call(world, "DELETE", f"/users/{person['user_id']}")
+    ada, account = await left(world, HOLD)
+    await call(world, "DELETE", f"/users/{account}")
 
     async def closed() -> bool:
         return (await world.user(ada)).account_id is None
