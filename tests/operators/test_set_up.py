@@ -14,9 +14,10 @@ import pytest
 import structlog
 
 from operators.sample.organizations import CLIENT_ID
-from service.directory import depths, organizations
+from service.directory import depths, leases, organizations
 from service.directory.database import open_database
 from service.organizations import Tenant
+from service.provisioning.tenancy import Tenancy
 from tests.operators.house import Ended, House, furnish
 from tests.provisioning.auth0 import call
 from tests.provisioning.world import Simulator, World
@@ -39,6 +40,15 @@ class Site:
     house: House
     world: World
     file: Path
+
+    async def work(self, lanes: Tenancy | None = None) -> None:
+        """Lanes that have the tenant: before they do, a command rightly finds that nothing runs."""
+        self.world.work(lanes)
+        await self.world.until(self._is_worked)
+
+    async def _is_worked(self) -> bool:
+        now = self.world.clock.now()
+        return bool(await self.world.database.read(lambda tx: leases.worked(tx, now)))
 
     async def run(self, *arguments: str) -> Ended:
         """A command beside what runs: in a thread, as another process would."""
@@ -69,7 +79,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def test_apply_follows_the_set_up_until_it_is_done(site: Site) -> None:
-    site.world.work()
+    await site.work()
     ended = await site.apply(DECLARED, "--json")
 
     assert ended.status == 0
@@ -82,7 +92,7 @@ async def test_apply_follows_the_set_up_until_it_is_done(site: Site) -> None:
 
 
 async def test_what_is_refused_ends_with_status_1_and_says_what_to_do(site: Site) -> None:
-    site.world.work()
+    await site.work()
     ended = await site.apply(DECLARED.replace('Admins = "admin"', 'Admins = "emperor"'))
 
     assert ended.status == 1
@@ -110,7 +120,7 @@ async def test_dry_run_tells_of_both_sides_and_changes_neither(site: Site) -> No
 
 
 async def test_drift_is_shown_and_mended_by_applying(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED)
     made = await call(site.world, "GET", "/organizations/name/initech")
     await call(site.world, "PATCH", f"/organizations/{made['id']}", {"display_name": "Oops"})
@@ -129,13 +139,13 @@ async def test_drift_is_shown_and_mended_by_applying(site: Site) -> None:
 async def test_dry_run_tells_who_would_become_the_first_administrator(site: Site) -> None:
     told = "boss@initech.example would become its first administrator, with the role admin"
     assert told in (await site.apply(DECLARED, "--dry-run")).err
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED)
     assert told not in (await site.apply(DECLARED, "--dry-run")).err
 
 
 async def test_show_counts_on_our_own_application_as_apply_does(site: Site) -> None:
-    site.world.work()
+    await site.work()
     declared = DECLARED.replace('application = "sample-app"\n', "")
     await site.apply(declared)
     (known,) = await call(site.world, "GET", "/connections?name=initech-users")
@@ -158,13 +168,13 @@ async def test_where_nothing_runs_it_is_stored_and_told(site: Site) -> None:
 
 
 async def test_nobody_waits_who_does_not_want_to(site: Site) -> None:
-    site.world.work()
+    await site.work()
     ended = await site.apply(DECLARED, "--no-wait", "--json")
     assert (ended.status, [row["kind"] for row in ended.rows]) == (0, ["organization"])
 
 
 async def test_a_tenant_that_refuses_us_is_told_with_what_to_do(site: Site) -> None:
-    site.world.work(site.world.lanes(secret="wrong"))
+    await site.work(site.world.lanes(secret="wrong"))
     ended = await site.apply(DECLARED)
     assert ended.status == 1
     assert "the tenant refuses us" in ended.out
@@ -180,7 +190,7 @@ async def test_auth0_that_does_not_answer_hides_its_side_alone(site: Site) -> No
 
 
 async def test_doctor_names_open_sign_up_in_a_database_that_we_made(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED)
     (users,) = await call(site.world, "GET", "/connections?name=initech-users")
     await call(site.world, "PATCH", f"/connections/{users['id']}", {"options": {}})
@@ -191,7 +201,7 @@ async def test_doctor_names_open_sign_up_in_a_database_that_we_made(site: Site) 
 
 
 async def test_doctor_warns_of_open_sign_up_in_a_database_that_is_not_ours(site: Site) -> None:
-    site.world.work()
+    await site.work()
     made = {"name": "initech-users", "strategy": "auth0", "options": {}}
     await call(site.world, "POST", "/connections", made)
     await site.apply(DECLARED)
@@ -224,7 +234,7 @@ async def test_doctor_tells_of_what_the_plan_and_the_client_lack_without_failing
 
 
 async def test_doctor_tells_of_a_set_up_that_is_refused(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED.replace('Admins = "admin"', 'Admins = "emperor"'))
     found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
     assert found["set-up of initech"]["verdict"] == "failed"
@@ -263,7 +273,7 @@ async def test_doctor_takes_no_enterprise_tenant_for_a_professional_one(
 
 
 async def test_doctor_looks_at_the_application_that_people_log_in_to(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED)
     found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
     assert found["application sample-app of initech"]["verdict"] == "ok"
@@ -300,14 +310,14 @@ async def test_doctor_says_nothing_of_a_login_route_that_it_could_not_read(site:
 
 
 async def test_doctor_names_an_administrators_role_that_is_missing(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED.replace('role = "admin"', 'role = "emperor"'))
     found = {row["check"]: row for row in (await site.run("doctor", "--json")).rows}
     assert found["role emperor"]["verdict"] == "failed"
 
 
 async def test_an_end_is_shown_and_taken_back(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED + 'policies = { deletion = "delete", deletion_hold = "P3D" }\n')
     ended = await site.run("org", "decommission", "initech", "--yes")
     assert "--undo takes it back" in ended.err
@@ -326,7 +336,7 @@ async def test_an_end_is_shown_and_taken_back(site: Site) -> None:
 
 
 async def test_metrics_count_organizations_that_are_not_set_up_as_declared(site: Site) -> None:
-    site.world.work()
+    await site.work()
     counted = await site.world.database.read(lambda tx: depths.measure(tx, site.world.clock.now()))
     assert counted.set_ups_in_trouble == 0
     await site.apply(DECLARED.replace('Admins = "admin"', 'Admins = "emperor"'))
@@ -335,7 +345,7 @@ async def test_metrics_count_organizations_that_are_not_set_up_as_declared(site:
 
 
 async def test_an_organization_that_ended_is_not_set_up_by_declaring_it_again(site: Site) -> None:
-    site.world.work()
+    await site.work()
     await site.apply(DECLARED)
     await site.run("org", "decommission", "initech", "--yes")
     ended = await site.apply(DECLARED, "--json")
