@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -32,16 +32,44 @@ from service.workers import LEAVERS
 
 
 def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
-    """Applies scheduled events whose time has come, leavers first; returns how many. Several may do so
-    at once: a worker whom another transaction is about is left for the next time. Many of one
-    organization do not keep those of others waiting.
+    """Applies scheduled events whose time has come, those of an organization's leavers before all
+    others of it, whatever the limit; returns how many. Several may do so at once: a worker whom
+    another transaction is about is left for the next time. Many of one organization do not keep
+    those of others waiting.
 
     One that fails stays for the next time and keeps no other from its turn; its error is raised
     where it was the only thing to do.
     """
-    rows = [
-        row for leaves in (True, False) for row in _due_rows(transaction, now, limit, leaves=leaves)
-    ]
+    leaving = _due_rows(transaction, now, limit, leaves=True)
+    others = _others(transaction, now, limit, leaving)
+    applied, failure = _run_rows(transaction, [*leaving, *others], now)
+    if failure is not None and applied == 0 and len(leaving) >= limit:
+        # Nobody waits for leavers none of whom can go.
+        others = _due_rows(transaction, now, limit, leaves=False)
+        applied, _ = _run_rows(transaction, others, now)
+    if failure is not None and applied == 0:
+        raise failure
+    return applied
+
+
+def _others(
+    transaction: Transaction, now: datetime, limit: int, leaving: Sequence[Row[Any]]
+) -> list[Row[Any]]:
+    """Of organizations all of whose leavers that are due are among these: who joins counts in the
+    share that may leave at once, and would else join before the rest of them. See ADR 17.
+    """
+    if len(leaving) < limit:
+        return _due_rows(transaction, now, limit, leaves=False)
+    if len(leaving) == 2 * limit:
+        return []
+    many_of = {row.organization for row in leaving[:limit]}
+    return _due_rows(transaction, now, limit, leaves=False, but=many_of)
+
+
+def _run_rows(
+    transaction: Transaction, rows: Sequence[Row[Any]], now: datetime
+) -> tuple[int, Exception | None]:
+    """How many were applied, and what the last that failed said."""
     free = people.hold_keys_if_free(transaction, {_person(row) for row in rows})
     known: dict[str, Registered | None] = {}
     failure: Exception | None = None
@@ -69,16 +97,19 @@ def run_due(transaction: Transaction, now: datetime, limit: int = 300) -> int:
             if not _is_of_one(error):
                 raise
             failure = error
-    if failure is not None and applied == 0:
-        raise failure
-    return applied
+    return applied, failure
 
 
 def _due_rows(
-    transaction: Transaction, now: datetime, limit: int, *, leaves: bool
+    transaction: Transaction,
+    now: datetime,
+    limit: int,
+    *,
+    leaves: bool,
+    but: Collection[str] = (),
 ) -> list[Row[Any]]:
     """Those that are due first; and where there are more, as many of organizations that would have to
-    wait for them.
+    wait for them. ``but``: of organizations save for these.
     """
     of_kind = t.schedule.c.type.in_(LEAVERS)
     due = (
@@ -87,6 +118,8 @@ def _due_rows(
         .order_by(t.schedule.c.due_at, t.schedule.c.number, t.schedule.c.event_id)
         .limit(limit)
     )
+    if but:
+        due = due.where(t.schedule.c.organization.not_in(sorted(but)))
     rows = list(transaction.execute(due))
     if len(rows) == limit:
         many_of = {row.organization for row in rows}

@@ -454,6 +454,26 @@ async def test_planned_terminations_are_judged_when_they_come_due(database: Data
     assert Counter(await customer.states())["staged"] == 8
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 300])
+async def test_who_joins_when_they_leave_does_not_count_for_any_of_them(
+    database: Database, at_once: int
+) -> None:
+    """However many are taken up at a time: of six people one may go, of seven two."""
+    customer = await a_customer(database, MassLeavers(count=0, share=0.3))
+    gone, first, second, *_ = await people_of(customer, 7)
+    await terminated(customer, gone)
+    due = START + timedelta(days=1)
+    for user in (gone, first, second):
+        await customer.hr("terminated", user.external_id or "", at=due)
+    await customer.hr("hired", "n1", at=due, email="n1@hoekstra.example")
+    customer.now += timedelta(days=2)
+    while await customer.run_due(at_once):
+        pass
+    assert [await customer.is_in(user) for user in (first, second)] == [False, True]
+    assert [event.user_id for event in await staged_events(customer)] == [second.id]
+    assert await customer.is_in("n1")
+
+
 async def test_two_transactions_at_once_let_no_more_go_than_one(database: Database) -> None:
     customer = await a_customer(database, MassLeavers(count=3, share=0))
     people = await people_of(customer, 10)

@@ -301,3 +301,30 @@ async def test_plans_that_cannot_be_carried_out_keep_no_others_from_their_turn(
     with pytest.raises(KeyError):
         await hoekstra.run_due()
     assert (await hoekstra.states()).count("scheduled") == how_many
+
+
+async def test_who_joins_does_not_wait_for_leavers_none_of_whom_can_go(hoekstra: Customer) -> None:
+    for number in range(2):
+        await hoekstra.hr("terminated", f"b{number}", at=days(1))
+    await hoekstra.database.transact(
+        lambda tx: tx.execute(
+            t.schedule.update().values(worker_event={"event": {}, "order": [None, 1]})
+        )
+    )
+    await hoekstra.hr("hired", "w1", at=days(2), email=ANN)
+    hoekstra.now = days(3)
+    assert await hoekstra.run_due(2) == 1
+    assert await hoekstra.is_in("w1")
+
+
+async def test_who_joins_does_not_wait_for_another_organizations_leavers(
+    hoekstra: Customer,
+) -> None:
+    users = Connection(name="other-users")
+    other = await registered(hoekstra.database, Organization(name="other", connections=(users,)))
+    for number in range(5):
+        await hoekstra.hr("terminated", f"w{number}", at=days(1))
+    await other.hr("hired", "w1", at=days(2), email="ann@other.example")
+    hoekstra.now = days(3)
+    await hoekstra.run_due(5)
+    assert await other.is_in("w1")
