@@ -48,8 +48,12 @@ class Profile:
             raise ScimError(400, "The body must be a JSON object.", "invalidSyntax")
         resource: dict[str, Any] = {}
         self._check_schemas(document)
+        texts = self.resource_type.texts
         for key, value in document.items():
-            self._take(resource, str(key), value)
+            if key in texts and _is_text(value):
+                resource[key] = value
+            else:
+                self._take(resource, str(key), value)
         return self.complete(resource)
 
     def complete(
@@ -136,7 +140,11 @@ class Profile:
             raise invalid_value(f"{path.extension} must be an object.")
         schema = self.resource_type.extension(path.extension or "")
         assert schema is not None
+        holder: dict[str, Any] = resource.setdefault(schema.id, {})
         for name, inner in value.items():
+            if name in schema.texts and _is_text(inner):
+                holder[name] = inner
+                continue
             attribute = schema.attributes.get(str(name).casefold())
             if attribute is None:
                 self.ignore(str(name))
@@ -233,7 +241,11 @@ class Profile:
                 raise invalid_value(f"{attribute.name} must be an object.")
             value = {"value": value}
         made: dict[str, Any] = {}
+        texts = attribute.texts
         for key, inner in value.items():
+            if key in texts and _is_text(inner):
+                made[key] = inner
+                continue
             name = str(key).casefold()
             if name == "managerid" and attribute.name == "manager" and self.tolerant:
                 name = "value"  # OneLogin
@@ -289,6 +301,11 @@ class Profile:
             listed = ", ".join(attribute.allowed.values())
             raise invalid_value(f"{attribute.name} must be one of {listed[:500]}.")
         return value if found is None else found
+
+
+def _is_text(value: object) -> bool:
+    """Whether this is stored as it is where any text will do."""
+    return isinstance(value, str) and value != "" and "\x00" not in value
 
 
 def set_part(entry: dict[str, Any], name: str, value: Any) -> None:

@@ -5,7 +5,7 @@ Letter case never matters in a name. Knows no HTTP, no SQL and no values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final, Literal
@@ -31,6 +31,7 @@ _LEGACY: Final = {  # SCIM 1 names, still in the templates of some identity prov
     "urn:scim:schemas:extension:enterprise:1.0": ENTERPRISE,
     "urn:scim:schemas:extension:enterprise:1.0:user": ENTERPRISE,
 }
+_TEXTUAL: Final = frozenset(("string", "reference", "binary"))
 _MOST_READ: Final = 2_000
 _LONGEST_READ: Final = 200
 
@@ -49,6 +50,8 @@ class Attribute:
     allowed: Mapping[str, str] = field(default_factory=dict[str, str])
     """Values that the strict profile keeps to, by what is compared; empty where any will do."""
     sub: Mapping[str, Attribute] = field(default_factory=dict[str, "Attribute"])
+    texts: frozenset[str] = frozenset()
+    """As ``texts_of`` has it of ``sub``."""
 
     @property
     def is_complex(self) -> bool:
@@ -66,6 +69,8 @@ class Schema:
     id: str
     attributes: Mapping[str, Attribute]
     document: Mapping[str, Any]
+    texts: frozenset[str]
+    """As ``texts_of`` has it of ``attributes``."""
     declared: bool = False
     """Whether an organization declared it, and may declare it otherwise tomorrow."""
 
@@ -106,6 +111,8 @@ class ResourceType:
     common: Mapping[str, Attribute]
     known_urns: Mapping[str, str]
     keys: frozenset[str]
+    texts: frozenset[str]
+    """As ``texts_of`` has it of what stands in no extension."""
     declared: tuple[Schema, ...]
     always: Names
     on_request: Names
@@ -250,6 +257,7 @@ def resource_type(
             [attribute.name for attribute in (*core.attributes.values(), *common.values())]
             + [schema.id for schema in extensions]
         ),
+        texts=core.texts | texts_of(common.values()),
         declared=tuple(schema for schema in extensions if schema.declared),
         always=_returned("always", core, extensions, common),
         on_request=_returned("request", core, extensions, common),
@@ -285,10 +293,12 @@ def schema_of(document: Mapping[str, Any], *, declared: bool = False) -> Schema:
 
     The RFC's own canonical values are suggestions; those that an organization declares are not.
     """
+    attributes = _attributes(document["attributes"], declared=declared)
     return Schema(
         id=document["id"],
-        attributes=_attributes(document["attributes"], declared=declared),
+        attributes=attributes,
         document=document,
+        texts=texts_of(attributes.values()),
         declared=declared,
     )
 
@@ -297,19 +307,40 @@ def _attributes(
     definitions: Sequence[Mapping[str, Any]], *, declared: bool
 ) -> dict[str, Attribute]:
     return {
-        definition["name"].casefold(): Attribute(
-            name=definition["name"],
-            kind=definition["type"],
-            many=definition["multiValued"],
-            required=definition["required"],
-            exact=definition.get("caseExact", False),
-            mutability=definition["mutability"],
-            returned=definition["returned"],
-            allowed=_allowed(definition) if declared else {},
-            sub=_attributes(definition.get("subAttributes", []), declared=declared),
-        )
+        definition["name"].casefold(): _attribute(definition, declared=declared)
         for definition in definitions
     }
+
+
+def _attribute(definition: Mapping[str, Any], *, declared: bool) -> Attribute:
+    sub = _attributes(definition.get("subAttributes", []), declared=declared)
+    return Attribute(
+        name=definition["name"],
+        kind=definition["type"],
+        many=definition["multiValued"],
+        required=definition["required"],
+        exact=definition.get("caseExact", False),
+        mutability=definition["mutability"],
+        returned=definition["returned"],
+        allowed=_allowed(definition) if declared else {},
+        sub=sub,
+        texts=texts_of(sub.values()),
+    )
+
+
+def texts_of(attributes: Iterable[Attribute]) -> frozenset[str]:
+    """Those of which any text is a value, stored as it was sent; by names as the schema spells them.
+
+    Nearly all that clients send: to look no further makes a resource in half the time.
+    """
+    return frozenset(
+        each.name
+        for each in attributes
+        if each.kind in _TEXTUAL
+        and each.writable
+        and each.returned != "never"
+        and not (each.many or each.required or each.allowed)
+    )
 
 
 def _allowed(definition: Mapping[str, Any]) -> dict[str, str]:

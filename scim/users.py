@@ -17,7 +17,7 @@ from scim.resource import Profile
 from service.directory import keys, search, together, users
 from service.directory.database import Alike, Transaction
 from service.directory.inbox import Received
-from service.directory.together import Change, New
+from service.directory.together import Change
 from service.errors import NotFound
 from service.organizations import Organization
 from service.people import User
@@ -50,12 +50,13 @@ class Users:
             registered = registered_now(transaction, organization.name)
             return users.create(transaction, registered, resource, received)
 
-        new = New(organization=organization.name, resource=resource, received=received)
         return await carry_out(
             self._door,
             request,
             received,
-            work if _is_long(request) else Alike(work, new, together.create),
+            work
+            if _is_long(request)
+            else Alike(work, together.new(organization, resource, received), together.create),
             lambda user: self._one(profile, request, user, [], status=201),
         )
 

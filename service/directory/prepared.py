@@ -6,6 +6,7 @@ What goes in, comes out and goes wrong is what it is for SQLAlchemy.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -180,9 +181,12 @@ def reads(kind: Any, dialect: Dialect) -> Convert | None:
 
 
 def _stored(instant: datetime | None) -> str | None:
+    return _written(instant) if instant is not None else None
+
+
+@functools.lru_cache(maxsize=256)  # all that a request writes has one moment
+def _written(instant: datetime) -> str:
     """As SQLAlchemy writes it: what has the same moment must have the same text."""
-    if instant is None:
-        return None
     return instant.astimezone(UTC).isoformat(" ", "microseconds")[:-6]
 
 

@@ -25,16 +25,22 @@ from service.directory.people import Groups
 from service.directory.prepared import Prepared
 from service.directory.several import Several
 from service.directory.usual import Joining, Staying
+from service.organizations import Organization
 from service.people import User, join_key_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class New:
-    """A resource that is to be created, and the event that asks for it."""
+    """A resource that is to be created, and the event that asks for it; see ``new``.
 
-    organization: str
+    ``joining`` and ``claim``: what is to be written where the organization is still this one.
+    """
+
+    organization: Organization
     resource: Mapping[str, Any]
     received: Received
+    joining: Joining | None
+    claim: _Claim | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +55,36 @@ class Change:
     received: Received
 
 
+def new(organization: Organization, resource: Mapping[str, Any], received: Received) -> New:
+    """All that needs no database, while others write: nobody waits for it then."""
+    user = rows.new_user(organization, resource, received.at)
+    joining = usual.joining(organization, user, received)
+    return New(
+        organization=organization,
+        resource=resource,
+        received=received,
+        joining=joining,
+        claim=_claim_of(organization, user, joining) if joining is not None else None,
+    )
+
+
 def create(transaction: Transaction, news: Sequence[New]) -> list[User | None]:
     """As ``users.create``, of all who get an account of their own and are nobody known."""
     plan_anew(transaction)
-    known = organizations.find_many(transaction, {new.organization for new in news})
+    known = organizations.find_many(transaction, {each.organization.name for each in news})
     taken: set[tuple[str, ...]] = set()
     joining: dict[int, tuple[Joining, _Claim]] = {}
-    for place, new in enumerate(news):
-        registered = known.get(new.organization)
-        if registered is None:
+    for place, each in enumerate(news):
+        registered = known.get(each.organization.name)
+        if registered is None or registered.decommissioned:
             continue
-        user = rows.new_user(registered.organization, new.resource, new.received.at)
-        joins_as = usual.joining(registered, user, new.received)
-        if joins_as is None:
+        if registered.organization is not each.organization:  # it was changed meanwhile
+            each = new(registered.organization, each.resource, each.received)
+        if each.joining is None or each.claim is None:
             continue
-        claim = _claim_of(registered, user, joins_as)
-        if taken.isdisjoint(claim.names):
-            taken |= claim.names
-            joining[place] = joins_as, claim
+        if taken.isdisjoint(each.claim.names):
+            taken |= each.claim.names
+            joining[place] = each.joining, each.claim
     free = _free(transaction, joining)
     stored = _join(transaction, [joining[place][0] for place in free])
     done = {place: joining[place][0].user for place in free}
@@ -112,8 +130,8 @@ class _Claim:
     values: Mapping[str, Any]
 
 
-def _claim_of(registered: Registered, user: User, joins_as: Joining) -> _Claim:
-    organization, account = registered.organization, joins_as.account
+def _claim_of(organization: Organization, user: User, joins_as: Joining) -> _Claim:
+    account = joins_as.account
     keys = joins.keys_of(organization, user.resource or {})
     key = join_key_of(user.resource or {}, organization)
     by_id = organization.join == "externalId"

@@ -24,7 +24,8 @@ from service.directory.organizations import Registered
 from service.directory.prepared import Prepared
 from service.errors import UniquenessConflict
 from service.ids import account_key, new_ids
-from service.people import User, identifier_of
+from service.organizations import Organization
+from service.people import User, identifier_of, is_wanted
 
 NAME_TAKEN: Final = "Another user of this organization has this userName."
 
@@ -59,20 +60,19 @@ class Staying:
     event: Mapping[str, Any]
 
 
-def joining(registered: Registered, user: User, received: Received) -> Joining | None:
+def joining(organization: Organization, user: User, received: Received) -> Joining | None:
     """Somebody new with an account of their own, and the event that waits for it; None for one who
-    is to have none.
+    is to have none. The organization is not at its end.
     """
-    address = wanted_address(user, registered)
-    if address is None or received.source_id:
+    identifier = identifier_of(user, organization) if is_wanted(user, organization) else None
+    if identifier is None or received.source_id:
         return None
-    tenant, identifier = address
     fresh, account_id = new_ids(received.at, 2)
     event_id = received.id or fresh
     account = {
         "id": account_id,
-        "tenant": tenant,
-        "connection": choose(registered.organization, user, ()).name,
+        "tenant": organization.tenant,
+        "connection": choose(organization, user, ()).name,
         "user_id": f"auth0|{account_key()}",
         "identifier": identifier,
         "revision": 1,
@@ -129,9 +129,9 @@ def join(
     For one who holds the address of ``wanted_address``. None, and nothing written, where the address
     is somebody's already, or on SQLite, which gains nothing. Raises UniquenessConflict.
     """
-    if transaction.dialect.name != "postgresql":
+    if transaction.dialect.name != "postgresql" or registered.decommissioned:
         return None
-    new = joining(registered, user, received)
+    new = joining(registered.organization, user, received)
     if new is None:
         return None
     values = _named(account=new.account, event=new.event, user=new.row) | {"emails": new.emails}

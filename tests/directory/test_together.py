@@ -44,7 +44,7 @@ class Wish:
 
 def creation(customer: Customer, resource: Resource) -> Alike[New, User]:
     received = customer.scim("created")
-    new = New(organization=customer.name, resource=resource, received=received)
+    new = together.new(customer.registered.organization, resource, received)
     return Alike(
         lambda tx: users.create(tx, customer.registered, resource, received), new, together.create
     )
@@ -121,6 +121,31 @@ async def test_whom_hr_knows_is_joined_among_others(hoekstra: Customer) -> None:
     made = await at_once(hoekstra, [creation(hoekstra, e) for e in named("ann", "bob")])
     assert [user.worker_id for user in made] == ["ann", None]
     assert len(await hoekstra.everyone()) == 2
+
+
+async def test_who_joins_while_the_organization_changes_joins_it_as_it_is_then(
+    hoekstra: Customer,
+) -> None:
+    before = hoekstra.registered.organization
+    ann, bob = (
+        together.new(before, each, hoekstra.scim("created")) for each in named("ann", "bob")
+    )
+    after = before.model_copy(update={"connections": (Connection(name="elsewhere"),)})
+    await registered(hoekstra.database, after)
+
+    made = await hoekstra.database.transact(lambda tx: together.create(tx, [ann, bob]))
+    housed = [await hoekstra.account(user) for user in made if user is not None]
+    assert [each.connection for each in housed if each is not None] == ["elsewhere"] * 2
+
+
+async def test_nobody_joins_an_organization_that_has_ended_meanwhile(hoekstra: Customer) -> None:
+    (ann,) = named("ann")
+    new = together.new(hoekstra.registered.organization, ann, hoekstra.scim("created"))
+    ended = t.organizations.update().values(decommissioned_at=hoekstra.now)
+    await hoekstra.database.transact(lambda tx: tx.execute(ended))
+    made = await hoekstra.database.transact(lambda tx: together.create(tx, [new]))
+    assert made == [None]
+    assert await hoekstra.everyone() == []
 
 
 async def test_each_change_at_once_counts_those_of_one_user_too(hoekstra: Customer) -> None:
