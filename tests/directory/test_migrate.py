@@ -12,8 +12,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from service.directory import credentials, migrate, search, tables
+from service.directory import credentials, events, migrate, search, tables
 from service.directory.database import open_database
+from service.directory.events import Filter
 from service.directory.pages import Query, Sort
 from service.directory.predicates import Target
 from service.errors import ConfigurationError
@@ -81,8 +82,17 @@ async def test_what_an_earlier_release_stored_is_found_by_what_this_one_asks(
     assert [user.id for user in listed.items] == ["u2", "u1", "u3"]  # by bytes, on both
     grouped = await database.read(lambda tx: search.groups_page(tx, "hoekstra", Query()))
     assert [group.display_name for group in grouped.items] == ["Staff"]
-    kept = await database.read(lambda tx: credentials.listing(tx, "hoekstra"))
-    assert [each.scopes for each in kept] == [("read", "write")]
+    tokens = await database.read(lambda tx: credentials.listing(tx, "hoekstra"))
+    assert [each.scopes for each in tokens] == [("read", "write")]
+    kept = await database.read(lambda tx: events.listing(tx, Filter(organization="hoekstra")))
+    assert {(each.id, each.door) for each in kept} == {("e1", "http"), ("e2", "kafka")}
+    again = text(
+        'INSERT INTO events (id, door, source, type, topic, partition, "offset", headers,'
+        " body_hash, state, accepted_at) SELECT 'e3', door, source, type, topic, partition,"
+        " \"offset\", headers, body_hash, state, accepted_at FROM events WHERE id = 'e2'"
+    )
+    with pytest.raises(IntegrityError):  # an offset that was read is known
+        await database.transact(lambda tx: tx.execute(again))
     taken = text("UPDATE users SET user_name_key = 'a b' WHERE id = 'u1'")
     with pytest.raises(IntegrityError):
         await database.transact(lambda tx: tx.execute(taken))
@@ -108,10 +118,16 @@ _EARLIER = (
     """ modified_at) VALUES ('g1', 'hoekstra', '{{"displayName"\\: "Staff"}}', 'staff', 1,"""
     " '{now}', '{now}')",
     "INSERT INTO members (group_id, user_id) VALUES ('g1', 'u1')",
+    *(
+        'INSERT INTO events (id, organization, door, source, type, topic, partition, "offset",'
+        f" headers, body_hash, state, accepted_at) VALUES ('{id_}', 'hoekstra', '{door}', 'hr',"
+        f" 'worker.hired', {at}, '[]', 'h', 'succeeded', '{{now}}')"
+        for id_, door, at in (("e1", "http", "NULL, NULL, NULL"), ("e2", "kafka", "'hr', 0, 7"))
+    ),
     "INSERT INTO credentials (id, organization, door, secret_hash, created_at)"
     " VALUES ('c1', 'hoekstra', 'scim', '', '{now}')",
 )
-"""One organization as an earlier release wrote it: users of SCIM, a deleted one, one of HR, a group."""
+"""One organization as an earlier release wrote it: users of SCIM, a deleted one, one of HR, a group, events."""
 
 
 async def test_a_database_without_schema_is_refused_with_the_command_to_run(

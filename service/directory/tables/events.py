@@ -11,7 +11,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 
@@ -46,8 +45,6 @@ events = Table(
     Column("accepted_at", Instant, nullable=False),
     Column("effective_at", Instant),
     Column("finished_at", Instant),
-    # With the body: a topic made anew counts its offsets from the start again.
-    UniqueConstraint("topic", "partition", "offset", "body_hash"),
     Index(None, "state", "organization"),  # what is open or in trouble, of all or of one
     Index(None, "organization", "number"),
     Index(None, "user_id"),
@@ -55,6 +52,15 @@ events = Table(
         "ix_events_causation_id",  # few have one: replays and duplicates
         "causation_id",
         where="causation_id IS NOT NULL",
+    ),
+    partial_index(
+        "uq_events_offset",  # with the body: a topic made anew counts from the start again
+        "topic",
+        "partition",
+        "offset",
+        "body_hash",
+        unique=True,
+        where="topic IS NOT NULL",
     ),
     partial_index(
         "uq_events_source_id",
