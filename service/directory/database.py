@@ -140,9 +140,9 @@ def dumps(value: Any) -> str:
         written = orjson.dumps(value).decode()
     except orjson.JSONEncodeError as error:
         raise Refused(f"This cannot be stored: {error}.") from error
-    if "\\u0000" in written.replace(
-        "\\\\", ""
-    ):  # a text of Postgres cannot hold it; the same rule on both databases
+    # What is said in so many words has its backslash doubled. The same rule on both databases: a text
+    # of Postgres cannot hold it.
+    if "\\u0000" in written and "\\u0000" in written.replace("\\\\", ""):
         raise Refused("This cannot be stored: it contains the character U+0000.")
     return written
 

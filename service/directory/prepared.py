@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import JSON, Connection, Dialect
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from service.directory.database import dumps
 from service.directory.tables import Instant
 
 Values = Mapping[str, Any]
@@ -170,7 +171,9 @@ def writes(kind: Any, dialect: Dialect) -> Convert | None:
     """How a value of this type goes in; None where it goes in as it is."""
     if isinstance(kind, Instant):
         return _stored if dialect.name == "sqlite" else None
-    return kind._cached_bind_processor(dialect)
+    if isinstance(kind, JSON) and dialect.name == "sqlite":
+        return _document
+    return kind._cached_bind_processor(dialect)  # pyright: ignore[reportPrivateUsage]
 
 
 def reads(kind: Any, dialect: Dialect) -> Convert | None:
@@ -178,6 +181,10 @@ def reads(kind: Any, dialect: Dialect) -> Convert | None:
     if isinstance(kind, Instant):  # by far the most frequent, and the slowest in SQLAlchemy
         return _instant if dialect.name == "sqlite" else None
     return kind._cached_result_processor(dialect, None)
+
+
+def _document(value: Any) -> str | None:
+    return dumps(value) if value is not None else None
 
 
 def _stored(instant: datetime | None) -> str | None:

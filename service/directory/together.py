@@ -6,7 +6,7 @@ Leaves out, with nothing written, whoever else has a part in: they are done alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -155,15 +155,18 @@ def _claim_of(organization: Organization, user: User, joins_as: Joining) -> _Cla
 
 def _free(transaction: Transaction, joining: Mapping[int, tuple[Joining, _Claim]]) -> Sequence[int]:
     """Those whose claims nobody else has, or may be about to have; their names are held then."""
-    wanted = {lock for _, claim in joining.values() for lock in claim.locks}
-    held = hold_those_free(transaction, wanted)
-    places = [place for place, (_, claim) in joining.items() if claim.locks <= held]
-    values = [joining[place][1].values for place in places]
-    if transaction.dialect.name == "postgresql":
+    places = list(joining)
+    if transaction.dialect.name == "postgresql":  # SQLite has one writer
+        wanted = {lock for _, claim in joining.values() for lock in claim.locks}
+        held = hold_those_free(transaction, wanted)
+        places = [place for place in places if joining[place][1].locks <= held]
+        values = [joining[place][1].values for place in places]
         found = _TAKEN_OF_MANY.all(transaction, _lists(values)) if values else []
     else:
-        placed = [{**each, PLACE.name: at} for at, each in enumerate(values, 1)]
-        found = _TAKEN.all(transaction, placed)
+        values = [joining[place][1].values for place in places]
+        found = _TAKEN.all(
+            transaction, [{**each, PLACE.name: at} for at, each in enumerate(values, 1)]
+        )
     in_use = {row["place"] - 1 for row in found}
     return [place for at, place in enumerate(places) if at not in in_use]
 
@@ -223,7 +226,7 @@ _TAKEN: Final = Several(
 
 def _join(transaction: Transaction, joining: Sequence[Joining]) -> set[str]:
     """Writes it all for those whose ``userName`` nobody has; returns the ids of those users."""
-    named = _same_columns([each.row for each in joining])
+    named = _rows(transaction, [each.row for each in joining])
     done = many.insert_unknown(transaction, t.users, named, (t.users.c.id,))
     stored = {row["id"] for row in done}
     joined = [each for each in joining if each.user.id in stored]
@@ -243,7 +246,7 @@ def _join(transaction: Transaction, joining: Sequence[Joining]) -> set[str]:
         for key in each.emails
     ]
     many.insert(transaction, t.accounts, opened)
-    many.insert(transaction, t.events, _same_columns([each.event for each in joined]))
+    many.insert(transaction, t.events, _rows(transaction, [each.event for each in joined]))
     many.insert(transaction, t.waits, waiting)
     many.insert(transaction, t.user_emails, found_by)
     return stored
@@ -282,7 +285,7 @@ def _stay(transaction: Transaction, staying: Mapping[int, Staying]) -> set[int]:
         stayed[place] = stays, Touch(account=account, revision=account.revision + 1, now=now)
     accounts.touch_many(transaction, [touch for _, touch in stayed.values()])
     events = [stays.event for stays, _ in stayed.values()]
-    many.insert(transaction, t.events, _same_columns(events))
+    many.insert(transaction, t.events, _rows(transaction, events))
     waiting = [
         {
             "event_id": stays.event["id"],
@@ -302,14 +305,11 @@ def _stay(transaction: Transaction, staying: Mapping[int, Staying]) -> set[int]:
     return set(stayed)
 
 
-def _same_columns(known: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without the columns that none of them says anything of."""
-    said = _said(known)
-    return [{name: row[name] for name in said} for row in known]
-
-
-def _said(known: Iterable[Mapping[str, Any]]) -> list[str]:
-    names: dict[str, None] = {}
-    for row in known:
-        names |= {name: None for name, value in row.items() if value is not None}
-    return list(names)
+def _rows(transaction: Transaction, rows: Sequence[Mapping[str, Any]]) -> many.Rows:
+    """For Postgres, which is sent whole columns, without those that no row says anything of."""
+    if transaction.dialect.name != "postgresql":
+        return rows
+    said: dict[str, None] = {}
+    for row in rows:
+        said |= {name: None for name, value in row.items() if value is not None}
+    return [{name: row[name] for name in said} for row in rows]

@@ -90,6 +90,7 @@ waits = Table(
     Column("failed_at", Instant),  # the first of them
     Index(None, "account_id"),
     Index(None, "user_id"),
+    sqlite_with_rowid=False,
 )
 
 # Whom an event of many accounts has not touched yet: these rows are the work that is left of it.
@@ -98,6 +99,7 @@ fanouts = Table(
     metadata,
     Column("event_id", String(36), primary_key=True),
     Column("user_id", String(36), primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 schedule = Table(
@@ -158,4 +160,5 @@ snapshot_workers = Table(
     Column("organization", String(50), primary_key=True),
     Column("snapshot", Text, primary_key=True),
     Column("worker_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
 )

@@ -40,6 +40,7 @@ outcome_keys = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("sequence", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 shards = Table(

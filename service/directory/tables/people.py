@@ -110,6 +110,7 @@ user_emails = Table(
     Column("value_key", Text, primary_key=True),
     Column("organization", String(50), nullable=False),
     Index(None, "organization", "value_key"),
+    sqlite_with_rowid=False,
 )
 
 groups = Table(
@@ -134,6 +135,7 @@ members = Table(
     Column("group_id", String(36), ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
     Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
     Index(None, "user_id"),
+    sqlite_with_rowid=False,
 )
 
 # Who went out lately: many at once wait for an operator.
