@@ -75,6 +75,7 @@ class Writer:
             "synchronous=FULL",
             "cache_size=-65536",
             "foreign_keys=ON",
+            "wal_autocheckpoint=16000",  # as ours has it
         ):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(tables)

@@ -45,6 +45,7 @@ class Door:
         """The event of a write; its body without passwords and what is never to be returned."""
         secret = self.catalogues.of(organization).secret
         body = storable(document, secret) if document is not None else None
+        trace = request.trace
         return Received(
             door="scim",
             source="scim",
@@ -53,8 +54,8 @@ class Door:
             id=request.later.txn if request.later is not None else None,
             body=body,
             correlation_id=request.correlation_id,
-            traceparent=request.trace.parent,
-            tracestate=request.trace.state,
+            traceparent=trace.parent,
+            tracestate=trace.state,
         )
 
 

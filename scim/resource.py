@@ -21,6 +21,7 @@ from scim.undeclared import described, with_the_rest
 
 CLEAR: Final = object()
 """What a value becomes that takes the attribute away: null, an empty string, an empty list."""
+_EMPTY: Final[tuple[object, ...]] = ({}, [])
 _LONGEST_KEY: Final = 2000
 _SHORT: Final = _LONGEST_KEY // 12
 """Characters that are short enough however many others they fold to, of four bytes at most."""
@@ -64,11 +65,11 @@ class Profile:
         ``before``: the resource that was changed into it. A declared extension that was not touched
         is not held against the client: it may have been declared otherwise since it was written.
         """
-        for name in [name for name, value in resource.items() if value in ({}, [])]:
+        for name in [name for name, value in resource.items() if value in _EMPTY]:
             del resource[name]
-        for attribute in self.resource_type.core.attributes.values():
-            if attribute.required and not resource.get(attribute.name):
-                raise invalid_value(f"{attribute.name} is required.")
+        for name in self.resource_type.core.required:
+            if not resource.get(name):
+                raise invalid_value(f"{name} is required.")
         for schema in self.resource_type.declared:
             written = resource.get(schema.id)
             if before is not None:
@@ -121,13 +122,13 @@ class Profile:
 
     def _take(self, resource: dict[str, Any], key: str, value: object) -> None:
         """Reads one member of a body into the resource."""
-        if isinstance(value, dict) and self._schema(key) == self.resource_type.core.id:
-            for name, inner in value.items():
-                self._take(resource, name, inner)
-            return
         path = self.resource_type.resolve(key, tolerant=self.tolerant)
         if path is None:
-            self.ignore(key)
+            if isinstance(value, dict) and self._schema(key) == self.resource_type.core.id:
+                for name, inner in value.items():
+                    self._take(resource, name, inner)
+            else:
+                self.ignore(key)
         elif path.attribute is None:
             self._take_extension(resource, path, value)
         else:
@@ -216,8 +217,8 @@ class Profile:
             for one in made:
                 unlike.setdefault(orjson.dumps(one, option=orjson.OPT_SORT_KEYS), one)
             made = list(unlike.values())
-        if attribute.is_complex:
-            self._keep_one_primary(attribute, made)
+            if attribute.is_complex:
+                self._keep_one_primary(attribute, made)
         return made or CLEAR
 
     def entry(self, attribute: Attribute, entry: object) -> Any:
@@ -329,7 +330,7 @@ def _only_one(attribute: Attribute, values: list[Any]) -> Any:
 
 def _is_emptied(attribute: Attribute, sent: object, made: Any) -> bool:
     """Whether an entry came with empty parts and says nothing without them: an unfilled template."""
-    if not isinstance(sent, dict) or not isinstance(made, dict):
+    if not isinstance(sent, dict) or not isinstance(made, dict) or len(sent) == len(made):
         return False
     return any(part in (None, "") for part in sent.values()) and not says_something(attribute, made)
 

@@ -71,6 +71,7 @@ class Schema:
     document: Mapping[str, Any]
     texts: frozenset[str]
     """As ``texts_of`` has it of ``attributes``."""
+    required: tuple[str, ...]
     declared: bool = False
     """Whether an organization declared it, and may declare it otherwise tomorrow."""
 
@@ -299,6 +300,7 @@ def schema_of(document: Mapping[str, Any], *, declared: bool = False) -> Schema:
         attributes=attributes,
         document=document,
         texts=texts_of(attributes.values()),
+        required=tuple(each.name for each in attributes.values() if each.required),
         declared=declared,
     )
 

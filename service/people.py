@@ -218,6 +218,8 @@ _HR_ADDRESSES: Final = ("email", "user_name")
 
 
 def _hr_address(user: User) -> str | None:
+    if not user.worker:
+        return None
     for attribute in _HR_ADDRESSES:
         value = worker_attribute(user, attribute)
         if is_address(value):
