@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from consumers.faults import place_of
+from operators.one_write import OneWriteProtocol
 from service.directory.database import Database
 from service.errors import ConfigurationError
 
@@ -103,6 +104,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
+                http=OneWriteProtocol,
                 lifespan=lifespan,
                 log_config=None,
                 access_log=False,
