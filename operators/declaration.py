@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from operators import followable, mappings, tenants_apart
 from operators.mappings import Document
 from service.errors import ConfigurationError
+from service.misspelt import said
 from service.organizations import EventSource, Installation, Organization, Tenant
 
 Kind = Literal["tenant", "organization", "source", "mapping"]
@@ -55,8 +56,8 @@ def read(path: Path) -> Installation:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"{path}: cannot be read ({said}).") from error
+        because = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{path}: cannot be read ({because}).") from error
     document = _toml(path, text) if path.suffix.lower() == ".toml" else _yaml(path, text)
     if document is None:
         document = {}
@@ -69,7 +70,7 @@ def read(path: Path) -> Installation:
     except ValidationError as error:
         mistakes = "\n".join(
             f"{path}: {_place(cast('dict[str, Any]', document), mistake['loc'])}:"
-            f" {mistake['msg'].removeprefix('Value error, ')}"
+            f" {said(mistake, Installation)}"
             for mistake in error.errors(include_url=False)
         )
         raise ConfigurationError(mistakes) from None

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from service.errors import ConfigurationError
+from service.misspelt import said
 from service.organizations import MAPPING_NAME
 from service.workers import SNAPSHOT_COMPLETED
 
@@ -282,7 +283,7 @@ def from_document(document: Any, *, where: str) -> Document:
     except ValidationError as error:
         mistakes = "\n".join(
             f"{where}: {place(cast('dict[Any, Any]', document), mistake['loc'])}:"
-            f" {mistake['msg'].removeprefix('Value error, ')}"
+            f" {said(mistake, Document)}"
             for mistake in error.errors(include_url=False)[:20]
         )
         raise ConfigurationError(mistakes) from None
