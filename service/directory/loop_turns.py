@@ -203,5 +203,6 @@ class LoopTurns:
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()
-            connection.close()
+            with contextlib.suppress(Exception):  # of no use any more, whatever it says
+                connection.invalidate()
+                connection.close()
