@@ -231,6 +231,31 @@ async def test_a_connection_with_people_who_are_not_ours_is_not_deleted(world: W
     assert "acme-users" not in await names_in(world, "connections")
 
 
+async def test_a_connection_whose_last_users_are_listed_still_is_deleted_once_they_are_not(
+    running: World,
+) -> None:
+    await declare(running, policies=NOW)
+    await set_up(running)
+    await people(running, "ada@acme.example")
+    ada = await running.auth0_user("ada@acme.example")
+    assert ada is not None
+    listed = [{"user_id": ada["user_id"]}]
+    body = {"users": listed, "start": 0, "limit": 5, "length": 1, "total": 1}
+    await running.fault("status", "GET", "/users", status=200, body=body)
+    await end(running)
+    await reached(running, "dismantling")
+
+    async def waits() -> bool:
+        return (await state_of(running)).attempts > 6
+
+    await running.until(waits)
+    assert "acme-users" in await names_in(running, "connections")
+    assert (await state_of(running)).verdict == "retrying"
+    await running.mend()
+    await reached(running, "ended")
+    assert "acme-users" not in await names_in(running, "connections")
+
+
 async def test_an_organization_that_is_gone_already_holds_nobody_up(running: World) -> None:
     await declare(running, policies=NOW)
     await set_up(running)

@@ -9,7 +9,7 @@ from service.auth0.answers import Answer
 from service.provisioning.effects import Later, TenantRefused
 from service.provisioning.setup import operations as op
 from service.provisioning.setup.operations import Operation
-from service.provisioning.setup.perform import NOT_EMPTY
+from service.provisioning.setup.perform import INDEX_LAGS, NOT_EMPTY
 from service.provisioning.setup.plan import Problem
 
 
@@ -35,8 +35,6 @@ Effect = Done | Later | Refused | TenantRefused[Refused]
 MOST_CONFLICTS: Final = 5
 """So often may Auth0 say that there is one of this name and show none, before we give up: names of
 deleted ones stay taken for a while."""
-_MOST_WAITS: Final = 6
-"""So often is looked whether the last users of a connection have gone from the search index."""
 
 
 def interpret(operation: Operation | None, answer: Answer, *, attempts: int) -> Effect:
@@ -78,7 +76,7 @@ def _interpret(operation: Operation | None, answer: Answer, attempts: int) -> Ef
             return Later(reason=f"what {what} needs has gone meanwhile", after=0.5)
         case "conflict" if attempts < MOST_CONFLICTS:
             return Later(reason=f"Auth0 has one of this name already ({what})", doubt=True)
-        case "refused" if answer.code == NOT_EMPTY and attempts < _MOST_WAITS:
+        case "refused" if answer.code == INDEX_LAGS:
             return Later(reason=answer.message)
         case _:
             return _refused(what, answer)

@@ -19,6 +19,7 @@ from service.provisioning.setup.observed import (
 from service.provisioning.setup.operations import Operation
 
 NOT_EMPTY: Final = "connection_not_empty"
+INDEX_LAGS: Final = "index_lags"
 _CLOSED: Final = {"disable_signup": True}
 
 
@@ -154,11 +155,21 @@ def _as_declared(operation: op.EnableConnection | op.UpdateEnabledConnection) ->
 
 
 async def _delete_connection(calls: SetUpCalls, name: str, connection_id: str) -> Answer:
-    """Not while anybody is in it: they would go with it, whoever made them."""
-    left = await calls.users_in(name)
-    if left.verdict != "ok":
-        return left
-    if left.data:
-        message = f"there are users in {name} still, such as {left.data[0]['user_id']}"
-        return Answer(verdict="refused", code=NOT_EMPTY, message=message)
+    """Not while anybody is in it: they would go with it, whoever made them.
+
+    The index shows for a while whom we have just deleted: it takes a read by id to know.
+    """
+    listed = await calls.users_in(name)
+    if listed.verdict != "ok":
+        return listed
+    for each in listed.data:
+        found = await calls.client.get_user(each["user_id"])
+        if found.verdict == "ok":
+            message = f"there are users in {name} still, such as {each['user_id']}"
+            return Answer(verdict="refused", code=NOT_EMPTY, message=message)
+        if found.verdict != "not-found":
+            return found
+    if listed.data:
+        message = f"Auth0 still lists users of {name} that are gone"
+        return Answer(verdict="refused", code=INDEX_LAGS, message=message)
     return await calls.delete_connection(connection_id)
