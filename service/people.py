@@ -188,6 +188,12 @@ def identifier_of(user: User, organization: Organization) -> str | None:
     return chosen.lower() if chosen else None
 
 
+def address_in(resource: Mapping[str, Any]) -> str | None:
+    """As ``identifier_of``, of somebody new of whom nothing but this resource is known."""
+    said = _scim_address(resource)
+    return said.lower() if said else None
+
+
 def spellings_of(user: User, identifier: str) -> set[str]:
     """How the sources write this address where they use capitals: identity providers keep theirs, and
     Auth0 tells them apart.

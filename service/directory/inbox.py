@@ -162,11 +162,14 @@ def row_of(
 
 
 def _identity(received: Received) -> str:
-    """A hash by which a delivery is known again: at its offset, and under its producer's id.
+    """A hash by which a delivery is known again: at its offset, and under its producer's id. Empty for
+    what has neither.
 
     The bytes alone do not tell: of a CloudEvent in binary mode the type and the id are headers, and
     a tombstone has no bytes at all. A topic made anew must not take one for what was here before.
     """
+    if received.topic is None and received.source_id is None:
+        return ""
     known: list[object]
     if received.source_id is None:
         known = [received.key, received.body, *received.headers]

@@ -57,14 +57,13 @@ class Change:
 
 def new(organization: Organization, resource: Mapping[str, Any], received: Received) -> New:
     """All that needs no database, while others write: nobody waits for it then."""
-    user = rows.new_user(organization, resource, received.at)
-    joining = usual.joining(organization, user, received)
+    joining = usual.joining(organization, resource, received)
     return New(
         organization=organization,
         resource=resource,
         received=received,
         joining=joining,
-        claim=_claim_of(organization, user, joining) if joining is not None else None,
+        claim=_claim_of(organization, joining) if joining is not None else None,
     )
 
 
@@ -130,8 +129,8 @@ class _Claim:
     values: Mapping[str, Any]
 
 
-def _claim_of(organization: Organization, user: User, joins_as: Joining) -> _Claim:
-    account = joins_as.account
+def _claim_of(organization: Organization, joins_as: Joining) -> _Claim:
+    account, user = joins_as.account, joins_as.user
     keys = joins.keys_of(organization, user.resource or {})
     key = join_key_of(user.resource or {}, organization)
     by_id = organization.join == "externalId"

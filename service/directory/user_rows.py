@@ -14,14 +14,22 @@ from service.people import User, join_key_of
 Columns = dict[str, Any]
 
 
-def new_user(organization: Organization, resource: Mapping[str, Any], now: datetime) -> User:
-    """Somebody whom nobody knew, with an id of their own."""
+def new_user(
+    organization: Organization,
+    resource: Mapping[str, Any],
+    now: datetime,
+    *,
+    id: str | None = None,
+    **decided: Any,
+) -> User:
+    """Somebody whom nobody knew; without ``id`` with a new one. ``decided``: for Auth0, if anything."""
     return User(
-        id=new_id(now),
+        id=id or new_id(now),
         organization=organization.name,
         created_at=now,
         modified_at=now,
         **says(organization, resource, active=True),
+        **decided,
     )
 
 

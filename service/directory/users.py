@@ -114,7 +114,7 @@ def _create_stranger(
     received: Received,
 ) -> User:
     """Someone whom nobody knew: the row is written once, with what was decided for Auth0."""
-    joined = usual.join(transaction, registered, new, received)
+    joined = usual.join(transaction, registered, new.resource or {}, received)
     if joined is not None:
         return joined
     organization = registered.organization.name

@@ -25,7 +25,7 @@ from service.directory.prepared import Prepared
 from service.errors import UniquenessConflict
 from service.ids import account_key, new_ids
 from service.organizations import Organization
-from service.people import User, identifier_of, is_wanted
+from service.people import User, address_in, identifier_of, is_wanted
 
 NAME_TAKEN: Final = "Another user of this organization has this userName."
 
@@ -60,15 +60,21 @@ class Staying:
     event: Mapping[str, Any]
 
 
-def joining(organization: Organization, user: User, received: Received) -> Joining | None:
+def joining(
+    organization: Organization, resource: Mapping[str, Any], received: Received
+) -> Joining | None:
     """Somebody new with an account of their own, and the event that waits for it; None for one who
     is to have none. The organization is not at its end.
     """
-    identifier = identifier_of(user, organization) if is_wanted(user, organization) else None
+    identifier = address_in(resource)
     if identifier is None or received.source_id:
         return None
-    fresh, account_id = new_ids(received.at, 2)
+    user_id, account_id, fresh = new_ids(received.at, 3)
     event_id = received.id or fresh
+    decided = {"identifier": identifier, "account_id": account_id, "last_event_id": event_id}
+    user = rows.new_user(organization, resource, received.at, id=user_id, **decided)
+    if not is_wanted(user, organization):
+        return None
     account = {
         "id": account_id,
         "tenant": organization.tenant,
@@ -81,18 +87,11 @@ def joining(organization: Organization, user: User, received: Received) -> Joini
         "due_at": received.at,
         "modified_at": received.at,
     }
-    decided = {
-        "identifier": identifier,
-        "account_id": account_id,
-        "last_event_id": event_id,
-        "state": "pending",
-        "detail": None,
-    }
     return Joining(
-        user=dataclasses.replace(user, **decided),
+        user=user,
         row=rows.first_columns(user) | decided,
         account=account,
-        event=inbox.row_of(received, event_id, user.organization, user.id),
+        event=inbox.row_of(received, event_id, user.organization, user_id),
         emails=sorted(rows.email_keys(user)),
     )
 
@@ -122,7 +121,10 @@ def staying(registered: Registered, before: User, user: User, received: Received
 
 
 def join(
-    transaction: Transaction, registered: Registered, user: User, received: Received
+    transaction: Transaction,
+    registered: Registered,
+    resource: Mapping[str, Any],
+    received: Received,
 ) -> User | None:
     """Stores a user whom nobody knew, as ``joining`` has it.
 
@@ -131,7 +133,7 @@ def join(
     """
     if transaction.dialect.name != "postgresql" or registered.decommissioned:
         return None
-    new = joining(registered.organization, user, received)
+    new = joining(registered.organization, resource, received)
     if new is None:
         return None
     values = _named(account=new.account, event=new.event, user=new.row) | {"emails": new.emails}
