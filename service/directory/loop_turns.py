@@ -71,7 +71,7 @@ class LoopTurns:
         self._not_before = 0.0
         self._wanted = False
         self._taken = threading.Event()
-        # A plain lock, given back where a commit begins: a thread wakes by it in a third of the time.
+        # A plain lock, given back where a commit begins: an Event makes a lock of its own for each wait.
         self._at_it = threading.Lock()
 
     def take(self, job: Job) -> bool:
@@ -90,11 +90,9 @@ class LoopTurns:
 
     def let(self) -> None:
         """For another thread that has written and goes on: the loop has a turn first, if it wants one."""
-        if self._wanted and self._loop is not None:
-            self._taken.clear()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._turn)
-                self._taken.wait(_COURTESY)
+        self._taken.clear()
+        if self._wake():
+            self._taken.wait(_COURTESY)
 
     def hand_over(self) -> None:
         """Has all that waits done elsewhere."""
@@ -187,8 +185,20 @@ class LoopTurns:
         finally:
             self._turnstile.give_back()
             self._writing.release()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        try:
             loop.call_soon_threadsafe(self._tell, ended, failure)
+        except RuntimeError:  # that loop is closed; another may have wanted a turn meanwhile
+            self._wake()
+
+    def _wake(self) -> bool:
+        """Whether a loop wanted a turn that somebody else's kept it from, and is told to take it."""
+        if not self._wanted or self._loop is None:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(self._turn)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return False
+        return True
 
     def _tell(self, ended: Sequence[tuple[Job, Verdict]], failure: BaseException | None) -> None:
         self._written()  # whoever has written sees it

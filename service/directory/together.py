@@ -33,14 +33,13 @@ from service.people import User, join_key_of
 class New:
     """A resource that is to be created, and the event that asks for it; see ``new``.
 
-    ``joining`` and ``claim``: what is to be written where the organization is still this one.
+    ``joining``: what is to be written where the organization is still this one; None: nothing here.
     """
 
     organization: Organization
     resource: Mapping[str, Any]
     received: Received
-    joining: Joining | None
-    claim: _Claim | None
+    joining: tuple[Joining, _Claim] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +61,7 @@ def new(organization: Organization, resource: Mapping[str, Any], received: Recei
         organization=organization,
         resource=resource,
         received=received,
-        joining=joining,
-        claim=_claim_of(organization, joining) if joining is not None else None,
+        joining=(joining, _claim_of(organization, joining)) if joining is not None else None,
     )
 
 
@@ -79,11 +77,9 @@ def create(transaction: Transaction, news: Sequence[New]) -> list[User | None]:
             continue
         if registered.organization is not each.organization:  # it was changed meanwhile
             each = new(registered.organization, each.resource, each.received)
-        if each.joining is None or each.claim is None:
-            continue
-        if taken.isdisjoint(each.claim.names):
-            taken |= each.claim.names
-            joining[place] = each.joining, each.claim
+        if each.joining is not None and taken.isdisjoint(each.joining[1].names):
+            taken |= each.joining[1].names
+            joining[place] = each.joining
     free = _free(transaction, joining)
     stored = _join(transaction, [joining[place][0] for place in free])
     done = {place: joining[place][0].user for place in free}
@@ -155,17 +151,17 @@ def _claim_of(organization: Organization, joins_as: Joining) -> _Claim:
 def _free(transaction: Transaction, joining: Mapping[int, tuple[Joining, _Claim]]) -> Sequence[int]:
     """Those whose claims nobody else has, or may be about to have; their names are held then."""
     places = list(joining)
-    if transaction.dialect.name == "postgresql":  # SQLite has one writer
+    many_write = transaction.dialect.name == "postgresql"
+    if many_write:
         wanted = {lock for _, claim in joining.values() for lock in claim.locks}
         held = hold_those_free(transaction, wanted)
         places = [place for place in places if joining[place][1].locks <= held]
-        values = [joining[place][1].values for place in places]
+    values = [joining[place][1].values for place in places]
+    if many_write:
         found = _TAKEN_OF_MANY.all(transaction, _lists(values)) if values else []
     else:
-        values = [joining[place][1].values for place in places]
-        found = _TAKEN.all(
-            transaction, [{**each, PLACE.name: at} for at, each in enumerate(values, 1)]
-        )
+        placed = [{**each, PLACE.name: at} for at, each in enumerate(values, 1)]
+        found = _TAKEN.all(transaction, placed)
     in_use = {row["place"] - 1 for row in found}
     return [place for at, place in enumerate(places) if at not in in_use]
 

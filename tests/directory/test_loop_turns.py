@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import Engine
 
 from service.directory.database import Alike, Transaction
 from service.directory.sqlite import SqliteDatabase
@@ -206,3 +207,38 @@ async def test_a_commit_that_fails_is_told_and_the_next_one_runs(
     done = await asyncio.gather(*map(database.transact, works), return_exceptions=True)
     assert all(isinstance(each, Exception) for each in done), done
     assert await asyncio.gather(*(database.transact(writing.of(n)) for n in (1, 2))) == [1, 2]
+
+
+def test_a_loop_that_begins_while_the_last_turn_of_another_is_committed_has_its_turn(
+    tmp_path: Path, writing: Writing
+) -> None:
+    database = SqliteDatabase(tmp_path / "loops.db")
+    create = "CREATE TABLE numbers (n INTEGER PRIMARY KEY)"
+    asyncio.run(database.transact(lambda tx: tx.execute(text(create)).close()))
+    goes_on = threading.Event()
+
+    def held(_: Connection) -> None:
+        if threading.current_thread().name == "sqlite-commit":
+            goes_on.wait(5)
+
+    async def leaves() -> None:
+        asked = asyncio.create_task(database.transact(writing.of(1)))
+        await asyncio.sleep(0.02)
+        assert writing.together == [1]
+        asked.cancel()
+
+    async def begins() -> int:
+        asked = asyncio.create_task(database.transact(writing.of(2)))
+        await asyncio.sleep(0.05)  # its turn is refused: the other loop's is not over
+        goes_on.set()
+        async with asyncio.timeout(5):
+            return await asked
+
+    event.listen(Engine, "commit", held)
+    try:
+        asyncio.run(leaves())
+        assert asyncio.run(begins()) == 2
+    finally:
+        event.remove(Engine, "commit", held)
+    assert asyncio.run(database.read(_known)) == [1, 2]
+    asyncio.run(database.close())

@@ -73,12 +73,7 @@ async def test_a_deletion_at_once_locks_out_first(world: World, hand: TakeOver) 
 
 
 async def test_a_deletion_after_a_hold_costs_two_reads(world: World) -> None:
-    await world.declare(hoekstra=deleting(HOLD))
-    world.work()
-    ada = await world.join("hoekstra", ADA)
-    await world.settled()
-    await world.delete(ada)
-    await world.settled()
+    ada, _ = await left(world, HOLD)
     before = (await world.calls())[-1]["number"]
     await gone(world)
     made = [(c["method"], c["path"].split("/")[-1]) for c in await world.calls(before)]
